@@ -1,0 +1,121 @@
+# `make run` compares the two isolations on this machine; `make test` proves that they work.
+.DEFAULT_GOAL := run
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The wheel's build calls this file with its own interpreter, and without a virtual environment of ours.
+PYTHON ?= $(firstword $(wildcard $(BIN)/python3) python3)
+BUILD := build
+
+# The launcher is static, so that it can run as PID 1 of a guest and from a mount of its own. musl-gcc brings no
+# kernel headers: the system's come last, where they cannot hide musl's.
+MACHINE := $(shell uname -m)
+CC := musl-gcc
+KERNEL_HEADERS := -idirafter /usr/include/$(MACHINE)-linux-gnu -idirafter /usr/include
+WARNINGS := -Wall -Wextra -Werror -Wshadow -Wswitch-enum -Wformat=2 -Wmissing-prototypes -Wconversion
+CFLAGS := -std=c11 -Os -ffunction-sections -fdata-sections $(WARNINGS) $(KERNEL_HEADERS)
+LDFLAGS := -static -Wl,--gc-sections
+SOURCES := $(sort $(filter-out %_test.c launcher/fuzz_%.c,$(wildcard launcher/*.c)))
+# Committed, so that the C can be read on its own; `make check` compares them with the Python tables.
+GENERATED := launcher/ops.h launcher/protocol.h
+LAUNCHER := src/twinhull/bin/launcher
+# The same launcher with the points at which tests kill it (TWINHULL_FAULT).
+TEST_LAUNCHER := $(BUILD)/launcher-test/launcher
+
+PYTEST := $(BIN)/python -m pytest
+# What may run at the same time as other work: no root, no effect on the machine.
+QUICK := tests/style tests/unit tests/golden
+
+.PHONY: setup setup-dev launcher launcher-test run test check check-source check-tests docs golden test-clients bench fuzz soak wheel clean
+
+setup:
+	@sh scripts/setup
+	@$(MAKE) --silent launcher
+
+setup-dev:
+	@sh scripts/setup dev
+	@$(MAKE) --silent launcher launcher-test
+
+run: setup
+	@$(BIN)/twinhull compare
+
+test: setup-dev
+	$(PYTEST) tests/style tests/unit tests/golden tests/kernel tests/oci tests/security
+
+# Under 30 seconds, without root, on a tree that was set up once: its two halves side by side.
+check: launcher
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target check-source check-tests
+
+check-source:
+	$(BIN)/python scripts/generate_headers.py --check
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
+	clang-format --dry-run --Werror $(filter-out $(GENERATED),$(wildcard launcher/*.[ch]))
+
+check-tests:
+	$(PYTEST) -q -m 'not slow' $(QUICK)
+
+docs: setup-dev
+	$(BIN)/python scripts/document_cli.py
+
+golden: setup-dev
+	TWINHULL_GOLDEN=write $(PYTEST) -q tests/golden
+	@git --no-pager diff --stat -- tests/golden
+
+test-clients: setup-dev
+	$(PYTEST) tests/clients
+
+bench: setup
+	@PYTHONPATH=src $(BIN)/python -m bench $(ROUNDS)
+
+fuzz: setup-dev
+	$(PYTEST) tests/fuzz
+	@$(MAKE) --silent fuzz-launcher
+
+soak: setup-dev
+	TWINHULL_SOAK=1 $(PYTEST) tests/kernel/test_life_machine.py tests/kernel/test_cycles.py --timeout 7200
+
+wheel:
+	$(PYTHON) -m pip wheel --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf $(BUILD) dist src/twinhull/bin src/twinhull.egg-info
+
+# --- the launcher
+launcher: $(LAUNCHER)
+launcher-test: $(TEST_LAUNCHER)
+
+$(GENERATED) &: src/twinhull/plan/ops.py src/twinhull/plan/codec.py src/twinhull/plan/frames.py scripts/generate_headers.py
+	@PYTHONPATH=src $(PYTHON) scripts/generate_headers.py
+
+define build_launcher
+$(1): $(patsubst launcher/%.c,$(BUILD)/$(2)/%.o,$(SOURCES))
+	@mkdir -p $$(@D)
+	$$(CC) $$(LDFLAGS) -o $$@.new $$^
+	@strip $$@.new && mv $$@.new $$@ # by a rename: workloads may be running from the one that is there
+
+$(BUILD)/$(2)/%.o: launcher/%.c Makefile | $(GENERATED)
+	@mkdir -p $$(@D)
+	$$(CC) $$(CFLAGS) $(3) -MMD -MP -c -o $$@ $$<
+endef
+$(eval $(call build_launcher,$(LAUNCHER),launcher,))
+$(eval $(call build_launcher,$(TEST_LAUNCHER),launcher-test,-DFAULT_POINTS))
+-include $(wildcard $(BUILD)/launcher/*.d $(BUILD)/launcher-test/*.d)
+
+# --- fuzzing: each launcher/fuzz_NAME.c against the parsers, under AddressSanitizer and UBSan
+FUZZ_SECONDS ?= 30
+FUZZ_CC := $(or $(shell for c in clang clang-19 clang-16 clang-14; do command -v $$c && break; done),clang)
+FUZZERS := $(patsubst launcher/fuzz_%.c,$(BUILD)/fuzz/%,$(wildcard launcher/fuzz_*.c))
+.PHONY: fuzz-launcher
+fuzz-launcher: $(FUZZERS)
+	@for fuzzer in $(FUZZERS); do \
+		mkdir -p $$fuzzer.corpus && \
+		$$fuzzer -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$$fuzzer. $$fuzzer.corpus || exit 1; done
+
+$(BUILD)/fuzz/%: launcher/fuzz_%.c $(filter-out launcher/main.c,$(SOURCES)) | $(GENERATED)
+	@mkdir -p $(@D)
+	$(FUZZ_CC) -std=c11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -o $@ $^

@@ -1,0 +1,91 @@
+"""Measure every promise of SPEC.md and say which hold; the status is 1 when one is broken."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+from bench.contenders import Works, others
+from bench.measure import Command, Samples, take_turns
+from bench.ours import processes_of_ours, stop_everything, supervisor_mb, twinhull_works
+from bench.promises import SPEC, Promise, read_promises
+from tests.support import leaks
+from tests.support.command import share_kernels
+
+ROUNDS = 15
+
+
+def main(arguments: list[str]) -> int:
+    """Run the benchmark."""
+    if os.geteuid() != 0:
+        print("bench: workloads need root", file=sys.stderr)
+        return 1
+    leaks.adopt_orphans()
+    promises = read_promises(SPEC.read_text())
+    rounds = int(arguments[0]) if arguments else ROUNDS
+    print(f"{platform.system()} {platform.release()}, {os.cpu_count()} CPUs, {rounds} rounds, medians ± half IQR")
+    with tempfile.TemporaryDirectory(prefix="twinhull-bench-") as name:
+        folder = Path(name)
+        try:
+            verdicts = measure_times(folder, promises, rounds)
+            verdicts += measure_processes(folder, promises)
+        finally:
+            stop_everything(folder / "twinhull")
+    return 0 if all(verdicts) else 1
+
+
+def measure_times(folder: Path, promises: dict[str, Promise], rounds: int) -> list[bool]:
+    """Time every work of ours against all who can do it; return whether each promise holds."""
+    root = folder / "twinhull"
+    root.mkdir()
+    share_kernels(root)
+    verdicts = []
+    with others(folder) as (their_works, absent), twinhull_works(root) as (our_works, missing):
+        for line in [*absent, *missing]:
+            print(f"not measured: {line}")
+        verdicts += [False for promise in promises.values() if promise.unit == "×" and promise.name not in our_works]
+        for work in our_works:
+            samples = take_turns(merged(work, our_works, their_works), rounds)
+            print(f"\n{work}")
+            for name, values in sorted(samples.items(), key=lambda pair: pair[1].median_ms):
+                print(f"  {name:10} {values.median_ms:9.1f} ms ± {values.spread_ms:.1f}")
+            if work in promises:
+                verdicts.append(holds(promises[work], samples))
+    return verdicts
+
+
+def merged(work: str, *all_works: Works) -> dict[str, Command]:
+    """Return the contenders of one work."""
+    return {name: command for works in all_works for name, command in works.get(work, {}).items()}
+
+
+def holds(promise: Promise, samples: dict[str, Samples]) -> bool:
+    """Print the ratio of a promise and return whether it is within its limit; unmeasured is not broken."""
+    theirs = samples.get(promise.against)
+    if theirs is None:
+        print(f"  {promise.against} is not here: nothing to compare with")
+        return True
+    ratio = samples["twinhull"].median_ms / theirs.median_ms
+    return verdict(promise, ratio)
+
+
+def verdict(promise: Promise, value: float) -> bool:
+    """Print how an amount compares with its limit."""
+    good = value <= promise.limit
+    word = "holds" if good else "BROKEN"
+    print(f"  {word}: {promise.name} {value:.3g} {promise.unit} (limit {promise.limit:g} {promise.unit})")
+    return good
+
+
+def measure_processes(folder: Path, promises: dict[str, Promise]) -> list[bool]:
+    """Weigh idle containers, then count what is left when they are gone."""
+    print("\nmemory and processes")
+    weight = verdict(promises["supervisor"], supervisor_mb(folder / "twinhull"))
+    return [weight, verdict(promises["resident"], len(processes_of_ours()))]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,194 @@
+"""The engines that are compared: what each runs for a work, and what it needs to be started.
+
+Promise: daemons run on directories and in namespaces of their own, and nothing of theirs stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+from bench.measure import Command, Failed
+
+ENTRY = Path(__file__).parents[1] / ".venv/bin/twinhull"
+BUSYBOX = "/bin/busybox"
+APPLETS = ("sh", "true", "echo", "sleep")
+# Containers here get the limits that this machine can give: not every machine may raise its own.
+LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
+DAEMON_START_S = 20.0
+CGROUPS_OF_OTHERS = ("docker", "libpod_parent")
+
+Works = dict[str, dict[str, Command]]  # work -> contender -> command
+
+
+def make_rootfs(path: Path) -> Path:
+    """Make the root that every engine runs from: busybox and a few of its names."""
+    (path / "bin").mkdir(parents=True)
+    for name in ("dev", "proc", "sys", "tmp", "etc"):
+        (path / name).mkdir()
+    shutil.copy(BUSYBOX, path / "bin/busybox")
+    for name in APPLETS:
+        (path / "bin" / name).symlink_to("busybox")
+    return path
+
+
+def twinhull(root: Path, *words: str) -> Command:
+    """A command of ours on a state of its own."""
+    return Command((str(ENTRY), *words), (("TWINHULL_ROOT", str(root)),))
+
+
+def call(*argv: str, cwd: Path | None = None) -> str:
+    """Run a command that prepares something and return its output.
+
+    Raises:
+        Failed: its status was not 0, or it took too long.
+    """
+    with tempfile.TemporaryFile("w+") as output:  # not a pipe: what the command leaves running would keep that open
+        try:
+            status = subprocess.run(
+                argv, cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=60, check=False
+            ).returncode
+        except subprocess.TimeoutExpired:
+            status = 124
+        output.seek(0)
+        text = output.read()
+    if status:
+        raise Failed(f"{' '.join(argv)}: {text.strip()[-300:]}")
+    return text
+
+
+@contextmanager
+def oci_runtime(name: str, folder: Path, rootfs: Path) -> Iterator[Works]:
+    """crun or runc on a bundle: new namespaces, no network, no daemon."""
+    bundle, state = folder / name, folder / f"{name}-state"
+    bundle.mkdir()
+    call(name, "spec", cwd=bundle)
+    spec = json.loads((bundle / "config.json").read_text())
+    spec["root"] = {"path": str(rootfs), "readonly": True}
+    spec["process"].update(terminal=False, args=["true"])
+    (bundle / "config.json").write_text(json.dumps(spec))
+    runtime = (name, "--root", str(state))
+    idle = folder / f"{name}-idle"
+    idle.mkdir()
+    spec["process"]["args"] = ["sleep", "1000"]
+    (idle / "config.json").write_text(json.dumps(spec))
+    call(*runtime, "run", "--detach", "--bundle", str(idle), f"bench-{name}-idle")
+    try:
+        yield {
+            "run-none": {name: Command((*runtime, "run", "--bundle", str(bundle), f"bench-{name}"))},
+            "exec": {name: Command((*runtime, "exec", f"bench-{name}-idle", "true"))},
+        }
+    finally:
+        call(*runtime, "delete", "--force", f"bench-{name}-idle")
+
+
+@contextmanager
+def docker(folder: Path, rootfs: Path) -> Iterator[Works]:
+    """Docker with a daemon started here; its bridge and rules live in a network namespace that ends with it."""
+    socket, pid_file = f"unix://{folder}/docker.sock", folder / "docker.pid"
+    places = f"--data-root {folder}/data --exec-root {folder}/exec --pidfile {pid_file} --host {socket}"
+    script = f"ip link set lo up; exec dockerd {places} --bip 172.30.99.1/24"
+    with open(folder / "docker.log", "wb") as log:
+        daemon = subprocess.Popen(
+            ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", script],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    client = ("docker", "--host", socket)
+    try:
+        wait_for_daemon(client, daemon)
+        call("sh", "-c", f"tar -C {rootfs} -c . | {' '.join(client)} import - bench")
+        call(*client, "run", *LIMITS, "--detach", "--name", "bench-idle", "bench", "sleep", "1000")
+        run = (*client, "run", *LIMITS, "--rm")
+        yield {
+            "run-bridge": {"docker": Command((*run, "bench", "true"))},
+            "run-none": {"docker": Command((*run, "--network", "none", "bench", "true"))},
+            "vm-template": {"docker": Command((*run, "bench", "echo", "hi"))},
+            "exec": {"docker": Command((*client, "exec", "bench-idle", "true"))},
+        }
+    finally:
+        with contextlib.suppress(Failed):
+            call(*client, "rm", "--force", "bench-idle")
+        daemon.terminate()
+        daemon.wait(timeout=30)
+
+
+def wait_for_daemon(client: tuple[str, ...], daemon: subprocess.Popen[bytes]) -> None:
+    """Return once the daemon answers.
+
+    Raises:
+        Failed: it ended, or does not answer in time.
+    """
+    deadline = time.monotonic() + DAEMON_START_S
+    while time.monotonic() < deadline and daemon.poll() is None:
+        with contextlib.suppress(Failed):
+            call(*client, "version")
+            return
+        time.sleep(0.2)
+    raise Failed("dockerd does not start here")
+
+
+@contextmanager
+def podman(folder: Path, rootfs: Path) -> Iterator[Works]:
+    """Podman on storage of its own, without a network: its bridge would stay on this machine."""
+    places = ("--root", f"{folder}/podman", "--runroot", f"{folder}/podman-run", "--tmpdir", f"{folder}/podman-tmp")
+    tool = ("podman", *places, "--cgroup-manager", "cgroupfs", "--runtime", "runc")
+    call("sh", "-c", f"tar -C {rootfs} -c . | {' '.join(tool)} import - bench")
+    call(*tool, "run", *LIMITS, "--network", "none", "--detach", "--name", "bench-idle", "bench", "sleep", "1000")
+    try:
+        yield {
+            "run-none": {"podman": Command((*tool, "run", *LIMITS, "--rm", "--network", "none", "bench", "true"))},
+            "exec": {"podman": Command((*tool, "exec", "bench-idle", "true"))},
+        }
+    finally:
+        call(*tool, "rm", "--force", "--time", "0", "bench-idle")
+        call(*tool, "rmi", "--force", "bench")
+        if os.path.ismount(f"{folder}/podman/overlay"):
+            call("umount", f"{folder}/podman/overlay")
+
+
+def remove_cgroups() -> None:
+    """Remove the empty groups that the others leave at the top of each hierarchy."""
+    for top in ("/sys/fs/cgroup", *map(str, Path("/sys/fs/cgroup").iterdir())):
+        for name in CGROUPS_OF_OTHERS:
+            for path, _, _ in os.walk(f"{top}/{name}", topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(path)
+
+
+@contextmanager
+def others(folder: Path) -> Iterator[tuple[Works, list[str]]]:
+    """Every other engine that is installed and starts here: their commands, and why some are not there."""
+    rootfs = make_rootfs(folder / "rootfs")
+    works: Works = {}
+    absent: list[str] = []
+    with ExitStack() as stack:
+        stack.callback(remove_cgroups)
+        starts = {
+            "crun": partial(oci_runtime, "crun", folder, rootfs),
+            "runc": partial(oci_runtime, "runc", folder, rootfs),
+            "docker": partial(docker, folder, rootfs),
+            "podman": partial(podman, folder, rootfs),
+        }
+        for name, start in starts.items():
+            if not shutil.which("dockerd" if name == "docker" else name):
+                absent.append(f"{name}: not installed")
+                continue
+            try:
+                found = stack.enter_context(start())
+            except Failed as error:
+                absent.append(f"{name}: {error}")
+                continue
+            for work, commands in found.items():
+                works.setdefault(work, {}).update(commands)
+        yield works, absent

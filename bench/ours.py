@@ -1,0 +1,83 @@
+"""What twinhull is measured at: its works, and what it keeps in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.contenders import ENTRY, Works, twinhull
+from bench.measure import Failed, pss_kb, run_ms
+from tests.support import leaks
+from tests.support.command import Twinhull
+
+IDLE_CONTAINERS = 10
+
+
+@contextmanager
+def twinhull_works(root: Path) -> Iterator[tuple[Works, list[str]]]:
+    """Our commands for every work, after one idle container was started; and which works do not run here."""
+    works: Works = {
+        "run-bridge": {"twinhull": twinhull(root, "run", "--rm", "busybox", "true")},
+        "run-none": {"twinhull": twinhull(root, "run", "--rm", "--network", "none", "busybox", "true")},
+        "exec": {"twinhull": twinhull(root, "exec", "bench-idle", "true")},
+        "vm-template": {"twinhull": twinhull(root, "run", "--rm", "--vm", "busybox", "echo", "hi")},
+    }
+    cold = root / "cold.toml"
+    cold.write_text("vm_template = false\n")
+    guest = works["vm-template"]["twinhull"]
+    works["vm-cold"] = {"twinhull": guest._replace(variables=(*guest.variables, ("TWINHULL_CONFIG", str(cold))))}
+    absent: list[str] = []
+    run_ms(twinhull(root, "run", "--detach", "--name", "bench-idle", "busybox", "sleep", "1000"))
+    try:
+        for work in list(works):
+            try:
+                run_ms(works[work]["twinhull"])
+            except Failed as error:
+                absent.append(f"twinhull: {error}")
+                del works[work]
+        yield works, absent
+    finally:
+        run_ms(twinhull(root, "rm", "--force", "bench-idle"))
+
+
+def supervisor_mb(root: Path) -> float:
+    """Start idle containers and return what all processes of ours weigh, for each of them, in MB (PSS)."""
+    names = [f"bench-{number}" for number in range(IDLE_CONTAINERS)]
+    try:
+        for name in names:
+            run_ms(twinhull(root, "run", "--detach", "--network", "none", "--name", name, "busybox", "sleep", "1000"))
+        return sum(map(pss_kb, processes_of_ours())) / IDLE_CONTAINERS / 1000
+    finally:
+        for name in names:
+            run_ms(twinhull(root, "rm", "--force", name))
+
+
+def processes_of_ours() -> list[int]:
+    """Pids of our commands' offspring that run the launcher, but for the holders of templates."""
+    launcher = os.stat(ENTRY.parents[2] / "src/twinhull/bin/launcher")
+    found = []
+    leaks.reap()
+    for pid in leaks.descendants(os.getpid()):
+        try:
+            status = os.stat(f"/proc/{pid}/exe")
+        except OSError:
+            continue
+        if (status.st_dev, status.st_ino) == (launcher.st_dev, launcher.st_ino) and not holds_template(pid):
+            found.append(pid)
+    return found
+
+
+def holds_template(pid: int) -> bool:
+    """True for a process that keeps the memory of a template, for ten minutes after its last use."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().split(b"\0")[1:2] == [b"hold"]
+    except OSError:
+        return False
+
+
+def stop_everything(root: Path) -> None:
+    """Remove what is left of a state directory: workloads, network, holders of templates."""
+    Twinhull(root).remove_all()

@@ -1,0 +1,188 @@
+/* PID 1 of a guest: gets the machine ready, then serves the workload over the agent's port. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cgroup.h"
+#include "child.h"
+#include "descriptor.h"
+#include "frames.h"
+#include "guest.h"
+#include "modes.h"
+#include "server.h"
+
+#define PORT_NAME "agent"
+
+struct agent {
+	struct host host;
+	bool has_scratch;  /* the plan mounts a disk that is written to */
+	bool shares_pids;  /* the workload's processes do not end with its first */
+	int namespaces[4]; /* of the child made ahead, held */
+
+	/* What CONFIG had us do before a template was saved: a plan that most workloads' plans begin like. */
+	uint8_t bytes[MAX_PAYLOAD];
+	struct plan plan;
+	struct ahead ahead;
+	const struct op *policy_op;
+	int policy; /* its program, loaded, or -1 */
+};
+
+/* Perform the host stage without its device policy, or that alone. */
+static int perform_part(struct host *host, const struct plan *plan, bool policy, struct failure *why)
+{
+	static struct plan part;
+	part.count = 0;
+	for (size_t i = 0; i < plan->count; i++)
+		if ((plan->ops[i].code == OP_DEVICE_POLICY) == policy)
+			part.ops[part.count++] = plan->ops[i];
+	return host_perform(host, &part, why);
+}
+
+static int on_plan(void *context, const struct plan *plan, struct failure *why)
+{
+	struct agent *agent = context;
+	for (size_t i = 0; i < plan->count; i++)
+		if (plan->ops[i].code == OP_STAGE && !strcmp(plan->ops[i].args[0].text, "ext4"))
+			agent->has_scratch = true;
+	agent->shares_pids = !(shape_of(plan).flags & CLONE_NEWPID);
+	return perform_part(&agent->host, plan, false, why);
+}
+
+/* The child has mounted the disks, which the policy keeps from the workload. */
+static int on_prepared(void *context, const struct plan *plan, struct failure *why)
+{
+	struct agent *agent = context;
+	for (size_t i = 0; i < plan->count && agent->policy >= 0; i++)
+		if (op_equal(&plan->ops[i], agent->policy_op))
+			return cgroup_policy_attach(agent->host.cgroup2_fd, agent->policy);
+	return perform_part(&agent->host, plan, true, why);
+}
+
+/* A namespace that we hold is not taken apart when the workload ends, which its exit would wait for: the machine is
+ * cut off a moment later. */
+static void hold_namespaces(struct agent *agent)
+{
+	static const char *const NAMES[] = {"mnt", "ipc", "uts", "cgroup"};
+	for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++) {
+		char path[64];
+		snprintf(path, sizeof(path), "/proc/%d/ns/%s", agent->ahead.child.pid, NAMES[i]);
+		agent->namespaces[i] = fd_high(open(path, O_RDONLY | O_CLOEXEC));
+	}
+}
+
+/* Whatever runs before the template is saved costs its guests nothing. The plan will lie where the child sees it. */
+static int work_ahead(struct agent *agent, struct connection *from, struct failure *why)
+{
+	for (size_t i = 0; i < agent->plan.count; i++)
+		if (agent->plan.ops[i].code == OP_DEVICE_POLICY)
+			agent->policy_op = &agent->plan.ops[i];
+	if (agent->policy_op)
+		agent->policy = cgroup_policy_load(agent->policy_op->args[0].text, agent->policy_op->args[0].length);
+	int error = perform_part(&agent->host, &agent->plan, false, why);
+	if (error || from->plan)
+		return error;
+	void *shared = mmap(NULL, MAX_PLAN_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED)
+		return -errno;
+	from->plan = shared; /* connection_plan_drop gives it back */
+	error = spawn_ahead(&agent->host, &agent->plan, shared, &agent->ahead, why);
+	if (!error)
+		hold_namespaces(agent);
+	return error;
+}
+
+/* A guest that could not do it is a slower one, no worse. */
+static int on_config(struct agent *agent, struct connection *from, const struct frame *frame)
+{
+	struct failure why = {.index = UINT32_MAX};
+	if (agent->plan.count)
+		return -EPROTO;
+	memcpy(agent->bytes, frame->payload, frame->length);
+	int error = plan_decode(agent->bytes, frame->length, &agent->plan, &why);
+	if (!error)
+		error = work_ahead(agent, from, &why);
+	if (error)
+		fprintf(stderr, "twinhull: working ahead: %s: %s\n", why.text, strerror(-error));
+	return 0;
+}
+
+static uint64_t payload_u64(const struct frame *frame, size_t index)
+{
+	return frame_u32(frame, index) | (uint64_t)frame_u32(frame, index + 1) << 32;
+}
+
+/* A restored guest has another's clock and random state: the host sends its own before the workload starts. */
+static int on_request(void *context, struct connection *from, const struct frame *frame)
+{
+	struct timespec now = {.tv_sec = (time_t)payload_u64(frame, 0), .tv_nsec = (long)frame_u32(frame, 2)};
+	struct op seed = {.code = OP_SEED, .args = {{.text = (const char *)frame->payload, .length = frame->length}}};
+	switch (frame->kind) {
+	case FRAME_CONFIG: return on_config(context, from, frame);
+	case FRAME_TIME: clock_settime(CLOCK_REALTIME, &now); return 0;
+	case FRAME_SEED: return op_seed(NULL, &seed);
+	default: return -EPROTO;
+	}
+}
+
+/* The scratch disk must be complete before anybody hears of the end: the machine is cut off right after it. */
+static void settle(void *context, struct outcome *outcome)
+{
+	struct agent *agent = context;
+	(void)outcome;
+	if (agent->shares_pids)
+		host_kill(&agent->host);
+	if (agent->has_scratch)
+		sync();
+}
+
+static void block_signals(void)
+{
+	sigset_t all;
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+static _Noreturn void serve(int port)
+{
+	static struct server server;
+	static struct agent agent;
+	struct server_hooks hooks = {
+		.context = &agent,
+		.plan = on_plan,
+		.prepared = on_prepared,
+		.settle = settle,
+		.request = on_request,
+	};
+	host_init(&agent.host, -1);
+	agent.policy = -1;
+	server_init(&server, &agent.host, &hooks);
+	server.accepts_plan = true;
+	server.starter_is_vital = true;
+	server_adopt(&server, port, true);
+	server_run(&server);
+	guest_power_off();
+}
+
+int agent_main(int argc, char **argv)
+{
+	if (argc > 1 && !strcmp(argv[argc - 1], GUEST_WARM_UP))
+		return 0;
+	if (getpid() != 1) {
+		fprintf(stderr, "twinhull: the agent is for the first process of a guest\n");
+		return 125;
+	}
+	block_signals();
+	int port = guest_prepare() < 0 ? -1 : guest_open_port(PORT_NAME);
+	if (port < 0)
+		guest_power_off();
+	guest_warm_up();
+	serve(port);
+}

@@ -1,0 +1,303 @@
+#define _GNU_SOURCE
+#include "child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "descriptor.h"
+#include "fault.h"
+#include "kernel.h"
+
+#define DEFAULT_UMASK 022
+#define EXIT_SETUP 125 /* as Docker's: the workload did not come to run */
+
+/* Ops of the child stage that are performed where they stand; the others are noted for later. */
+static child_op *const PERFORM[MAX_OP_CODE + 1] = {
+	[OP_PRIVATE_MOUNTS] = op_private_mounts,
+	[OP_OVERLAY] = op_overlay,
+	[OP_ROOT_BIND] = op_root_bind,
+	[OP_BIND] = op_bind,
+	[OP_FILESYSTEM] = op_filesystem,
+	[OP_DIRECTORY] = op_directory,
+	[OP_DEVICE] = op_device,
+	[OP_SYMLINK] = op_symlink,
+	[OP_MASK] = op_mask,
+	[OP_READ_ONLY] = op_read_only,
+	[OP_ENTER_ROOT] = op_enter_root,
+	[OP_STAGE] = op_stage,
+	[OP_FILE] = op_file,
+	[OP_HOSTNAME] = op_hostname,
+	[OP_DOMAINNAME] = op_domainname,
+	[OP_SYSCTL] = op_sysctl,
+	[OP_RLIMIT] = op_rlimit,
+	[OP_OOM_SCORE] = op_oom_score,
+	[OP_UMASK] = op_umask,
+	[OP_DIRECTORY_OF_WORK] = op_directory_of_work,
+	[OP_TERMINAL] = op_terminal,
+	[OP_SEED] = op_seed,
+	[OP_NETWORK] = op_network,
+	[OP_CLOCK] = op_clock,
+	[OP_SHARE] = op_share,
+};
+
+struct shape shape_of(const struct plan *plan)
+{
+	struct shape shape = {0};
+	for (size_t i = 0; i < plan->count; i++) {
+		const struct op *op = &plan->ops[i];
+		if (stage_of(op->code) != STAGE_CHILD)
+			continue;
+		if (shape.count++ == 0)
+			shape.first = i;
+		if (op->code == OP_NAMESPACES)
+			shape.flags = op->args[0].number;
+		else if (op->code == OP_ID_MAPS)
+			shape.maps = op;
+		else if (op->code == OP_USER)
+			shape.user = op;
+		else if (op->code == OP_STDIN)
+			shape.stdin_mode = (unsigned)op->args[0].number;
+		shape.joins |= op->code == OP_JOIN;
+		shape.terminal |= op->code == OP_TERMINAL;
+	}
+	return shape;
+}
+
+int report_send(int socket, const struct report *report, int fd)
+{
+	struct iovec part = {.iov_base = (void *)(uintptr_t)report, .iov_len = sizeof(*report)};
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {0};
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+	if (fd >= 0) {
+		message.msg_control = control;
+		message.msg_controllen = sizeof(control);
+		struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+		header->cmsg_level = SOL_SOCKET;
+		header->cmsg_type = SCM_RIGHTS;
+		header->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(header), &fd, sizeof(fd));
+	}
+	return sendmsg(socket, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static _Noreturn void send_failure(const struct setup *setup, struct report *report)
+{
+	report_send(setup->ends.status, report, -1);
+	_exit((int)report->failure.exit_code);
+}
+
+/* The op at fault is the current one; without one the first of the stage, which asked for the process. */
+static _Noreturn void fail(const struct setup *setup, int error)
+{
+	struct report report = {.kind = REPORT_FAILED};
+	const struct op *op = setup->current ? setup->current : &setup->plan->ops[setup->shape->first];
+	failure_of_op(&report.failure, setup->plan, (size_t)(op - setup->plan->ops), -error, setup->blame);
+	send_failure(setup, &report);
+}
+
+/* 126 and 127 as Docker has them: there but cannot be run; not there. */
+static _Noreturn void fail_exec(const struct setup *setup, const struct op *op, int error)
+{
+	struct report report = {.kind = REPORT_FAILED};
+	failure_of_op(&report.failure, setup->plan, (size_t)(op - setup->plan->ops), -error, NULL);
+	report.failure.exit_code = error == -ENOENT || error == -ENOTDIR ? 127 : 126;
+	send_failure(setup, &report);
+}
+
+static void default_signals(void)
+{
+	const uint64_t standard[4] = {0}; /* the kernel's struct sigaction: SIG_DFL, no flags, no mask */
+	sigset_t none;
+	for (int number = 1; number < _NSIG; number++)
+		/* Refused for KILL and STOP. Not sigaction(): it refuses the C library's own signals (32 to 34), which
+		 * glibc's posix_spawn leaves ignored in the shim of a caller that has used threads. */
+		syscall(SYS_rt_sigaction, number, standard, NULL, sizeof(uint64_t));
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Wait for one byte of the parent's. If the parent is gone there is none, whatever pid it had: this is the check
+ * that makes PDEATHSIG complete. */
+static void await_parent(const struct setup *setup)
+{
+	char go;
+	ssize_t got;
+	do
+		got = read(setup->ends.start, &go, 1);
+	while (got < 0 && errno == EINTR);
+	if (got != 1)
+		_exit(EXIT_SETUP);
+}
+
+static int settle(struct setup *setup, pid_t main_pid)
+{
+	default_signals();
+	umask(0);
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+		return -errno;
+	int error = setup->shape->joins ? namespaces_join(setup, main_pid) : namespaces_enter(setup);
+	if (error)
+		return error;
+	if (setsid() < 0)
+		return -errno;
+	setup->root = fd_high(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+	return setup->root < 0 ? setup->root : 0;
+}
+
+/* Note what has its time later. */
+static int note(struct setup *setup, const struct op *op)
+{
+	switch ((int)op->code) {
+	case OP_USER: setup->user = op; return 0;
+	case OP_CAPABILITIES: setup->capabilities = op; return 0;
+	case OP_NO_NEW_PRIVILEGES: setup->no_new_privileges = op; return 0;
+	case OP_SECCOMP: setup->seccomp = op; return 0;
+	case OP_ROOT_READONLY: setup->root_readonly = op; return 0;
+	case OP_ARGUMENT: setup->argv[setup->argc++] = op->args[0].text; return 0;
+	case OP_ENVIRONMENT: setup->envp[setup->envc++] = op->args[0].text; return 0;
+	case OP_NAMESPACES:
+	case OP_ID_MAPS:
+	case OP_JOIN:
+	case OP_STDIN:
+	case OP_EXEC: return 0; /* read from the shape of the plan */
+	default: return -ENOSYS;
+	}
+}
+
+bool op_equal(const struct op *one, const struct op *other)
+{
+	if (one->code != other->code)
+		return false;
+	for (size_t i = 0; i < OP_MAX_ARGS; i++) {
+		const struct argument *a = &one->args[i], *b = &other->args[i];
+		if (a->number != b->number || a->length != b->length || !a->text != !b->text ||
+		    (a->text && memcmp(a->text, b->text, a->length) != 0))
+			return false;
+	}
+	return true;
+}
+
+static bool is_done(const struct setup *setup, const struct op *op)
+{
+	for (size_t i = 0; setup->done && i < setup->done->count; i++)
+		if (op_equal(op, &setup->done->ops[i]))
+			return true;
+	return false;
+}
+
+static void perform(struct setup *setup)
+{
+	for (size_t i = setup->shape->first; i < setup->shape->first + setup->shape->count; i++) {
+		const struct op *op = setup->current = &setup->plan->ops[i];
+		setup->blame = NULL;
+		if (is_done(setup, op))
+			continue;
+		int error = PERFORM[op->code] ? PERFORM[op->code](setup, op) : note(setup, op);
+		if (error)
+			fail(setup, error);
+		FAULT(op_name(op->code));
+	}
+}
+
+/* From the last op to the wait for the parent's word. */
+static void finish(struct setup *setup)
+{
+	struct report ready = {.kind = REPORT_READY};
+	int error = root_readonly(setup);
+	if (!error)
+		error = descriptors_arrange(setup);
+	umask(setup->umask);
+	if (!error)
+		error = identity_assume(setup);
+	if (!error)
+		error = report_send(setup->ends.status, &ready, -1);
+	if (error)
+		fail(setup, error);
+	await_parent(setup);
+}
+
+static void begin(struct setup *setup, const struct host *host, const struct plan *plan, const struct shape *shape,
+                  const struct ends *ends)
+{
+	*setup = (struct setup){
+		.host = host,
+		.plan = plan,
+		.shape = shape,
+		.ends = *ends,
+		.root = -1,
+		.procfs = -1,
+		.empty = -1,
+		.umask = DEFAULT_UMASK,
+	};
+	memset(setup->prepared, 0xff, sizeof(setup->prepared));
+}
+
+static _Noreturn void run(struct setup *setup)
+{
+	const struct op *last = &setup->plan->ops[setup->shape->first + setup->shape->count - 1];
+	perform(setup);
+	finish(setup);
+	fail_exec(setup, last, exec_program(setup, last->args[0].text));
+}
+
+_Noreturn void child_run(const struct host *host, const struct plan *plan, const struct shape *shape, pid_t main_pid,
+                         const struct ends *ends)
+{
+	struct setup setup;
+	begin(&setup, host, plan, shape, ends);
+	int error = settle(&setup, main_pid);
+	if (error)
+		fail(&setup, error);
+	run(&setup);
+}
+
+/* The plan has come: read it, and make of the streams what it says. */
+static int read_plan(struct setup *setup, struct plan *plan, struct shape *shape, const void *bytes)
+{
+	struct failure why;
+	int error = plan_decode(bytes, plan_length(bytes), plan, &why);
+	if (error)
+		return error;
+	*shape = shape_of(plan);
+	setup->done = setup->plan;
+	setup->plan = plan;
+	setup->shape = shape;
+	setup->current = NULL;
+	for (int i = 0; i < 3 && shape->terminal; i++)
+		fd_close(&setup->ends.io[i]);
+	if (shape->terminal || shape->stdin_mode != 0)
+		return 0;
+	fd_close(&setup->ends.io[0]);
+	setup->ends.io[0] = fd_high(open("/dev/null", O_RDONLY | O_CLOEXEC));
+	return setup->ends.io[0] < 0 ? setup->ends.io[0] : 0;
+}
+
+_Noreturn void child_run_ahead(const struct host *host, const struct plan *plan, const struct shape *shape,
+                               const struct ends *ends, const void *bytes)
+{
+	static struct plan later;
+	struct shape later_shape;
+	struct setup setup;
+	struct report ready = {.kind = REPORT_READY};
+	begin(&setup, host, plan, shape, ends);
+	int error = settle(&setup, 0);
+	if (error)
+		fail(&setup, error);
+	perform(&setup);
+	error = report_send(ends->status, &ready, -1);
+	if (error)
+		fail(&setup, error);
+	await_parent(&setup);
+	error = read_plan(&setup, &later, &later_shape, bytes);
+	if (error)
+		fail(&setup, error);
+	run(&setup);
+}

@@ -1,0 +1,102 @@
+/* The child stage: what the new process does to itself between clone and exec. */
+#ifndef TWINHULL_CHILD_H
+#define TWINHULL_CHILD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "plan.h"
+#include "spawn.h"
+
+#define MAX_KEPT_FDS (MAX_CHILD_FDS + 8)
+
+/* What a plan's child stage says about the clone, read by both sides before it. */
+struct shape {
+	size_t first, count;   /* the child stage is ops[first .. first+count) */
+	uint64_t flags;        /* CLONE_NEW*, of the namespaces op */
+	const struct op *maps; /* id-maps, or NULL */
+	const struct op *user; /* or NULL */
+	bool joins, terminal;
+	unsigned stdin_mode;
+};
+
+/* What the child tells its parent, one datagram each on the status socket. */
+enum report_kind { REPORT_FAILED = 1, REPORT_READY, REPORT_INNER, REPORT_TERMINAL };
+
+struct report {
+	enum report_kind kind;
+	pid_t pid;              /* INNER: its pidfd comes along. TERMINAL: the master does */
+	struct failure failure; /* FAILED */
+};
+
+/* The child's ends of what its parent made. */
+struct ends {
+	int status, start, io[3];
+};
+
+/* What the ops of the child stage share. Ops that must wait for the last moment are kept here. */
+struct setup {
+	const struct host *host;
+	const struct plan *plan;
+	const struct plan *done; /* what a child made ahead has performed, or NULL */
+	const struct shape *shape;
+	struct ends ends;
+	int root;     /* where paths of the root begin: "/", or the mount that enter-root will make "/" */
+	int procfs;   /* a procfs of our own that no path leads to, or -1 */
+	int empty;    /* a mounted empty read-only tmpfs, or -1 */
+	bool private; /* the mounts no longer reach the host */
+	bool made;    /* overlay or root-bind was performed */
+	bool entered; /* and enter-root */
+	mode_t umask;
+	const char *blame;        /* what failed, where it is not the op's own target */
+	const struct op *current; /* what is being performed; NULL: what comes before or after the ops */
+	int prepared[MAX_OPS];    /* with a user namespace: the mount of an op, made on the host, or -1 */
+	const struct op *user, *capabilities, *no_new_privileges, *seccomp, *root_readonly;
+	size_t argc, envc;
+	const char *argv[MAX_OPS + 1], *envp[MAX_OPS + 1];
+};
+
+struct shape shape_of(const struct plan *plan);
+
+/* Run the child: never returns. main_pid is the process to join, or 0. */
+_Noreturn void child_run(const struct host *host, const struct plan *plan, const struct shape *shape, pid_t main_pid,
+                         const struct ends *ends);
+
+/* The same for a child ahead of its plan: performs this one, reports READY, and goes on with the plan in bytes. */
+_Noreturn void child_run_ahead(const struct host *host, const struct plan *plan, const struct shape *shape,
+                               const struct ends *ends, const void *bytes);
+
+/* True if both are the same op with the same arguments. */
+bool op_equal(const struct op *one, const struct op *other);
+
+/* Send a report, with a descriptor unless fd is -1. Returns 0 or -errno. */
+int report_send(int socket, const struct report *report, int fd);
+
+/* namespaces.c: before the ops. Each returns 0 or -errno. */
+int namespaces_enter(struct setup *setup);
+int namespaces_join(const struct setup *setup, pid_t main_pid);
+
+/* userns.c: the same for a user namespace, as far as the mounts of the host and root's identity go. */
+int userns_enter(struct setup *setup);
+int userns_become_root(void);
+/* The pipes were made by the host's root, whom nobody inside may speak for: give them to root by these maps. */
+int userns_give_streams(const struct ends *ends, const char *uids, const char *gids);
+int userns_make(struct host *host, const struct op *maps, bool network);
+
+/* identity.c: after the ops. */
+int identity_assume(struct setup *setup);
+
+/* exec.c: the last steps. exec_program returns only when it failed. */
+int descriptors_arrange(const struct setup *setup);
+int exec_program(const struct setup *setup, const char *path);
+
+typedef int child_op(struct setup *setup, const struct op *op);
+child_op op_private_mounts, op_overlay, op_root_bind, op_bind, op_filesystem, op_share, op_stage;
+child_op op_mask, op_read_only, op_enter_root;
+int root_readonly(struct setup *setup);
+child_op op_directory, op_device, op_symlink, op_file;
+child_op op_hostname, op_domainname, op_sysctl, op_rlimit, op_oom_score, op_umask, op_directory_of_work;
+child_op op_terminal, op_seed, op_network, op_clock;
+
+#endif

@@ -1,0 +1,29 @@
+/* Directories by descriptor: listed without allocation, removed without following anything. */
+#ifndef TWINHULL_DIRECTORY_H
+#define TWINHULL_DIRECTORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define LISTING_BYTES 2048
+
+/* Zero-initialise all but fd, which must be open for reading. */
+struct listing {
+	int fd;
+	size_t at, end;
+	_Alignas(long) char buffer[LISTING_BYTES];
+};
+
+struct entry {
+	const char *name; /* valid until the next call */
+	bool is_directory;
+};
+
+/* The next entry other than "." and "..". Returns 1, 0 at the end, or -errno. */
+int listing_next(struct listing *listing, struct entry *entry);
+
+/* Remove a tree, never following a link nor entering a mount; absent is fine. Returns 0 or -errno (-EXDEV at a mount).
+ */
+int tree_remove(const char *path);
+
+#endif

@@ -1,0 +1,91 @@
+/* The last steps: descriptors in their places, then the program. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "child.h"
+#include "descriptor.h"
+#include "kernel.h"
+
+#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+/* A pipe belongs to who opened it: without this /dev/stdout could not be opened by the workload's user. */
+static int give_to_user(const struct setup *setup, int fd)
+{
+	struct stat found;
+	if (!setup->user || fstat(fd, &found) < 0 || !S_ISFIFO(found.st_mode))
+		return 0;
+	uid_t uid = (uid_t)setup->user->args[0].number;
+	return found.st_uid == uid || fchown(fd, uid, (gid_t)-1) == 0 ? 0 : -errno;
+}
+
+int descriptors_arrange(const struct setup *setup)
+{
+	int keep[MAX_KEPT_FDS] = {0, 1, 2, setup->ends.status, setup->ends.start};
+	size_t kept = 5;
+	for (int i = 0; i < 3; i++) {
+		int error = setup->ends.io[i] < 0 ? 0 : give_to_user(setup, setup->ends.io[i]);
+		if (error)
+			return error;
+		if (setup->ends.io[i] >= 0 && dup2(setup->ends.io[i], i) < 0)
+			return -errno;
+	}
+	/* What the plan opened is for the main process, not for those that join it. */
+	for (int number = 3; number < MAX_CHILD_FDS && !setup->shape->joins; number++) {
+		int fd = setup->host->child_fds[number];
+		if (fd < 0)
+			continue;
+		if (dup2(fd, number) < 0)
+			return -errno;
+		keep[kept++] = number;
+	}
+	return fd_keep_only(keep, kept);
+}
+
+static const char *search_path(const struct setup *setup)
+{
+	const char *found = DEFAULT_PATH;
+	for (size_t i = 0; i < setup->envc; i++)
+		if (strncmp(setup->envp[i], "PATH=", 5) == 0)
+			found = setup->envp[i] + 5;
+	return found;
+}
+
+static int try_exec(const struct setup *setup, const char *path)
+{
+	struct stat found;
+	execve(path, (char *const *)(uintptr_t)setup->argv, (char *const *)(uintptr_t)setup->envp);
+	int error = -errno;
+	/* A script whose interpreter is missing also says ENOENT, a directory EACCES: both are there. */
+	if (error == -EACCES && stat(path, &found) == 0 && S_ISDIR(found.st_mode))
+		return -EISDIR;
+	return error;
+}
+
+int exec_program(const struct setup *setup, const char *path)
+{
+	int answer = -ENOENT;
+	if (strchr(path, '/'))
+		return try_exec(setup, path);
+	for (const char *at = search_path(setup), *end; *path && *at; at = *end ? end + 1 : end) {
+		char candidate[PATH_MAX];
+		end = at + strcspn(at, ":");
+		/* A relative directory would make the working directory part of the search. */
+		if (*at != '/')
+			continue;
+		int length = snprintf(candidate, sizeof(candidate), "%.*s/%s", (int)(end - at), at, path);
+		if ((size_t)length >= sizeof(candidate))
+			continue;
+		int error = try_exec(setup, candidate);
+		if (error != -ENOENT && error != -ENOTDIR && error != -EISDIR && error != -EACCES)
+			return error;
+		if (error == -EACCES)
+			answer = error;
+	}
+	return answer;
+}

@@ -1,0 +1,12 @@
+/* Points at which a launcher built for tests kills itself (TWINHULL_FAULT=name); nothing in the real one. */
+#ifndef TWINHULL_FAULT_H
+#define TWINHULL_FAULT_H
+
+#ifdef FAULT_POINTS
+void fault_point(const char *name);
+#define FAULT(name) fault_point(name)
+#else
+#define FAULT(name) ((void)0)
+#endif
+
+#endif

@@ -1,0 +1,262 @@
+/* `launcher hold`: keeps the memory of a template, and lends it to those who start guests.
+ *
+ *	hold DIGEST IDLE_SECONDS   descriptors: 3 the memory file, 4 a listening socket, 5 the directory it is in
+ *	hold --digest              3 the memory file: print its digest
+ *
+ * The file is copied into a memfd that nobody can change any more; a client of root's gets it by SCM_RIGHTS with one
+ * byte. A file that is not what DIGEST says is never lent: its client finds the end of the stream. Ends after so many
+ * seconds without a client, or when the machine is short of memory; unlinks the socket (`sock`) before. `holder` in
+ * the directory holds its process number, and stays locked while it lives. */
+#define _GNU_SOURCE
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "connection.h"
+#include "descriptor.h"
+#include "digest.h"
+#include "modes.h"
+
+#define FILE_FD 3
+#define LISTEN_FD 4
+#define DIRECTORY_FD 5
+
+#define PAGE_BYTES 4096u
+#define CHUNK_BYTES (1u << 20)
+/* Tasks stalled on memory for 0.2 s of 2 s: what we hold is wanted elsewhere (Documentation/accounting/psi.rst). */
+#define PRESSURE "some 200000 2000000"
+#define PRESSURE_US 200000u
+
+struct copy {
+	int from, to; /* to is -1 when only the digest is wanted */
+	struct digest digest;
+};
+
+/* The place belongs to the digest: a page that moved is damage too. Pages of zeroes stay holes. */
+static int copy_page(struct copy *copy, const uint8_t *page, off_t offset)
+{
+	static const uint8_t zeroes[PAGE_BYTES];
+	uint64_t place[DIGEST_BLOCK_BYTES / sizeof(uint64_t)] = {(uint64_t)offset};
+	if (!memcmp(page, zeroes, PAGE_BYTES))
+		return 0;
+	digest_update(&copy->digest, place, sizeof(place));
+	digest_update(&copy->digest, page, PAGE_BYTES);
+	if (copy->to >= 0 && pwrite(copy->to, page, PAGE_BYTES, offset) != PAGE_BYTES)
+		return -EIO;
+	return 0;
+}
+
+static int copy_extent(struct copy *copy, off_t start, off_t end)
+{
+	static uint8_t chunk[CHUNK_BYTES];
+	for (off_t at = start; at < end;) {
+		size_t wanted = end - at < CHUNK_BYTES ? (size_t)(end - at) : CHUNK_BYTES;
+		ssize_t got = pread(copy->from, chunk, wanted, at);
+		if (got <= 0 || got % PAGE_BYTES)
+			return got < 0 ? -errno : -EIO;
+		for (ssize_t page = 0; page < got; page += PAGE_BYTES) {
+			int error = copy_page(copy, chunk + page, at + page);
+			if (error)
+				return error;
+		}
+		at += got;
+	}
+	return 0;
+}
+
+/* By extents: most of a guest's memory was never touched. */
+static int copy_file(struct copy *copy)
+{
+	struct stat status;
+	if (fstat(copy->from, &status) < 0)
+		return -errno;
+	if (status.st_size % PAGE_BYTES || (copy->to >= 0 && ftruncate(copy->to, status.st_size) < 0))
+		return -EINVAL;
+	digest_init(&copy->digest);
+	for (off_t at = 0; at < status.st_size;) {
+		off_t start = lseek(copy->from, at, SEEK_DATA);
+		if (start < 0)
+			return errno == ENXIO ? 0 : -errno;
+		off_t end = lseek(copy->from, start, SEEK_HOLE);
+		if (end < 0)
+			return -errno;
+		start -= start % PAGE_BYTES;
+		end += (PAGE_BYTES - end % PAGE_BYTES) % PAGE_BYTES;
+		int error = copy_extent(copy, start, end);
+		if (error)
+			return error;
+		at = end;
+	}
+	return 0;
+}
+
+/* The memory as a memfd that can be read and mapped privately, and changed by nobody. QEMU opens it for writing,
+ * as a user without rights: hence the mode. Returns a descriptor or -errno. */
+static int fill(const char *wanted)
+{
+	struct copy copy = {.from = FILE_FD};
+	CLEANUP_FD int memory = memfd_create("template", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (memory < 0)
+		return -errno;
+	copy.to = memory;
+	int error = copy_file(&copy);
+	if (error)
+		return error;
+	if (digest_value(&copy.digest) != strtoull(wanted, NULL, 16))
+		return -EBADMSG;
+	int seals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+	if (fchmod(memory, 0666) < 0 || fcntl(memory, F_ADD_SEALS, seals) < 0)
+		return -errno;
+	return fd_take(&memory);
+}
+
+static void lend(int memory)
+{
+	CLEANUP_FD int client = accept_trusted(LISTEN_FD);
+	if (client < 0)
+		return;
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = {0};
+	struct iovec byte = {.iov_base = "m", .iov_len = 1};
+	struct msghdr message = {
+		.msg_iov = &byte,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control),
+	};
+	control.header.cmsg_level = SOL_SOCKET;
+	control.header.cmsg_type = SCM_RIGHTS;
+	control.header.cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(&control.header), &memory, sizeof(memory));
+	sendmsg(client, &message, MSG_NOSIGNAL);
+}
+
+struct pressure {
+	int fd;              /* -1 where the kernel does not tell */
+	uint64_t stalled_us; /* when last looked at */
+};
+
+static uint64_t stalled_us(void)
+{
+	char text[256];
+	int length = file_read(AT_FDCWD, "/proc/pressure/memory", text, sizeof(text));
+	const char *total = length > 0 ? strstr(text, "total=") : NULL; /* the first line is "some" */
+	return total ? strtoull(total + strlen("total="), NULL, 10) : 0;
+}
+
+static struct pressure watch_pressure(void)
+{
+	int fd = open("/proc/pressure/memory", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	if (fd >= 0 && write(fd, PRESSURE, sizeof(PRESSURE)) != sizeof(PRESSURE)) {
+		close(fd);
+		fd = -1;
+	}
+	return (struct pressure){.fd = fd, .stalled_us = stalled_us()};
+}
+
+/* The first event of a trigger may count what was stalled before there was any: the totals decide. */
+static bool is_short_of_memory(struct pressure *pressure)
+{
+	uint64_t before = pressure->stalled_us;
+	pressure->stalled_us = stalled_us();
+	return pressure->stalled_us - before >= PRESSURE_US;
+}
+
+static bool take_turn(int memory, struct pressure *pressure, int idle_ms)
+{
+	struct pollfd fds[] = {{.fd = LISTEN_FD, .events = POLLIN}, {.fd = pressure->fd, .events = POLLPRI}};
+	if (poll(fds, 2, idle_ms) <= 0 || fds[1].revents & POLLERR)
+		return false;
+	if (fds[1].revents && is_short_of_memory(pressure))
+		return false;
+	if (fds[0].revents)
+		lend(memory);
+	return true;
+}
+
+/* Whoever connected before the name went away is still served. */
+static void lend_to_the_last(int memory)
+{
+	struct pollfd waiting = {.fd = LISTEN_FD, .events = POLLIN};
+	unlinkat(DIRECTORY_FD, "sock", 0);
+	while (poll(&waiting, 1, 0) > 0)
+		lend(memory);
+}
+
+/* Our number in a file that stays locked while we live: that is how we are found, and told to end. */
+static int announce(void)
+{
+	char text[16];
+	int fd = openat(DIRECTORY_FD, "holder", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int length = snprintf(text, sizeof(text), "%d\n", getpid());
+	if (fd < 0 || flock(fd, LOCK_EX) < 0 || ftruncate(fd, 0) < 0)
+		return -errno;
+	return fd_write_all(fd, text, (size_t)length);
+}
+
+static int hold(const char *digest, int idle_ms)
+{
+	int keep[] = {0, 1, 2, FILE_FD, LISTEN_FD, DIRECTORY_FD};
+	int error = fd_keep_only(keep, sizeof(keep) / sizeof(keep[0]));
+	fcntl(LISTEN_FD, F_SETFL, O_NONBLOCK);
+	if (!error)
+		error = announce();
+	CLEANUP_FD int memory = error ? error : fill(digest);
+	close(FILE_FD);
+	if (memory < 0) {
+		unlinkat(DIRECTORY_FD, "sock", 0);
+		return 1; /* with the socket, every client's wait ends */
+	}
+	struct pressure pressure = watch_pressure();
+	while (take_turn(memory, &pressure, idle_ms))
+		;
+	lend_to_the_last(memory);
+	return 0;
+}
+
+static int print_digest(void)
+{
+	struct copy copy = {.from = FILE_FD, .to = -1};
+	int error = copy_file(&copy);
+	if (error) {
+		fprintf(stderr, "digest: %s\n", strerror(-error));
+		return 1;
+	}
+	printf("%016llx\n", (unsigned long long)digest_value(&copy.digest));
+	return 0;
+}
+
+int hold_main(int argc, char **argv)
+{
+	if (argc == 3 && !strcmp(argv[2], "--digest"))
+		return print_digest();
+	if (argc != 4) {
+		fprintf(stderr, "usage: launcher hold DIGEST IDLE_SECONDS | --digest\n");
+		return 125;
+	}
+	/* Nobody's child: whoever starts us goes on, and must not have to reap us. */
+	pid_t child = fork();
+	if (child)
+		return child < 0;
+	setsid();
+	signal(SIGPIPE, SIG_IGN);
+	prctl(PR_SET_NAME, "twinhull-hold");
+	if (chdir("/") < 0)
+		return 1;
+	return hold(argv[2], atoi(argv[3]) * 1000);
+}

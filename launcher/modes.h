@@ -1,0 +1,12 @@
+/* The launcher's modes that belong to virtual machines. */
+#ifndef TWINHULL_MODES_H
+#define TWINHULL_MODES_H
+
+/* `launcher agent`, or /init: PID 1 of a guest. */
+int agent_main(int argc, char **argv);
+/* `launcher hold`: keeps a template's memory. */
+int hold_main(int argc, char **argv);
+/* `launcher tsc`: the rate of the time stamp counter. */
+int tsc_main(int argc, char **argv);
+
+#endif

@@ -1,0 +1,31 @@
+/* Making mounts that nothing can reach yet. Each returns a descriptor of the mount, or -errno. */
+#ifndef TWINHULL_MOUNTS_H
+#define TWINHULL_MOUNTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct mount_attr;
+
+struct overlay {
+	const char *base, *lower; /* names relative to base, top first, split by ':' */
+	const char *upper, *work; /* made if missing; both "": nothing can be written */
+	bool synchronous;         /* not `volatile` */
+};
+
+/* On top of "/", the only one that is attached. *blame: the path at fault, where it is not the upper directory. */
+int mount_overlay(const struct overlay *overlay, const char **blame);
+
+/* A detached copy of a tree (path "": of the descriptor itself), cut off from its peers, attributes added. */
+int mount_clone(int directory, const char *path, bool recursive, uint64_t attributes);
+
+/* A new file system, detached; options as "size=64k,newinstance". */
+int mount_filesystem(const char *type, const char *source, const char *options, uint64_t attributes);
+
+/* mount_setattr of a mount or of a whole tree. Returns 0 or -errno. */
+int mount_change(int mount, bool recursive, struct mount_attr *changes);
+
+/* mkdir; one that is there is fine, and so is "". Returns 0 or -errno. */
+int directory_make(const char *path);
+
+#endif

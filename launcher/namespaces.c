@@ -1,0 +1,133 @@
+/* Where the child comes to live: cgroups and namespaces, its own or those of a running workload. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "child.h"
+#include "descriptor.h"
+#include "kernel.h"
+
+#define MAP_BYTES 4096 /* the kernel takes no larger map */
+
+/* The v2 leaf needs nothing here: the clone put the child into it. */
+static int enter_cgroups1(const struct host *host)
+{
+	for (size_t i = 0; i < MAX_CGROUP1 && host->cgroup1_fds[i] >= 0; i++) {
+		int error = file_write(host->cgroup1_fds[i], "cgroup.procs", "0", 1);
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+/* The namespaces in which the process differs from us, as setns takes them. */
+static int differing_namespaces(pid_t pid, int *flags)
+{
+	static const struct {
+		const char *name;
+		int flag;
+	} KINDS[] = {
+		{"cgroup", CLONE_NEWCGROUP}, {"ipc", CLONE_NEWIPC},   {"mnt", CLONE_NEWNS},  {"net", CLONE_NEWNET},
+		{"pid", CLONE_NEWPID},       {"user", CLONE_NEWUSER}, {"uts", CLONE_NEWUTS},
+	};
+	*flags = 0;
+	for (size_t i = 0; i < sizeof(KINDS) / sizeof(KINDS[0]); i++) {
+		char path[64];
+		struct stat ours, theirs;
+		snprintf(path, sizeof(path), "/proc/%d/ns/%s", pid, KINDS[i].name);
+		if (stat(path, &theirs) < 0)
+			return errno == ENOENT ? -ESRCH : -errno;
+		snprintf(path, sizeof(path), "/proc/self/ns/%s", KINDS[i].name);
+		if (stat(path, &ours) < 0)
+			return -errno;
+		if (ours.st_ino != theirs.st_ino || ours.st_dev != theirs.st_dev)
+			*flags |= KINDS[i].flag;
+	}
+	return 0;
+}
+
+static int give_streams(const struct setup *setup, pid_t pid)
+{
+	char path[64], uids[MAP_BYTES], gids[MAP_BYTES];
+	snprintf(path, sizeof(path), "/proc/%d/uid_map", pid);
+	int length = file_read(AT_FDCWD, path, uids, sizeof(uids));
+	snprintf(path, sizeof(path), "/proc/%d/gid_map", pid);
+	if (length >= 0)
+		length = file_read(AT_FDCWD, path, gids, sizeof(gids));
+	return length < 0 ? length : userns_give_streams(&setup->ends, uids, gids);
+}
+
+/* Nothing of the host's may be found in us once processes of the workload can see us (CVE-2016-9962). */
+static int forget_host(const struct ends *ends, int pidfd)
+{
+	int keep[] = {ends->status, ends->start, ends->io[0], ends->io[1], ends->io[2], pidfd};
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return -errno;
+	return fd_keep_only(keep, sizeof(keep) / sizeof(keep[0]));
+}
+
+/* A pid namespace takes effect for children only. The one that goes on becomes the shim's own child, so that the
+ * shim can reap it; we tell its number, as the host sees it, and end. */
+static int become_inner(const struct setup *setup)
+{
+	int pidfd = -1;
+	struct clone_args arguments = {
+		.flags = CLONE_PARENT | CLONE_PIDFD,
+		.pidfd = (uint64_t)(uintptr_t)&pidfd,
+	};
+	struct report report = {.kind = REPORT_INNER};
+	report.pid = sys_clone3(&arguments);
+	if (report.pid == 0)
+		return 0;
+	if (report.pid < 0)
+		return report.pid == -ENOMEM ? -ESRCH : report.pid; /* the namespace's first process has ended */
+	int error = report_send(setup->ends.status, &report, pidfd);
+	if (error)
+		sys_pidfd_send_signal(pidfd, SIGKILL);
+	_exit(error ? 125 : 0);
+}
+
+int namespaces_enter(struct setup *setup)
+{
+	bool own_user = setup->shape->flags & CLONE_NEWUSER;
+	int error = enter_cgroups1(setup->host);
+	if (!error && own_user)
+		error = userns_enter(setup);
+	if (error)
+		return error;
+	if (setup->host->netns_fd >= 0 && setns(setup->host->netns_fd, CLONE_NEWNET) < 0)
+		return -errno;
+	/* Not part of the clone: the namespace's root is the cgroup that its maker is in, and the clone's maker
+	 * is the shim. */
+	if ((setup->shape->flags & CLONE_NEWCGROUP) && unshare(CLONE_NEWCGROUP) < 0)
+		return -errno;
+	return own_user ? become_inner(setup) : 0;
+}
+
+int namespaces_join(const struct setup *setup, pid_t main_pid)
+{
+	int flags;
+	/* The shim has not reaped it, so the number cannot have passed to another process. */
+	CLEANUP_FD int pidfd = fd_high(sys_pidfd_open(main_pid));
+	if (pidfd < 0)
+		return pidfd;
+	int error = differing_namespaces(main_pid, &flags);
+	if (!error)
+		error = enter_cgroups1(setup->host);
+	if (!error && (flags & CLONE_NEWUSER))
+		error = give_streams(setup, main_pid);
+	if (!error)
+		error = forget_host(&setup->ends, pidfd);
+	if (!error && flags && setns(pidfd, flags) < 0)
+		error = -errno;
+	fd_close(&pidfd);
+	if (!error && (flags & CLONE_NEWUSER))
+		error = userns_become_root();
+	return error ? error : become_inner(setup);
+}

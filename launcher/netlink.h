@@ -1,0 +1,16 @@
+/* Netlink messages that the plan carries as bytes: sent as they are, every acknowledgement checked. */
+#ifndef TWINHULL_NETLINK_H
+#define TWINHULL_NETLINK_H
+
+#include <linux/netlink.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Send messages to NETLINK_ROUTE or NETLINK_NETFILTER in the namespace that the caller is in, and read `acks`
+ * acknowledgements. Returns 0, or the first error. */
+int netlink_talk(int family, const void *messages, size_t length, uint64_t acks);
+
+/* Delete a link of the caller's namespace by name. */
+int netlink_delete_link(const char *name);
+
+#endif

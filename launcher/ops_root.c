@@ -1,0 +1,239 @@
+/* Building the root: each mount is made detached and then attached to a descriptor, never to a path. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "child.h"
+#include "descriptor.h"
+#include "kernel.h"
+#include "mounts.h"
+#include "path.h"
+
+int op_private_mounts(struct setup *setup, const struct op *op)
+{
+	(void)op;
+	/* Without a namespace of our own this would cut the host's mounts off from each other. */
+	if (!(setup->shape->flags & CLONE_NEWNS))
+		return -EINVAL;
+	int error = sys_mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL);
+	setup->private = !error;
+	return error;
+}
+
+/* From here on paths of the root begin at this mount. */
+static int use_root(struct setup *setup, int *mount)
+{
+	fd_close(&setup->root);
+	setup->root = fd_high(fd_take(mount));
+	setup->made = true;
+	return setup->root < 0 ? setup->root : 0;
+}
+
+/* With a user namespace mounts of the host were made before it was entered, see userns.c. */
+static int prepared(struct setup *setup, const struct op *op)
+{
+	return fd_take(&setup->prepared[op - setup->plan->ops]);
+}
+
+static int attach_root(struct setup *setup, int *tree)
+{
+	CLEANUP_FD int top = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (top < 0)
+		return -errno;
+	int error = sys_move_mount(*tree, top);
+	return error < 0 ? error : use_root(setup, tree);
+}
+
+int op_overlay(struct setup *setup, const struct op *op)
+{
+	struct overlay overlay = {
+		.base = op->args[0].text,
+		.lower = op->args[1].text,
+		.upper = op->args[2].text,
+		.work = op->args[3].text,
+		.synchronous = op->args[4].number == 0,
+	};
+	if (!setup->private || setup->made)
+		return -EINVAL;
+	CLEANUP_FD int root = prepared(setup, op);
+	if (root >= 0)
+		return attach_root(setup, &root);
+	root = mount_overlay(&overlay, &setup->blame);
+	return root < 0 ? root : use_root(setup, &root);
+}
+
+int op_root_bind(struct setup *setup, const struct op *op)
+{
+	if (!setup->private || setup->made)
+		return -EINVAL;
+	CLEANUP_FD int tree = prepared(setup, op);
+	if (tree < 0)
+		tree = mount_clone(AT_FDCWD, op->args[0].text, true, op->args[1].number ? MOUNT_ATTR_RDONLY : 0);
+	return tree < 0 ? tree : attach_root(setup, &tree);
+}
+
+int op_bind(struct setup *setup, const struct op *op)
+{
+	struct stat source;
+	if (!setup->private || setup->entered)
+		return -EINVAL;
+	CLEANUP_FD int tree = prepared(setup, op);
+	if (tree < 0)
+		tree = mount_clone(AT_FDCWD, op->args[0].text, op->args[2].number != 0, op->args[3].number);
+	if (tree < 0 || fstat(tree, &source) < 0) {
+		setup->blame = op->args[0].text;
+		return tree < 0 ? tree : -errno;
+	}
+	mode_t type = S_ISDIR(source.st_mode) ? S_IFDIR : S_IFREG;
+	CLEANUP_FD int target = path_make(setup->root, op->args[1].text, type, type == S_IFDIR ? 0755 : 0644);
+	return target < 0 ? target : sys_move_mount(tree, target);
+}
+
+static int attach_new(struct setup *setup, int mount, const char *target_path)
+{
+	if (mount < 0)
+		return mount;
+	CLEANUP_FD int target = path_make(setup->root, target_path, S_IFDIR, 0755);
+	return target < 0 ? target : sys_move_mount(mount, target);
+}
+
+int op_filesystem(struct setup *setup, const struct op *op)
+{
+	const struct argument *args = op->args;
+	if (!setup->private)
+		return -EINVAL;
+	CLEANUP_FD int mount = mount_filesystem(args[0].text, args[1].text, args[4].text, args[3].number);
+	return attach_new(setup, mount, args[2].text);
+}
+
+int op_share(struct setup *setup, const struct op *op)
+{
+	if (!setup->private)
+		return -EINVAL;
+	const char *options = "trans=virtio,version=9p2000.L,msize=524288,cache=mmap";
+	CLEANUP_FD int mount = mount_filesystem("9p", op->args[0].text, options, op->args[2].number);
+	return attach_new(setup, mount, op->args[1].text);
+}
+
+int op_stage(struct setup *setup, const struct op *op)
+{
+	const struct argument *args = op->args;
+	char path[PATH_MAX];
+	if (!setup->private || setup->made || strchr(args[2].text, '/') || args[2].text[0] == '.')
+		return -EINVAL;
+	snprintf(path, sizeof(path), "/run/stage/%s", args[2].text);
+	int error = directory_make("/run");
+	if (!error)
+		error = directory_make("/run/stage");
+	if (!error)
+		error = directory_make(path);
+	if (error)
+		return error;
+	CLEANUP_FD int mount = mount_filesystem(args[0].text, args[1].text, args[4].text, args[3].number);
+	if (mount < 0)
+		return mount;
+	CLEANUP_FD int target = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return target < 0 ? -errno : sys_move_mount(mount, target);
+}
+
+/* A root that nothing is mounted under, as an initramfs, cannot be pivoted away; ours covers it instead. */
+static bool is_initramfs(void)
+{
+	struct statfs shown;
+	return statfs("/", &shown) == 0 && (shown.f_type == RAMFS_MAGIC || shown.f_type == TMPFS_MAGIC);
+}
+
+int op_enter_root(struct setup *setup, const struct op *op)
+{
+	(void)op;
+	if (!setup->private || !setup->made || setup->entered)
+		return -EINVAL;
+	if (fchdir(setup->root) < 0)
+		return -errno;
+	/* Both names are the root itself: the old root comes to lie on top of it, and is then taken off. */
+	int error = sys_pivot_root(".", ".");
+	if (error == -EINVAL && is_initramfs())
+		error = chroot(".") < 0 ? -errno : 0;
+	else if (!error)
+		error = sys_umount(".", UMOUNT_DETACH);
+	if (error)
+		return error;
+	if (chdir("/") < 0)
+		return -errno;
+	CLEANUP_FD int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	setup->entered = true;
+	return root < 0 ? -errno : use_root(setup, &root);
+}
+
+/* Last of all, so that a directory of work or a mount's target can still be made. */
+int root_readonly(struct setup *setup)
+{
+	struct mount_attr changes = {.attr_set = MOUNT_ATTR_RDONLY};
+	if (!setup->root_readonly)
+		return 0;
+	setup->current = setup->root_readonly;
+	return setup->private ? mount_change(setup->root, false, &changes) : -EINVAL;
+}
+
+int op_read_only(struct setup *setup, const struct op *op)
+{
+	if (!setup->private)
+		return -EINVAL;
+	CLEANUP_FD int target = path_open(setup->root, op->args[0].text);
+	if (target == -ENOENT || target == -ENOTDIR)
+		return 0;
+	if (target < 0)
+		return target;
+	CLEANUP_FD int tree = mount_clone(target, "", true, MOUNT_ATTR_RDONLY);
+	return tree < 0 ? tree : sys_move_mount(tree, target);
+}
+
+/* The first empty directory is a file system of its own; the others are further views of it. */
+static int empty_directory(struct setup *setup)
+{
+	uint64_t attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+	if (setup->empty >= 0)
+		return mount_clone(setup->empty, "", false, attributes);
+	return fd_high(mount_filesystem("tmpfs", "mask", "nr_inodes=1,mode=755", attributes));
+}
+
+/* /dev/null, after a look at what the name leads to. */
+static int null_device(void)
+{
+	CLEANUP_FD int null = open("/dev/null", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	struct stat found;
+	if (null < 0 || fstat(null, &found) < 0)
+		return -errno;
+	if (!S_ISCHR(found.st_mode) || found.st_rdev != makedev(1, 3))
+		return -ENODEV;
+	return mount_clone(null, "", false, MOUNT_ATTR_NOEXEC);
+}
+
+int op_mask(struct setup *setup, const struct op *op)
+{
+	struct stat found;
+	if (!setup->private)
+		return -EINVAL;
+	CLEANUP_FD int target = path_open(setup->root, op->args[0].text);
+	if (target == -ENOENT || target == -ENOTDIR)
+		return 0;
+	if (target < 0 || fstat(target, &found) < 0)
+		return target < 0 ? target : -errno;
+	bool directory = S_ISDIR(found.st_mode);
+	CLEANUP_FD int cover = directory ? empty_directory(setup) : null_device();
+	if (cover < 0)
+		return cover;
+	int error = sys_move_mount(cover, target);
+	if (!error && directory && setup->empty < 0)
+		setup->empty = fd_take(&cover);
+	return error;
+}

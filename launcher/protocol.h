@@ -1,0 +1,44 @@
+/* Generated from src/twinhull/plan/frames.py by scripts/generate_headers.py. */
+#ifndef TWINHULL_PROTOCOL_H
+#define TWINHULL_PROTOCOL_H
+
+#define PROTOCOL_VERSION 1
+#define FRAME_HEADER_BYTES 12
+#define MAX_PAYLOAD 65536
+#define INITIAL_CREDIT 262144
+
+enum frame_kind {
+	FRAME_HELLO = 1,
+	FRAME_CONFIG = 2,
+	FRAME_PLAN = 3,
+	FRAME_START = 4,
+	FRAME_EXEC = 5,
+	FRAME_STDIN = 6,
+	FRAME_STDOUT = 7,
+	FRAME_STDERR = 8,
+	FRAME_EOF = 9,
+	FRAME_CREDIT = 10,
+	FRAME_CLOSE = 11,
+	FRAME_SIGNAL = 12,
+	FRAME_RESIZE = 13,
+	FRAME_PAUSE = 14,
+	FRAME_WAIT = 15,
+	FRAME_DETACH = 16,
+	FRAME_EXIT = 17,
+	FRAME_STATS = 18,
+	FRAME_TIME = 19,
+	FRAME_SEED = 20,
+	FRAME_ERROR = 21,
+	FRAME_PING = 22,
+	FRAME_READY = 23,
+	FRAME_STARTED = 24,
+	FRAME_ATTACH = 25,
+};
+
+enum frame_flag {
+	FLAG_LAST = 1,
+	FLAG_STDIN_OPEN = 2,
+	FLAG_ALL = 4,
+};
+
+#endif

@@ -1,0 +1,226 @@
+/* A user namespace of the workload's own, in which root is nobody's root.
+ *
+ * The host stage makes it with its maps, and the network namespace that belongs to it, through a process that
+ * ends at once. The child makes the mounts of the host while it is still root there, then enters. Layers are seen
+ * through an idmapped mount: what root owns on disk, the workload's root owns, and nothing is changed on disk. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "child.h"
+#include "descriptor.h"
+#include "kernel.h"
+#include "mounts.h"
+
+static int write_maps(pid_t pid, const struct op *maps)
+{
+	static const char *const FILES[] = {"uid_map", "gid_map"};
+	for (size_t i = 0; i < 2; i++) {
+		char path[64];
+		snprintf(path, sizeof(path), "/proc/%d/%s", pid, FILES[i]);
+		int error = file_write(AT_FDCWD, path, maps->args[i].text, maps->args[i].length);
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+static int open_namespace(pid_t pid, const char *kind)
+{
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/%d/ns/%s", pid, kind);
+	int fd = fd_high(open(path, O_RDONLY | O_CLOEXEC));
+	return fd < 0 ? -errno : fd;
+}
+
+int userns_make(struct host *host, const struct op *maps, bool network)
+{
+	int pidfd = -1;
+	struct clone_args arguments = {
+		.flags = CLONE_PIDFD | CLONE_NEWUSER | (network ? CLONE_NEWNET : 0),
+		.pidfd = (uint64_t)(uintptr_t)&pidfd,
+		.exit_signal = SIGCHLD,
+	};
+	pid_t pid = sys_clone3(&arguments);
+	if (pid < 0)
+		return pid;
+	if (pid == 0)
+		for (;;)
+			pause();
+	int error = write_maps(pid, maps);
+	if (!error) {
+		host->userns_fd = open_namespace(pid, "user");
+		host->userns_network_fd = network ? open_namespace(pid, "net") : -1;
+		if (host->userns_fd < 0 || (network && host->userns_network_fd < 0))
+			error = -EBADF;
+	}
+	sys_pidfd_send_signal(pidfd, SIGKILL);
+	close(pidfd);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	return error;
+}
+
+/* The host's number of root inside, from lines of "inside outside count". */
+static int root_of(const char *map, uid_t *outside)
+{
+	while (*map) {
+		char *rest;
+		unsigned long inside = strtoul(map, &rest, 10), host = strtoul(rest, &rest, 10);
+		if (inside == 0 && strtoul(rest, &rest, 10) > 0) {
+			*outside = (uid_t)host;
+			return 0;
+		}
+		map = rest + strcspn(rest, "\n");
+		map += strspn(map, "\n");
+	}
+	return -EINVAL;
+}
+
+/* See a tree of the host through the workload's maps, in a mount namespace that nobody else has. */
+static int idmapped(const struct setup *setup, const char *path, uint64_t attributes)
+{
+	CLEANUP_FD int tree = mount_clone(AT_FDCWD, path, false, attributes);
+	if (tree < 0)
+		return tree;
+	struct mount_attr changes = {
+		.attr_set = MOUNT_ATTR_IDMAP,
+		.userns_fd = (unsigned)setup->host->userns_fd,
+	};
+	int error = mount_change(tree, false, &changes);
+	return error < 0 ? error : fd_take(&tree);
+}
+
+/* upper and work stay as they are on disk, but for their owner: what the workload makes in them is already its. */
+static int give_to_root(const struct setup *setup, const char *path, int *fd)
+{
+	uid_t uid, gid;
+	int error = root_of(setup->shape->maps->args[0].text, &uid);
+	if (!error)
+		error = root_of(setup->shape->maps->args[1].text, &gid);
+	if (!error)
+		error = directory_make(path);
+	if (error)
+		return error;
+	*fd = fd_high(open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+	return *fd < 0 || fchownat(*fd, "", uid, gid, AT_EMPTY_PATH) < 0 ? -errno : 0;
+}
+
+static int prepare_overlay(struct setup *setup, const struct op *op)
+{
+	CLEANUP_FD int upper = -1, work = -1;
+	char upper_path[64] = "", work_path[64] = "";
+	int error = 0;
+	if (op->args[2].length > 0) {
+		error = give_to_root(setup, op->args[2].text, &upper);
+		if (!error)
+			error = give_to_root(setup, op->args[3].text, &work);
+		/* By descriptor: they may lie below the base, where the idmapped mount would show them. */
+		snprintf(upper_path, sizeof(upper_path), "/proc/self/fd/%d", upper);
+		snprintf(work_path, sizeof(work_path), "/proc/self/fd/%d", work);
+	}
+	if (error)
+		return error;
+	struct overlay overlay = {
+		.base = op->args[0].text,
+		.lower = op->args[1].text,
+		.upper = upper_path,
+		.work = work_path,
+		.synchronous = op->args[4].number == 0,
+	};
+	CLEANUP_FD int base = idmapped(setup, overlay.base, 0);
+	CLEANUP_FD int place = open(overlay.base, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (base < 0 || place < 0)
+		return base < 0 ? base : -errno;
+	error = sys_move_mount(base, place);
+	if (error)
+		return error;
+	CLEANUP_FD int root = mount_overlay(&overlay, &setup->blame);
+	CLEANUP_FD int detached = root < 0 ? root : mount_clone(root, "", false, 0);
+	if (detached < 0)
+		return detached;
+	/* What stays on "/" would be locked there for the workload's namespace. */
+	error = sys_umount("/..", UMOUNT_DETACH);
+	return error < 0 ? error : fd_take(&detached);
+}
+
+static int prepare_op(struct setup *setup, const struct op *op)
+{
+	const struct argument *args = op->args;
+	int fd;
+	switch ((int)op->code) {
+	case OP_OVERLAY: return prepare_overlay(setup, op);
+	case OP_ROOT_BIND: return idmapped(setup, args[0].text, args[1].number ? MOUNT_ATTR_RDONLY : 0);
+	case OP_BIND:
+		fd = mount_clone(AT_FDCWD, args[0].text, args[2].number != 0, args[3].number);
+		if (fd < 0)
+			setup->blame = args[0].text;
+		return fd;
+	default: return 0;
+	}
+}
+
+static int prepare(struct setup *setup)
+{
+	if (unshare(CLONE_NEWNS) < 0)
+		return -errno;
+	int error = sys_mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL);
+	for (size_t i = setup->shape->first; !error && i < setup->shape->first + setup->shape->count; i++) {
+		setup->current = &setup->plan->ops[i];
+		int fd = prepare_op(setup, setup->current);
+		if (fd > 0)
+			setup->prepared[i] = fd = fd_high(fd);
+		error = fd < 0 ? fd : 0;
+	}
+	return error;
+}
+
+int userns_give_streams(const struct ends *ends, const char *uids, const char *gids)
+{
+	uid_t uid, gid;
+	int error = root_of(uids, &uid);
+	if (!error)
+		error = root_of(gids, &gid);
+	for (int i = 0; !error && i < 3; i++) {
+		struct stat found;
+		int fd = ends->io[i];
+		if (fd >= 0 && fstat(fd, &found) == 0 && S_ISFIFO(found.st_mode) && fchown(fd, uid, gid) < 0)
+			error = -errno;
+	}
+	return error;
+}
+
+int userns_enter(struct setup *setup)
+{
+	uint64_t others = setup->shape->flags & ~(uint64_t)(CLONE_NEWUSER | CLONE_NEWCGROUP);
+	if (setup->host->userns_fd < 0 || !(others & CLONE_NEWNS))
+		return -EINVAL;
+	int error = prepare(setup);
+	if (!error)
+		error = userns_give_streams(&setup->ends, setup->shape->maps->args[0].text,
+		                            setup->shape->maps->args[1].text);
+	if (error)
+		return error;
+	setup->current = NULL;
+	if (setns(setup->host->userns_fd, CLONE_NEWUSER) < 0)
+		return -errno;
+	error = userns_become_root();
+	if (!error && unshare((int)others) < 0)
+		error = -errno;
+	return error;
+}
+
+int userns_become_root(void)
+{
+	if (syscall(SYS_setgroups, 0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+		return -errno;
+	return 0;
+}

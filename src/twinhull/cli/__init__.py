@@ -1,0 +1,1 @@
+"""The command line: verbs loaded when they are called, and how results look."""

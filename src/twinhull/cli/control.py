@@ -1,0 +1,150 @@
+"""start, restart, stop, kill, wait, rm: each takes several workloads and goes on after a failure."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from twinhull.cli.progress import prepared
+from twinhull.errors import InvalidRequest, NotFound, TwinhullError
+
+if TYPE_CHECKING:
+    from twinhull.config import Config
+
+
+def each(names: Iterable[str], act: Callable[[str], object], *, show: bool = True) -> int:
+    """Act on each name; say it when it worked, say why when not; the worst exit code."""
+    code = 0
+    for name in names:
+        try:
+            act(name)
+        except TwinhullError as error:
+            print(f"twinhull: {error.message}", file=sys.stderr)
+            if error.hint:
+                print(f"  hint: {error.hint}", file=sys.stderr)
+            code = 1
+        else:
+            if show:
+                print(name, flush=True)
+    return code
+
+
+def add_names(parser: argparse.ArgumentParser) -> None:
+    """The positional workloads."""
+    parser.add_argument("names", nargs="+", metavar="NAME", help="name, id, or beginning of an id")
+
+
+def seconds(text: str) -> float:
+    """A time to wait.
+
+    Raises:
+        InvalidRequest: no number, or a negative one.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if value < 0:
+        raise InvalidRequest(f"invalid time {text!r}", hint="seconds, 0 or more")
+    return value
+
+
+def add_time(parser: argparse.ArgumentParser) -> None:
+    """The flag -t."""
+    parser.add_argument(
+        "-t", "--time", type=seconds, default=None, metavar="S", help="seconds before it is killed (10)"
+    )
+
+
+def configure_start(parser: argparse.ArgumentParser) -> None:
+    """Flags of start."""
+    parser.add_argument("-a", "--attach", action="store_true", help="show its output and end with its status")
+    parser.add_argument("-i", "--interactive", action="store_true", help="pass stdin on (with -a)")
+    add_names(parser)
+
+
+def run_start(arguments: argparse.Namespace, config: Config) -> int:
+    """Start workloads, or one of them in the foreground."""
+    from twinhull.cli.foreground import attach
+    from twinhull.cli.run import terminal_size
+    from twinhull.store.instances import request_from
+
+    engine = prepared(config)
+    if not arguments.attach:
+        return each(arguments.names, lambda name: engine.start(name).close())
+    if len(arguments.names) != 1:
+        raise InvalidRequest("-a takes one workload", hint="start the others without -a")
+    name = arguments.names[0]
+    request = request_from(engine.find(name).request)
+    conversation = engine.start(name, size=terminal_size(request.tty))
+    return attach(config, conversation, tty=request.tty, stdin=arguments.interactive and request.interactive)
+
+
+def configure_restart(parser: argparse.ArgumentParser) -> None:
+    """Flags of restart."""
+    add_time(parser)
+    add_names(parser)
+
+
+def run_restart(arguments: argparse.Namespace, config: Config) -> int:
+    """Stop and start again."""
+    engine = prepared(config)
+    return each(arguments.names, lambda name: engine.restart(name, timeout_s=arguments.time))
+
+
+def configure_stop(parser: argparse.ArgumentParser) -> None:
+    """Flags of stop."""
+    add_time(parser)
+    parser.add_argument("-s", "--signal", default="", help="the signal to send first (the image's, else TERM)")
+    add_names(parser)
+
+
+def run_stop(arguments: argparse.Namespace, config: Config) -> int:
+    """Ask to end."""
+    engine = prepared(config)
+    return each(arguments.names, lambda name: engine.stop(name, signal=arguments.signal, timeout_s=arguments.time))
+
+
+def configure_kill(parser: argparse.ArgumentParser) -> None:
+    """Flags of kill."""
+    parser.add_argument("-s", "--signal", default="KILL", help="name or number (default: KILL)")
+    add_names(parser)
+
+
+def run_kill(arguments: argparse.Namespace, config: Config) -> int:
+    """Send a signal."""
+    engine = prepared(config)
+    return each(arguments.names, lambda name: engine.kill(name, arguments.signal))
+
+
+def configure_wait(parser: argparse.ArgumentParser) -> None:
+    """Flags of wait."""
+    add_names(parser)
+
+
+def run_wait(arguments: argparse.Namespace, config: Config) -> int:
+    """Print the exit codes."""
+    engine = prepared(config)
+    return each(arguments.names, lambda name: print(engine.wait(name).code, flush=True), show=False)
+
+
+def configure_rm(parser: argparse.ArgumentParser) -> None:
+    """Flags of rm."""
+    parser.add_argument("-f", "--force", action="store_true", help="kill it if it runs; a missing one is fine")
+    add_names(parser)
+
+
+def run_rm(arguments: argparse.Namespace, config: Config) -> int:
+    """Delete workloads."""
+    engine = prepared(config)
+
+    def remove(name: str) -> None:
+        try:
+            engine.remove(name, force=arguments.force)
+        except NotFound:
+            if not arguments.force:
+                raise
+
+    return each(arguments.names, remove)

@@ -1,0 +1,86 @@
+"""exec and attach: the foreground ends on something that runs already."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from twinhull.cli.foreground import attach, check_keys
+from twinhull.cli.progress import prepared
+from twinhull.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from twinhull.config import Config
+
+
+def configure_exec(parser: argparse.ArgumentParser) -> None:
+    """Flags of exec."""
+    add = parser.add_argument
+    add("-i", "--interactive", action="store_true", help="pass stdin on")
+    add("-t", "--tty", action="store_true", help="give it a terminal")
+    add("-it", "-ti", action="store_true", dest="both", help="-i and -t")
+    add("-d", "--detach", action="store_true", help="do not wait for it")
+    add("-e", "--env", action="append", default=[], metavar="K=V", help="set a variable")
+    add("--env-file", action="append", default=[], metavar="F", help="read variables from a file")
+    add("-u", "--user", default="", metavar="USER", help="name or uid, with :group")
+    add("-w", "--workdir", default="", metavar="DIR", help="working directory")
+    add("--detach-keys", default="", metavar="KEYS", help="leaves it running (default: ctrl-p,ctrl-q)")
+    add("name", metavar="NAME")
+    add("command", nargs=argparse.REMAINDER, metavar="CMD")
+
+
+def run_exec(arguments: argparse.Namespace, config: Config) -> int:
+    """Start the process and become its foreground end."""
+    import os
+
+    from twinhull.cli.run import environment, terminal_size
+    from twinhull.engine.execute import STREAM, ExecRequest
+
+    check_keys(arguments.detach_keys)
+    if arguments.detach:
+        raise InvalidRequest("exec -d is not supported", hint="start it in the background inside: sh -c 'CMD &'")
+    tty, stdin = arguments.tty or arguments.both, arguments.interactive or arguments.both
+    if tty and stdin and not os.isatty(0):
+        raise InvalidRequest("the input device is not a TTY", hint="leave -t out when stdin is a pipe or a file")
+    request = ExecRequest(
+        tuple(arguments.command),
+        tuple(environment(arguments.env_file, arguments.env)),
+        arguments.user,
+        arguments.workdir,
+        tty,
+        stdin,
+    )
+    engine = prepared(config)
+    conversation = engine.exec_attached(arguments.name, request, size=terminal_size(tty))
+    return attach(config, conversation, stream=STREAM, tty=tty, stdin=stdin, detach_keys=arguments.detach_keys)
+
+
+def configure_attach(parser: argparse.ArgumentParser) -> None:
+    """Flags of attach."""
+    parser.add_argument("--no-stdin", action="store_true", help="only watch")
+    parser.add_argument("--detach-keys", default="", metavar="KEYS", help="leaves it running (default: ctrl-p,ctrl-q)")
+    parser.add_argument(
+        "--sig-proxy", choices=("true", "false"), default="true", help="pass signals on (default: true)"
+    )
+    parser.add_argument("name", metavar="NAME")
+
+
+def run_attach(arguments: argparse.Namespace, config: Config) -> int:
+    """Connect to the main process's streams."""
+    from twinhull.plan.frames import Flag, Kind
+    from twinhull.store.instances import request_from
+
+    check_keys(arguments.detach_keys)
+    engine = prepared(config)
+    request = request_from(engine.find(arguments.name).request)
+    stdin = request.interactive and not arguments.no_stdin
+    conversation = engine.attach(arguments.name)
+    conversation.send(Kind.ATTACH, 0, b"", Flag.STDIN_OPEN if stdin else 0)
+    return attach(
+        config,
+        conversation,
+        tty=request.tty,
+        stdin=stdin,
+        detach_keys=arguments.detach_keys,
+        proxy=arguments.sig_proxy == "true",
+    )

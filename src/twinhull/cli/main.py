@@ -1,0 +1,116 @@
+"""The command line: finds the verb, imports only its module, turns errors into exits.
+
+Exit codes: the workload's own; 125 twinhull failed, 126 the program cannot be executed, 127 there is
+none, 2 the command line is wrong, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+from twinhull.cli.verbs import VERBS
+from twinhull.errors import TwinhullError
+
+INTERRUPTED = 130
+BUG = 125
+
+
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Run one command and end the process: no finalisation, what matters is already written."""
+    words = sys.argv[1:] if argv is None else argv
+    complete_streams()
+    code = guarded(words)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            pass
+    os._exit(code)
+
+
+def complete_streams() -> None:
+    """Put /dev/null where our caller closed a stream, or the next descriptor that is opened becomes stdout."""
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free: fd
+            setattr(sys, name, os.fdopen(fd, "w" if fd else "r"))
+
+
+def guarded(words: list[str]) -> int:
+    """Run the command; the one place where exceptions become exit codes."""
+    debug = "--debug" in words[:1] or bool(os.environ.get("TWINHULL_DEBUG"))
+    try:
+        return dispatch(words)
+    except TwinhullError as error:
+        if debug:
+            raise
+        print(f"twinhull: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"  hint: {error.hint}", file=sys.stderr)
+        return error.exit_code
+    except PermissionError as error:
+        if debug or os.geteuid() == 0:
+            raise
+        print(f"twinhull: {error.strerror}: {error.filename}", file=sys.stderr)
+        print("  hint: sudo twinhull …, or set TWINHULL_ROOT to a directory of yours", file=sys.stderr)
+        return BUG
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        return 128 + 13
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else BUG
+    except Exception as error:
+        if debug:
+            raise
+        print(f"twinhull: {type(error).__name__}: {error}", file=sys.stderr)
+        print("  hint: this is a bug; twinhull --debug VERB … shows where", file=sys.stderr)
+        return BUG
+
+
+def dispatch(words: list[str]) -> int:
+    """Find the verb's module and let it run."""
+    while words and words[0] == "--debug":
+        words = words[1:]
+    if not words or words[0] in ("help", "--help", "-h"):
+        return show_help(words[1:])
+    if words[0] in ("--version", "-v"):
+        words = ["version"]
+    verb, rest = words[0], words[1:]
+    row = VERBS.get(verb)
+    if row is None:
+        return unknown(verb)
+    from importlib import import_module
+
+    module = import_module(f"twinhull.cli.{row.module}")
+    from twinhull.cli.arguments import make_parser
+
+    parser = make_parser(verb, row)
+    getattr(module, f"configure_{row.function}")(parser)
+    parser.check(rest)
+    arguments = parser.parse_args(rest)
+    from twinhull.config import load
+
+    return int(getattr(module, f"run_{row.function}")(arguments, load()))
+
+
+def show_help(words: list[str]) -> int:
+    """The verbs, or one verb's help."""
+    if words and words[0] in VERBS:
+        return dispatch([words[0], "--help"])
+    from twinhull.cli.arguments import overview
+
+    print(overview())
+    return 0
+
+
+def unknown(verb: str) -> int:
+    """Say so, with what was probably meant."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(verb, VERBS, 1)
+    print(f"twinhull: unknown command {verb!r}", file=sys.stderr)
+    print(f"  hint: {f'did you mean {close[0]}?' if close else 'twinhull --help lists the commands'}", file=sys.stderr)
+    return 2

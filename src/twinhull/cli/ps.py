@@ -1,0 +1,210 @@
+"""ps, logs, inspect: looking at workloads without touching them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from twinhull.cli.arguments import add_format
+from twinhull.cli.progress import prepared
+from twinhull.cli.render import duration, table, timestamp
+from twinhull.engine import Engine
+from twinhull.engine.state import exit_record
+from twinhull.errors import InvalidRequest, NotFound
+from twinhull.model import Instance, Port, Status
+
+if TYPE_CHECKING:
+    from twinhull.config import Config
+
+SHORT_ID = 12
+COMMAND_WIDTH = 24
+
+
+def configure_ps(parser: argparse.ArgumentParser) -> None:
+    """Flags of ps."""
+    parser.add_argument("-a", "--all", action="store_true", help="also those that do not run")
+    parser.add_argument("-q", "--quiet", action="store_true", help="only ids")
+    parser.add_argument("--no-trunc", action="store_true", help="ids and commands in full")
+    add_format(parser)
+
+
+def run_ps(arguments: argparse.Namespace, config: Config) -> int:
+    """List workloads."""
+    engine = prepared(config)
+    rows = engine.ps(everything=arguments.all)
+    if arguments.format == "json":
+        print(json.dumps([described(engine, *row) for row in rows], indent=2))
+        return 0
+    width = None if arguments.no_trunc else SHORT_ID
+    if arguments.quiet:
+        for instance, _ in rows:
+            print(instance.id[:width])
+        return 0
+    header = ("ID", "IMAGE", "COMMAND", "ISOLATION", "CREATED", "STATUS", "PORTS", "NAME")
+    print(table(header, [cells(engine, instance, state, width) for instance, state in rows]))
+    return 0
+
+
+def cells(engine: Engine, instance: Instance, state: Status, width: int | None) -> tuple[str, ...]:
+    """One line of ps."""
+    command = " ".join(instance.command)
+    if width and len(command) > COMMAND_WIDTH:
+        command = command[: COMMAND_WIDTH - 1] + "…"
+    return (
+        instance.id[:width],
+        instance.image,
+        printable(command),
+        instance.isolation,
+        duration(time.time() - instance.created) + " ago",
+        state_text(engine, instance, state),
+        ", ".join(map(port_text, instance.ports)),
+        instance.name,
+    )
+
+
+def printable(text: str) -> str:
+    """On one line and without terminal escapes: an image wrote it."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def state_text(engine: Engine, instance: Instance, state: Status) -> str:
+    """As Docker says it."""
+    now = time.time()
+    if state in ("running", "paused"):
+        return f"up {duration(now - instance.started)}{' (paused)' if state == 'paused' else ''}"
+    record = exit_record(engine.home, instance.id)
+    if record is None:
+        return state
+    return f"exited ({record.code}) {duration(now - record.finished)} ago"
+
+
+def port_text(port: Port) -> str:
+    """0.0.0.0:8080->80/tcp."""
+    return f"{port.address}:{port.host_port}->{port.port}/{port.protocol}"
+
+
+def described(engine: Engine, instance: Instance, state: Status) -> dict[str, Any]:
+    """A workload for programs."""
+    record = exit_record(engine.home, instance.id)
+    return {
+        "id": instance.id,
+        "name": instance.name,
+        "image": instance.image,
+        "image_digest": instance.image_digest,
+        "command": list(instance.command),
+        "isolation": instance.isolation,
+        "status": state,
+        "created": timestamp(instance.created),
+        "started": timestamp(instance.started) if instance.started else None,
+        "finished": timestamp(record.finished) if record else None,
+        "exit_code": record.code if record else None,
+        "oom_killed": record.oom if record else False,
+        "ports": [port._asdict() for port in instance.ports],
+        "network": instance.endpoint._asdict() if instance.endpoint else None,
+        "request": json.loads(instance.request),
+    }
+
+
+def configure_logs(parser: argparse.ArgumentParser) -> None:
+    """Flags of logs."""
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until it ends")
+    parser.add_argument("-n", "--tail", default="all", metavar="N", help="so many lines from the end")
+    parser.add_argument("-t", "--timestamps", action="store_true", help="with the time of each line")
+    parser.add_argument("--since", default="", metavar="TIME", help="RFC 3339, or seconds ago as 90s, 5m, 2h")
+    parser.add_argument("name", metavar="NAME")
+
+
+def run_logs(arguments: argparse.Namespace, config: Config) -> int:
+    """Print what the workload wrote, each stream on its own."""
+    engine = prepared(config)
+    outputs = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
+    tail = tail_count(arguments.tail)
+    for line in engine.logs(arguments.name, follow=arguments.follow, tail=tail, since=since_time(arguments.since)):
+        prefix = f"{line.time} " if arguments.timestamps else ""
+        output = outputs[line.stream]
+        output.write((prefix + line.text).encode("utf-8", "surrogateescape"))
+        output.flush()
+    return 0
+
+
+def tail_count(text: str) -> int:
+    """Lines from the end, -1 for all.
+
+    Raises:
+        InvalidRequest: neither a number nor "all".
+    """
+    if text == "all":
+        return -1
+    if not text.isdecimal():
+        raise InvalidRequest(f"invalid number of lines: {text!r}", hint="a number, or all")
+    return int(text)
+
+
+def since_time(text: str) -> str:
+    """An RFC 3339 time from one, or from an age.
+
+    Raises:
+        InvalidRequest: neither.
+    """
+    factors = {"s": 1, "m": 60, "h": 3600}
+    if text and text[-1] in factors and text[:-1].isdecimal():
+        return timestamp(time.time() - int(text[:-1]) * factors[text[-1]])
+    if text and not (text[:4].isdecimal() and text[4:5] == "-"):
+        raise InvalidRequest(f"invalid time {text!r}", hint="2026-01-31T12:00:00Z, or 90s, 5m, 2h")
+    return text
+
+
+def configure_inspect(parser: argparse.ArgumentParser) -> None:
+    """Flags of inspect."""
+    add_format(parser, "text")
+    parser.add_argument("names", nargs="+", metavar="NAME", help="workloads or images")
+
+
+def run_inspect(arguments: argparse.Namespace, config: Config) -> int:
+    """Print everything known, as a JSON list."""
+    engine = prepared(config)
+    engine.reconcile(everything=True)
+    print(json.dumps([inspected(engine, name) for name in arguments.names], indent=2))
+    return 0
+
+
+def inspected(engine: Engine, name: str) -> dict[str, Any]:
+    """A workload, or else an image.
+
+    Raises:
+        NotFound: neither.
+    """
+    try:
+        instance = engine.find(name)
+    except NotFound:
+        return inspected_image(engine, name)
+    found = described(engine, instance, engine.status(instance))
+    found["directory"] = engine.home.directory(instance.id)
+    return {**found, **promise(found["directory"], instance)}
+
+
+def promise(directory: str, instance: Instance) -> dict[str, str]:
+    """What keeps a workload from the host: of a virtual machine only what its running QEMU shows."""
+    if instance.isolation == "container":
+        return {"wall": "the host's kernel"}
+    from twinhull.host import memory, stack
+
+    supervisor = memory.holder(f"{directory}/alive")
+    accelerator = stack.accelerator_of(stack.monitor_pid(supervisor)) if supervisor else ""
+    return {"accelerator": accelerator, "wall": stack.WALLS.get(accelerator, "not known before it runs")}
+
+
+def inspected_image(engine: Engine, name: str) -> dict[str, Any]:
+    """An image with its config."""
+    from twinhull.store import images
+
+    image = images.find(engine.home.db, name)
+    if image is None:
+        raise NotFound(f"no workload or image named {name}", hint="twinhull ps -a, twinhull images")
+    found: dict[str, Any] = image._asdict()
+    found["config"] = json.loads(image.config)
+    found["layers"] = [layer._asdict() for layer in image.layers]
+    return {key: value for key, value in found.items() if key not in ("passwd", "group")}

@@ -1,0 +1,253 @@
+"""`twinhull run` and `twinhull create`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from twinhull.cli.arguments import cpu_count, memory_bytes
+from twinhull.errors import InvalidRequest
+from twinhull.model import IsolationChoice, Port, Request, Volume
+
+if TYPE_CHECKING:
+    from twinhull.config import Config
+
+ISOLATIONS = ("container", "vm", "auto")
+
+
+def configure_create(parser: argparse.ArgumentParser) -> None:
+    """Flags of create: those of run that make sense before a start."""
+    add = parser.add_argument
+    add(
+        "--isolation",
+        choices=ISOLATIONS,
+        help="container shares the host's kernel, vm brings its own (default: container)",
+    )
+    add("--vm", action="store_true", help="the same as --isolation vm")
+    add("-i", "--interactive", action="store_true", help="keep stdin open")
+    add("-t", "--tty", action="store_true", help="give it a terminal")
+    add("-it", "-ti", action="store_true", dest="both", help="-i and -t")
+    add("--rm", action="store_true", help="delete it when it ends")
+    add("--name", default="", help="a name; two words are picked otherwise")
+    add("-e", "--env", action="append", default=[], metavar="K=V", help="set a variable; K alone passes ours on")
+    add("--env-file", action="append", default=[], metavar="F", help="read variables from a file, one a line")
+    add("-w", "--workdir", default="", metavar="DIR", help="working directory")
+    add("-u", "--user", default="", metavar="USER", help="name or uid, with :group")
+    add("-v", "--volume", action="append", default=[], metavar="SRC:DST[:ro]", help="show a path of the host inside")
+    add("--memory", "-m", type=memory_bytes, default=0, metavar="M", help="limit of memory: 512m")
+    add("--cpus", type=cpu_count, default=0.0, metavar="N", help="limit of CPUs: 1.5")
+    add("--pids-limit", type=int, default=0, metavar="N", help="limit of processes")
+    add("--network", "--net", default="bridge", metavar="NET", help="none, host or bridge (default)")
+    add("-p", "--publish", action="append", default=[], metavar="[IP:]HOST:PORT", help="publish a port on the host")
+    add("--entrypoint", default=None, metavar="E", help="the program instead of the image's")
+    add("-h", "--hostname", default="", metavar="H", help="host name inside")
+    add("--read-only", action="store_true", help="nothing can be written to its root")
+    add("-l", "--label", action="append", default=[], metavar="K=V", help="a label")
+    add("--platform", default="", help="os/architecture of the image")
+    add("--pull", choices=("always", "missing", "never"), default="missing", help="when to ask the registry")
+    add("--userns", choices=("host", "private"), default="host", help="private: a user namespace of its own")
+    add("--stop-signal", default="", help="what `stop` sends first")
+    add("image", metavar="IMAGE")
+    add("command", nargs=argparse.REMAINDER, metavar="CMD")
+
+
+def configure_run(parser: argparse.ArgumentParser) -> None:
+    """Flags of run."""
+    configure_create(parser)
+    parser.add_argument("-d", "--detach", action="store_true", help="leave it running and print its id")
+    parser.add_argument("--detach-keys", default="", metavar="KEYS", help="leaves it running (default: ctrl-p,ctrl-q)")
+    parser.add_argument(
+        "--sig-proxy", choices=("true", "false"), default="true", help="pass signals on (default: true)"
+    )
+
+
+def request_of(arguments: argparse.Namespace, config: Config) -> Request:
+    """The request these flags make.
+
+    Raises:
+        InvalidRequest: flags that contradict each other or mean nothing.
+    """
+    entrypoint = None if arguments.entrypoint is None else tuple(filter(None, [arguments.entrypoint]))
+    return Request(
+        image=arguments.image,
+        command=tuple(arguments.command),
+        isolation=isolation_of(arguments, config),
+        name=arguments.name,
+        entrypoint=entrypoint,
+        environment=tuple(environment(arguments.env_file, arguments.env)),
+        workdir=arguments.workdir,
+        user=arguments.user,
+        hostname=checked_hostname(arguments.hostname),
+        volumes=volumes(arguments.volume),
+        memory_bytes=arguments.memory,
+        cpus=arguments.cpus,
+        pids_limit=arguments.pids_limit,
+        network=arguments.network,
+        ports=published(arguments.publish),
+        tty=arguments.tty or arguments.both,
+        interactive=arguments.interactive or arguments.both,
+        remove=arguments.rm,
+        readonly=arguments.read_only,
+        platform=arguments.platform,
+        stop_signal=checked_signal(arguments.stop_signal),
+        user_namespace=arguments.userns == "private",
+        labels=tuple(label_of(text) for text in arguments.label),
+    )
+
+
+def isolation_of(arguments: argparse.Namespace, config: Config) -> IsolationChoice:
+    """The isolation of the flags, else of the configuration.
+
+    Raises:
+        InvalidRequest: --vm and another --isolation.
+    """
+    wanted: IsolationChoice | None = arguments.isolation
+    if arguments.vm and wanted not in (None, "vm"):
+        raise InvalidRequest(f"--vm and --isolation {wanted} contradict each other", hint="leave one out")
+    if arguments.vm:
+        return "vm"
+    from twinhull.engine.engine import configured_isolation
+
+    return wanted or configured_isolation(config)
+
+
+def label_of(text: str) -> tuple[str, str]:
+    """K=V, or K with an empty value."""
+    key, _, value = text.partition("=")
+    return key, value
+
+
+def volumes(texts: list[str]) -> tuple[Volume, ...]:
+    """Every -v; without one, nothing is imported."""
+    if not texts:
+        return ()
+    from twinhull.cli.volumes import parse_volume
+
+    return tuple(map(parse_volume, texts))
+
+
+def published(texts: list[str]) -> tuple[Port, ...]:
+    """The ports of every -p; without one, nothing is imported."""
+    if not texts:
+        return ()
+    from twinhull.network.ports import parse
+
+    return tuple(port for text in texts for port in parse(text))
+
+
+def checked_hostname(text: str) -> str:
+    """A host name of at most 63 characters.
+
+    Raises:
+        InvalidRequest: another thing.
+    """
+    allowed = all(letter.isalnum() or letter in "-." for letter in text)
+    if len(text) > 63 or not allowed or not text.isascii():
+        raise InvalidRequest(f"invalid host name {text!r}", hint="letters, digits, '-' and '.', 63 at most")
+    return text
+
+
+def checked_signal(text: str) -> str:
+    """A signal that exists; refused now, not when the workload is to be stopped.
+
+    Raises:
+        InvalidRequest: no such signal.
+    """
+    if text:
+        from twinhull.engine.control import signal_number
+
+        signal_number(text)
+    return text
+
+
+def environment(paths: list[str], texts: list[str]) -> list[str]:
+    """Files first, then -e; a name alone takes our own value, or unsets the image's.
+
+    Raises:
+        InvalidRequest: a file that cannot be read, or a variable without a name.
+    """
+    found: list[str] = []
+    for path in paths:
+        try:
+            with open(path, encoding="utf-8") as file:
+                lines = file.read().splitlines()
+        except OSError as error:
+            raise InvalidRequest(f"--env-file {path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise InvalidRequest(f"--env-file {path}: not UTF-8") from error
+        found += [line.lstrip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    found += texts
+    for text in found:
+        if not text.partition("=")[0].strip():
+            raise InvalidRequest(f"invalid environment variable: {text!r}", hint="write NAME=VALUE")
+    return [text if "=" in text else inherited(text) for text in found]
+
+
+def inherited(name: str) -> str:
+    """NAME=VALUE with our own value, NAME without one."""
+    value = os.environ.get(name)
+    return name if value is None else f"{name}={value}"
+
+
+def terminal_size(wanted: bool) -> tuple[int, int]:
+    """(rows, columns) of our terminal, for a workload that gets one."""
+    for fd in (0, 1, 2) if wanted else ():
+        try:
+            columns, rows = os.get_terminal_size(fd)
+        except OSError:
+            continue
+        return rows, columns
+    return 0, 0
+
+
+def require_terminal(request: Request) -> None:
+    """-t without a terminal of our own to pass on.
+
+    Raises:
+        InvalidRequest: stdin is none.
+    """
+    if request.tty and request.interactive and not os.isatty(0):
+        raise InvalidRequest("the input device is not a TTY", hint="leave -t out when stdin is a pipe or a file")
+
+
+def run_create(arguments: argparse.Namespace, config: Config) -> int:
+    """Create and print the id."""
+    from twinhull.cli.progress import prepared
+
+    request = request_of(arguments, config)
+    with prepared(config) as engine:
+        engine.image(request.image, platform=request.platform, pull=arguments.pull)
+        print(engine.create(request).id)
+    return 0
+
+
+def run_run(arguments: argparse.Namespace, config: Config) -> int:
+    """Start, then become the foreground end; or print the id and leave."""
+    from twinhull.cli.foreground import attach, check_keys
+    from twinhull.cli.progress import prepared
+
+    request = request_of(arguments, config)
+    check_keys(arguments.detach_keys)
+    if not arguments.detach:
+        require_terminal(request)
+    engine = prepared(config)
+    if arguments.pull == "always":
+        engine.image(request.image, platform=request.platform, pull="always")
+    elif arguments.pull == "never":
+        engine.image(request.image, platform=request.platform, pull="never")
+    instance, conversation = engine.run_attached(request, size=terminal_size(request.tty))
+    if arguments.detach:
+        conversation.close()
+        print(instance.id)
+        return 0
+    sys.stdout.flush()
+    return attach(
+        config,
+        conversation,
+        tty=request.tty,
+        stdin=request.interactive,
+        detach_keys=arguments.detach_keys,
+        proxy=arguments.sig_proxy == "true",
+    )

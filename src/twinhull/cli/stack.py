@@ -1,0 +1,84 @@
+"""`twinhull stack NAME`: the layers under one running workload."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from twinhull import __version__
+from twinhull.cli.arguments import add_format
+from twinhull.cli.progress import prepared
+from twinhull.engine import Engine
+from twinhull.errors import Conflict, TwinhullError
+from twinhull.host import machine, memory, stack
+from twinhull.model import Instance
+
+if TYPE_CHECKING:
+    from twinhull.config import Config
+
+MAX_ANSWER = 4096
+
+
+def configure_stack(parser: argparse.ArgumentParser) -> None:
+    """Flags of stack."""
+    add_format(parser)
+    parser.add_argument("name", metavar="NAME", help="a workload that runs: its name, id or beginning of it")
+
+
+def run_stack(arguments: argparse.Namespace, config: Config) -> int:
+    """Print the layers, the program on top; as JSON, the lowest first."""
+    engine = prepared(config)
+    instance = engine.find(arguments.name)
+    state = engine.status(instance)
+    if state not in ("running", "paused"):
+        raise Conflict(f"{instance.name} does not run: it is {state}", hint=f"twinhull start {instance.name}")
+    found = look(engine, instance)
+    if arguments.format == "json":
+        print(json.dumps([layer._asdict() for layer in found], indent=2))
+    else:
+        print(stack.render(found))
+    return 0
+
+
+def look(engine: Engine, instance: Instance) -> tuple[stack.Layer, ...]:
+    """Read every layer from what runs."""
+    supervisor = memory.holder(f"{engine.home.directory(instance.id)}/alive")
+    above = stack.Above(
+        image=instance.image,
+        command=instance.command,
+        kernel=ask(engine, instance, "cat", "/proc/sys/kernel/osrelease").strip(),
+        os_release=ask(engine, instance, "cat", "/etc/os-release"),
+    )
+    names = [cost.name for cost in memory.costs(memory.tree(supervisor))] if supervisor else []
+    return stack.layers(
+        machine.read_machine(),
+        instance.isolation,
+        above,
+        engine=f"twinhull {__version__}",
+        processes=names,
+        hypervisor=hypervisor(engine, supervisor) if instance.isolation == "vm" else None,
+    )
+
+
+def ask(engine: Engine, instance: Instance, *command: str) -> str:
+    """What a program of the image answers; "" if it has no such program or does not answer."""
+    try:
+        result = engine.exec(instance.name, command)
+    except TwinhullError:
+        return ""
+    text = result.stdout[:MAX_ANSWER].decode(errors="replace") if result.exit_code == 0 else ""
+    return "".join(letter for letter in text if letter.isprintable() or letter == "\n")
+
+
+def hypervisor(engine: Engine, supervisor: int) -> stack.Hypervisor:
+    """The QEMU that runs, and where its guest's kernel came from."""
+    from twinhull.runtime.hypervisor import find_hypervisor, version
+    from twinhull.runtime.kernel import find_kernel
+
+    accelerator = stack.accelerator_of(stack.monitor_pid(supervisor))
+    try:
+        kernel = find_kernel(engine.config).origin
+    except TwinhullError:
+        kernel = ""
+    return stack.Hypervisor(version(find_hypervisor(engine.config)), accelerator, kernel)

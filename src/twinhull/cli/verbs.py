@@ -1,0 +1,71 @@
+"""The table of verbs: which module to import, a line for the overview, examples for --help."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Verb(NamedTuple):
+    """One command. `module` is below twinhull.cli; it has configure_FUNCTION and run_FUNCTION."""
+
+    module: str
+    function: str
+    summary: str
+    examples: tuple[str, ...]
+
+
+VERBS = {
+    "run": Verb(
+        "run",
+        "run",
+        "create a workload and start it",
+        (
+            "twinhull run --rm busybox echo hi",
+            "twinhull run --vm --rm -it busybox sh",
+            "twinhull run -d --name web -p 8080:80 nginx",
+        ),
+    ),
+    "create": Verb("run", "create", "write a workload down without starting it", ("twinhull create --name web nginx",)),
+    "start": Verb(
+        "control", "start", "start workloads that do not run", ("twinhull start web", "twinhull start -a web")
+    ),
+    "restart": Verb("control", "restart", "stop workloads and start them again", ("twinhull restart -t 2 web",)),
+    "stop": Verb("control", "stop", "ask workloads to end, and end them after a while", ("twinhull stop -t 2 web",)),
+    "kill": Verb("control", "kill", "send a signal to the main process", ("twinhull kill -s HUP web",)),
+    "wait": Verb("control", "wait", "wait until workloads end; print their exit codes", ("twinhull wait job",)),
+    "rm": Verb("control", "rm", "delete workloads", ("twinhull rm web", "twinhull rm -f web db")),
+    "exec": Verb(
+        "exec",
+        "exec",
+        "run one more process in a workload",
+        ("twinhull exec web nginx -s reload", "twinhull exec -it web sh"),
+    ),
+    "attach": Verb("exec", "attach", "connect to a running workload's streams", ("twinhull attach web",)),
+    "ps": Verb("ps", "ps", "list workloads", ("twinhull ps", "twinhull ps -a --format json")),
+    "logs": Verb("ps", "logs", "show what a workload wrote", ("twinhull logs web", "twinhull logs -f --tail 10 web")),
+    "inspect": Verb("ps", "inspect", "everything known about workloads or images, as JSON", ("twinhull inspect web",)),
+    "images": Verb("images", "images", "list images", ("twinhull images", "twinhull images --format json")),
+    "pull": Verb(
+        "images",
+        "pull",
+        "fetch an image",
+        ("twinhull pull nginx:1.27", "twinhull pull oci:./layout", "twinhull pull docker-daemon:nginx:latest"),
+    ),
+    "push": Verb(
+        "images", "push", "send an image to a registry", ("twinhull push team/app:1 docker://host/team/app:1",)
+    ),
+    "tag": Verb("images", "tag", "give an image another name", ("twinhull tag busybox team/tools:1",)),
+    "save": Verb("images", "save", "write an image to a file", ("twinhull save -o tools.tar busybox",)),
+    "load": Verb("images", "load", "read images from a file", ("twinhull load -i tools.tar",)),
+    "rmi": Verb("images", "rmi", "delete images", ("twinhull rmi nginx:1.27",)),
+    "compare": Verb(
+        "compare",
+        "compare",
+        "measure virtual machine against container on this machine",
+        ("twinhull compare", "twinhull compare nginx", "twinhull compare --format json busybox -- echo hi"),
+    ),
+    "stack": Verb("stack", "stack", "the layers under one running workload", ("twinhull stack web",)),
+    "plan": Verb("plan", "plan", "what would be done, op by op, without doing it", ("twinhull plan --vm busybox",)),
+    "doctor": Verb("doctor", "doctor", "what this machine can do, and what repairs it", ("twinhull doctor",)),
+    "version": Verb("version", "version", "versions of twinhull and what it uses", ("twinhull version",)),
+}

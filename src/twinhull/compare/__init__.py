@@ -1,0 +1,1 @@
+"""Virtual machine against container, measured on this machine."""

@@ -1,0 +1,109 @@
+"""What has been measured and observed so far: the only thing that rows, advice and reports look at.
+
+Promise: a key of `samples` names subject, quantity and unit ("vm.first_output_s"); what could not be
+measured has a reason in `gaps` under the same key, and nothing is ever put in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from twinhull.compare import statistics
+from twinhull.compare.statistics import Ratio, Summary
+
+SIDES = {"vm": "VM", "container": "container"}
+NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
+
+
+class ImageFacts(NamedTuple):
+    """The image under comparison. Sizes in bytes; 0 or () where it could not be found out."""
+
+    reference: str
+    digest: str = ""
+    platform: str = ""
+    transfer_bytes: int = 0
+    unpacked_bytes: int = 0
+    platforms: tuple[str, ...] = ()
+    platforms_source: str = ""  # where the list of platforms was seen
+    command: tuple[str, ...] = ()
+
+
+class Monitor(NamedTuple):
+    """The virtual machine monitor's process, as /proc/PID/status of a running one shows it."""
+
+    uid: int
+    capabilities: int
+    seccomp: bool
+    shared_namespaces: tuple[str, ...]  # with the host
+
+
+class Findings:
+    """Grows while measuring; rows are built from whatever is in it."""
+
+    def __init__(self, image: ImageFacts) -> None:
+        self.image = image
+        self.samples: dict[str, list[float]] = {}
+        self.gaps: dict[str, str] = {}
+        self.inside: dict[str, dict[str, str]] = {}  # subject or "host" -> what the probe printed
+        self.accelerator = ""  # kvm, tcg, or "" while unknown
+        self.accelerator_reason = ""
+        self.monitor: Monitor | None = None
+        self.parts: dict[str, dict[str, float]] = {}  # subject -> process name -> bytes of one instance
+        self.guest_kernel_bytes = 0
+        self.template_bytes = 0  # the memory that the holder of a template keeps for all VMs of it
+        self.free_memory_bytes = 0
+        self.copies = 0
+        self.idle_command: tuple[str, ...] = ()
+        self.limits: list[str] = []  # what this machine could not do, in sentences
+
+    def add(self, key: str, value: float) -> None:
+        """Add one sample."""
+        self.samples.setdefault(key, []).append(value)
+
+    def gap(self, key: str, reason: str) -> None:
+        """Say why something was not measured; the first reason stays."""
+        self.gaps.setdefault(key, reason)
+
+    def summary(self, key: str) -> Summary | None:
+        """Median and interval of one quantity; None without samples."""
+        values = self.samples.get(key)
+        return statistics.summarise(values) if values else None
+
+    def ratio(self, first: str, second: str) -> Ratio | None:
+        """Compare two quantities; None if either was not measured."""
+        return statistics.compare(self.samples.get(first, ()), self.samples.get(second, ()))
+
+    def reason(self, key: str) -> str:
+        """Why there is no figure. A side that does not run at all is told of once, above the table or below."""
+        side = key.partition(".")[0].partition("_")[0]  # vm_cold is a vm
+        if side in self.gaps:
+            return f"no {SIDES.get(side, side)} ran"
+        return self.gaps.get(key) or self.gaps.get(key.partition(".")[0]) or "not measured"
+
+
+def parse_probe(text: str) -> dict[str, str]:
+    """Read what the probe printed, `name value` a line. What comes from a guest is only ever shown, cut short."""
+    facts = {}
+    for line in text.splitlines()[:64]:
+        name, _, value = line.partition(" ")
+        facts[name[:40]] = "".join(char for char in value[:4000] if char.isprintable())
+    return facts
+
+
+def shared_namespaces(inside: Mapping[str, str], host: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return (shared with the host, own) by the namespaces' inode numbers.
+
+    The numbers mean something within one kernel only: under another kernel nothing is shared.
+    """
+    known = [name for name in NAMESPACES if f"namespace-{name}" in inside and f"namespace-{name}" in host]
+    if inside.get("boot-id") != host.get("boot-id"):
+        return (), tuple(known)
+    shared = tuple(name for name in known if inside[f"namespace-{name}"] == host[f"namespace-{name}"])
+    return shared, tuple(name for name in known if name not in shared)
+
+
+def number(facts: Mapping[str, str], name: str) -> int | None:
+    """The first word of a fact as a number; None if it is not there or is none."""
+    words = facts.get(name, "").split()
+    return int(words[0]) if words and words[0].isascii() and words[0].isdigit() else None

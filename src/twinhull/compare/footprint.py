@@ -1,0 +1,148 @@
+"""What one more idle instance costs this machine, seen from the host and not from the engine.
+
+Promise: every process below an instance's supervisor is counted, found by the kernel's own lists.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from twinhull.compare import probe, statistics
+from twinhull.compare.findings import Findings
+from twinhull.compare.session import ISOLATIONS, Instances, Session
+from twinhull.compare.subject import Idle, MeasurementFailed
+from twinhull.host import memory
+from twinhull.host.facts import read, read_facts
+from twinhull.host.machine import meminfo
+
+SETTLE_S = 0.5
+
+
+def measure_footprint(session: Session, image: str, command: tuple[str, ...]) -> None:
+    """Start instances one round after the other and look at all of them after each."""
+    findings = session.findings
+    findings.free_memory_bytes = meminfo(read("/proc/meminfo")).get("MemAvailable", 0)
+    findings.template_bytes = template_bytes(session.config.state)
+    idle_image, findings.idle_command = idle_command(session, image, command)
+    with ExitStack() as stack:
+        groups = {subject.name: stack.enter_context(Instances(subject)) for subject in session.living(*ISOLATIONS)}
+        totals: dict[str, list[float]] = {name: [] for name in groups}
+        for number in range(session.effort.instances):
+            session.tell(f"memory: instance {number + 1} of {session.effort.instances} on each side")
+            for name in session.chance.sample(list(groups), len(groups)):
+                start_one(session, groups[name], idle_image)
+            time.sleep(SETTLE_S)
+            for name, group in groups.items():
+                if name not in findings.gaps and f"{name}.memory_bytes" not in findings.gaps:
+                    totals[name].append(float(sum(map(resident, group.idle))))
+        session.tell("processor time while idle")
+        weigh(findings, groups, totals)
+        measure_idle(session, groups)
+
+
+def template_bytes(state: str) -> int:
+    """The memory that the template used last takes, holes not counted; 0 without one."""
+    used = [status for name in memory.listing(f"{state}/templates") if (status := saved(f"{state}/templates/{name}"))]
+    return max(used, key=lambda status: status.st_mtime).st_blocks * 512 if used else 0
+
+
+def saved(directory: str) -> os.stat_result | None:
+    """The file with a template's memory."""
+    try:
+        return os.stat(f"{directory}/memory")
+    except OSError:
+        return None
+
+
+def start_one(session: Session, group: Instances, image: str) -> None:
+    """One more instance, or the reason for the gap."""
+    try:
+        group.start(image, session.findings.idle_command)
+    except MeasurementFailed as error:
+        session.findings.gap(f"{group.subject.name}.memory_bytes", error.message)
+
+
+def resident(idle: Idle) -> int:
+    """The proportional memory of all processes of one instance."""
+    return sum(cost.pss_bytes for cost in memory.costs(memory.tree(idle.supervisor)))
+
+
+def weigh(findings: Findings, groups: dict[str, Instances], totals: dict[str, list[float]]) -> None:
+    """Memory from the growth of the total, so that shared pages count once; the rest from each instance."""
+    facts = read_facts()
+    for name, group in groups.items():
+        for grown in statistics.slope(totals[name]):
+            findings.add(f"{name}.memory_bytes", grown)
+        if len(totals[name]) < 2:
+            findings.gap(f"{name}.memory_bytes", "fewer than two instances ran")
+        for idle in group.idle:
+            findings.add(f"{name}.disk_bytes", float(memory.disk_bytes(idle.directory)))
+            charged = kernel_memory(idle, facts.cgroup1, facts.cgroup2)
+            if charged is None:
+                findings.gap(f"{name}.kernel_bytes", "no memory controller for its cgroup")
+            else:
+                findings.add(f"{name}.kernel_bytes", float(charged))
+        if group.idle:
+            findings.parts[name] = parts(group.idle[-1])
+
+
+def parts(idle: Idle) -> dict[str, float]:
+    """The memory of one instance by program."""
+    found: dict[str, float] = {}
+    for cost in memory.costs(memory.tree(idle.supervisor)):
+        name = program(cost.pid) or cost.name
+        found[name] = found.get(name, 0.0) + cost.pss_bytes
+    return found
+
+
+def program(pid: int) -> str:
+    """The name under which a process was started: the kernel's own is that of a descriptor for some."""
+    return read(f"/proc/{pid}/cmdline").split("\0")[0].rpartition("/")[2]
+
+
+def kernel_memory(idle: Idle, mounts: tuple[tuple[str, str], ...], cgroup2: str) -> int | None:
+    """Kernel memory charged to the instance's own cgroup."""
+    identity = os.path.basename(idle.directory)
+    for pid in memory.tree(idle.supervisor):
+        v1, v2 = memory.cgroup_directories(pid, mounts, cgroup2)
+        charged = memory.kernel_bytes(v1 if identity in v1 else "", v2 if identity in v2 else "")
+        if charged is not None:
+            return charged
+    return None
+
+
+def measure_idle(session: Session, groups: dict[str, Instances]) -> None:
+    """Time on a processor while nothing is asked of the instances, as a share of one CPU."""
+    everyone = [(name, memory.tree(idle.supervisor)) for name, group in groups.items() for idle in group.idle]
+    before = [memory.precise_processor_time(pids) for _, pids in everyone]
+    start = time.monotonic()
+    time.sleep(session.effort.idle_s)
+    took = time.monotonic() - start
+    for (name, pids), earlier in zip(everyone, before, strict=True):
+        later = memory.precise_processor_time(pids)
+        if earlier is None or later is None:
+            session.findings.gap(f"{name}.idle_percent", "this kernel keeps no schedstat")
+        else:
+            session.findings.add(f"{name}.idle_percent", 100 * (later - earlier) / took)
+
+
+def idle_command(session: Session, image: str, command: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """Return image and command of an instance that waits: the workload itself if it is a service.
+
+    Otherwise the image's own `sleep`, and where it has none the probe's image.
+    """
+    seconds = str(int(session.effort.limit_s * 2))  # so that nothing is left if we are killed
+    for subject in session.living("container"):
+        for words in (tuple(command), ("sleep", seconds)):
+            with Instances(subject) as instances:
+                try:
+                    idle = instances.start(image, words)
+                except MeasurementFailed:
+                    continue
+                time.sleep(0.5)
+                if os.path.exists(f"/proc/{idle.supervisor}"):
+                    return image, words
+    return session.probe_image, probe.WAIT

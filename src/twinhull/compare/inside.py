@@ -1,0 +1,79 @@
+"""What a workload sees and reaches, looked at from inside and, for QEMU, from the host.
+
+Promise: every fact is read in this run; where the probe did not run there is a gap with its reason.
+"""
+
+from __future__ import annotations
+
+import time
+
+from twinhull.compare import probe
+from twinhull.compare.findings import NAMESPACES, Monitor
+from twinhull.compare.session import Instances, Session
+from twinhull.compare.subject import MeasurementFailed
+from twinhull.host.facts import read
+from twinhull.host.machine import namespace
+from twinhull.host.stack import accelerator_of, monitor_pid
+from twinhull.runtime import vm
+from twinhull.runtime.container import launcher_path
+
+FIRST_START_S = 240.0  # a guest's kernel is fetched and a template made
+LABELS = {"container": "container", "vm": "virtual machine"}
+FIRST_STARTS = (
+    ("container", "the first container"),
+    ("vm", "the first virtual machine: fetching a guest kernel and making a template, once for this machine"),
+)
+
+
+def observe_inside(session: Session) -> None:
+    """Let the probe look about in each isolation and on the host.
+
+    These are the first starts of all: what is made only once is made here, and a side on which not
+    even the probe runs is a gap as a whole.
+    """
+    findings = session.findings
+    findings.inside["host"] = probe.look_outside(launcher_path(session.config.launcher))
+    for name, saying in FIRST_STARTS:
+        session.tell(saying)
+        began = time.monotonic()
+        try:
+            found = probe.look_inside(session.subjects[name], session.probe_image, timeout_s=FIRST_START_S)
+        except MeasurementFailed as error:
+            findings.gap(name, error.message)
+            continue
+        findings.inside[name] = found
+        session.tell(f"the first {LABELS[name]} took {time.monotonic() - began:.2f} s")
+    observe_monitor(session)
+
+
+def observe_monitor(session: Session) -> None:
+    """Look at the QEMU of a running guest from the host: its accelerator and what it may do."""
+    findings = session.findings
+    for subject in session.living("vm"):
+        with Instances(subject) as instances:
+            try:
+                pid = monitor_pid(instances.start(session.probe_image, probe.WAIT).supervisor)
+            except MeasurementFailed as error:
+                findings.gap("vm.monitor", error.message)
+                return
+            findings.accelerator = accelerator_of(pid)
+            findings.monitor = monitor_of(pid)
+        if findings.accelerator == "tcg":
+            findings.accelerator_reason = vm.prepare(session.config).accelerator.reason
+
+
+def monitor_of(pid: int) -> Monitor | None:
+    """What a process may do on the host, from /proc/PID/status and its namespaces; None if it is gone."""
+    status = {}
+    for line in read(f"/proc/{pid}/status").splitlines():
+        key, _, value = line.partition(":")
+        status[key] = value.split()
+    if "Uid" not in status:
+        return None
+    shared = tuple(name for name in NAMESPACES if namespace(pid, name) == namespace("self", name))
+    return Monitor(
+        uid=int(status["Uid"][1]),
+        capabilities=int(status.get("CapEff", ["0"])[0], 16),
+        seccomp=status.get("Seccomp") == ["2"],
+        shared_namespaces=shared,
+    )

@@ -1,0 +1,303 @@
+"""The six rows of the comparison, each cell a measurement or an observed fact of this run.
+
+Promise: a cell without a figure says why; a claim is judged only by what stands in its line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from twinhull.compare import figures
+from twinhull.compare.advise import Advice
+from twinhull.compare.findings import Findings, number, shared_namespaces
+from twinhull.compare.statistics import Ratio, Summary
+
+Holds = Literal["holds", "in part", "not here", "not measured", ""]
+TOPICS = ("OS", "Startup", "Isolation", "Resources", "Portability", "Use cases")
+MINUTES_S = 60.0
+
+
+class Figure(NamedTuple):
+    """One measured quantity of a cell. `unit` is s, B, % or "" for a count."""
+
+    name: str
+    unit: str
+    summary: Summary
+
+
+class Cell(NamedTuple):
+    """What one side shows in one line."""
+
+    text: str
+    figure: Figure | None = None
+
+
+class Line(NamedTuple):
+    """One line of a row: both sides, how they compare, and what that says about a claim.
+
+    `note` takes the ratio's place where facts and not figures are compared.
+    """
+
+    vm: Cell
+    container: Cell
+    ratio: Ratio | None = None
+    note: str = ""
+    claim: str = ""
+    holds: Holds = ""
+
+
+class Row(NamedTuple):
+    """One topic. Its verdict is the first line with a claim."""
+
+    topic: str
+    lines: tuple[Line, ...]
+
+
+def measured(findings: Findings, key: str, unit: str, label: str) -> Cell:
+    """A cell with a figure, or with the reason why there is none."""
+    summary = findings.summary(key)
+    if summary is None:
+        return Cell(f"{label}: {findings.reason(key)}")
+    return Cell(f"{figures.spread(summary, unit)} {label}", Figure(key, unit, summary))
+
+
+def larger(ratio: Ratio | None) -> Holds:
+    """A claim that the VM's side is larger. One sample a side has no interval to show it with."""
+    if ratio is None:
+        return "not measured"
+    if ratio.low == ratio.high and ratio.value > 1:
+        return "in part"
+    return "holds" if ratio.shown and ratio.low > 1 else "not here"
+
+
+def quantity_line(findings: Findings, key: str, unit: str, label: str, claim: str = "") -> Line:
+    """The same quantity on both sides."""
+    ratio = findings.ratio(f"vm.{key}", f"container.{key}")
+    vm, container = (measured(findings, f"{side}.{key}", unit, label) for side in ("vm", "container"))
+    return Line(vm, container, ratio, claim=claim, holds=larger(ratio) if claim else "")
+
+
+def system_row(findings: Findings) -> Row:
+    """OS: which kernel answers inside, and how much of the machine it shows."""
+    vm, container, host = (findings.inside.get(name, {}) for name in ("vm", "container", "host"))
+    kernels = Line(
+        Cell(kernel(vm, host) or f"kernel: {findings.reason('vm.inside')}"),
+        Cell(kernel(container, host) or f"kernel: {findings.reason('container.inside')}"),
+        note=kernel_note(vm, container),
+        claim="full OS",
+        holds=own_system(vm, host),
+    )
+    return Row("OS", (kernels, Line(Cell(sees(vm)), Cell(sees(container)))) if vm or container else (kernels,))
+
+
+def kernel(inside: dict[str, str], host: dict[str, str]) -> str:
+    """Whose kernel it is, by the boot that it belongs to."""
+    if not inside:
+        return ""
+    release = inside.get("release", "of unknown release")
+    if inside.get("boot-id") == host.get("boot-id"):
+        return f"host's kernel {release}"
+    return f"own kernel {release}"
+
+
+def kernel_note(vm: dict[str, str], container: dict[str, str]) -> str:
+    """How many kernels run for one workload on each side."""
+    if not vm or not container:
+        return ""
+    return "one kernel" if vm.get("boot-id") == container.get("boot-id") else "two kernels"
+
+
+def own_system(vm: dict[str, str], host: dict[str, str]) -> Holds:
+    """A full OS is a kernel and a system on it; a kernel of its own is a part of that."""
+    if not vm or not host:
+        return "not measured"
+    return "in part" if vm.get("boot-id") != host.get("boot-id") else "not here"
+
+
+def sees(inside: dict[str, str]) -> str:
+    """The machine as a program inside sees it."""
+    memory, processors = number(inside, "memory-kb"), number(inside, "processors")
+    if memory is None or processors is None:
+        return ""
+    return f"sees {figures.quantity(memory * 1024, 'B')}, {processors} CPU{'s' * (processors != 1)}"
+
+
+def startup_row(findings: Findings) -> Row:
+    """Startup: the whole command as a user types it, to the first byte and to its end."""
+    first = quantity_line(findings, "first_output_s", "s", "1st byte", "slower")
+    cold = findings.ratio("vm_cold.first_output_s", "container.first_output_s")
+    boot = findings.summary("vm_cold.first_output_s")
+    minutes: Holds = "not measured" if boot is None else "holds" if boot.median >= MINUTES_S else "not here"
+    lines = [
+        first._replace(vm=measured(findings, "vm.first_output_s", "s", "template")),
+        Line(
+            measured(findings, "vm_cold.first_output_s", "s", "boot"),
+            Cell("nothing to boot") if findings.samples.get("container.first_output_s") else Cell(""),
+            cold,
+            claim="minutes",
+            holds=minutes,
+        ),
+        quantity_line(findings, "total_s", "s", "to exit"),
+    ]
+    return Row("Startup", tuple(lines))
+
+
+def isolation_row(findings: Findings) -> Row:
+    """Isolation: who promises the wall, what is shared, which kernel's system calls can be reached."""
+    lines = [
+        Line(
+            Cell(promise(findings)),
+            Cell("promised by host's kernel") if "container" in findings.inside else Cell(""),
+            claim="stronger",
+            holds=wall(findings.accelerator),
+        ),
+        Line(Cell(namespaces(findings, "vm")), Cell(namespaces(findings, "container"))),
+        Line(Cell(calls(findings, "vm")), Cell(calls(findings, "container"))),
+    ]
+    if findings.monitor:
+        lines.append(Line(Cell(monitor(findings)), Cell(privileges(findings.inside.get("container", {})))))
+    return Row("Isolation", tuple(lines))
+
+
+def wall(accelerator: str) -> Holds:
+    """Whether the VM is the stronger wall."""
+    return "holds" if accelerator == "kvm" else "not here" if accelerator == "tcg" else "not measured"
+
+
+def promise(findings: Findings) -> str:
+    """Who answers for the wall around the guest."""
+    if findings.accelerator == "kvm":
+        return "promised by KVM and the processor"
+    if findings.accelerator == "tcg":
+        return "promised by nobody (TCG)"
+    return f"the wall: {findings.reason('vm')}"
+
+
+def namespaces(findings: Findings, subject: str) -> str:
+    """Namespaces in common with the host, by their inode numbers."""
+    inside, host = findings.inside.get(subject), findings.inside.get("host", {})
+    if not inside:
+        return f"namespaces: {findings.reason(f'{subject}.inside')}"
+    if inside.get("boot-id") != host.get("boot-id"):
+        return "shares no namespace"
+    shared, own = shared_namespaces(inside, host)
+    return f"shares {', '.join(shared) or 'no namespace'} with the host; own {', '.join(own) or 'none'}"
+
+
+def calls(findings: Findings, subject: str) -> str:
+    """System calls that answered when tried from inside, and whose kernel answered."""
+    inside, host = findings.inside.get(subject, {}), findings.inside.get("host", {})
+    answered, tried = number(inside, "syscalls-answered"), number(inside, "syscalls-tried")
+    if answered is None or tried is None:
+        return f"syscalls: {findings.reason(f'{subject}.inside')}"
+    whose = "host" if inside.get("boot-id") == host.get("boot-id") else "guest"
+    return f"{answered}/{tried} syscalls reach {whose}"
+
+
+def monitor(findings: Findings) -> str:
+    """What the process that emulates the machine may do on the host."""
+    process = findings.monitor
+    if process is None:
+        return ""
+    capabilities = process.capabilities.bit_count()
+    shared = f", shares {', '.join(process.shared_namespaces)}" if process.shared_namespaces else ""
+    return (
+        f"QEMU: uid {process.uid}, {capabilities} capabilities, {'with' if process.seccomp else 'no'} seccomp{shared}"
+    )
+
+
+def privileges(inside: dict[str, str]) -> str:
+    """The same of the process in the container."""
+    mask = inside.get("capabilities", "").split()
+    if not mask:
+        return ""
+    count = int(mask[0], 16).bit_count()
+    seccomp = "with" if number(inside, "seccomp") == 2 else "no"
+    return f"process: uid {inside.get('uid', '?')}, {count} capabilities, {seccomp} seccomp"
+
+
+def resources_row(findings: Findings) -> Row:
+    """Resources: what one more idle instance adds, in memory, on the disk and on the processor."""
+    lines = [
+        quantity_line(findings, "memory_bytes", "B", "RAM", "heavier"),
+        quantity_line(findings, "kernel_bytes", "B", "kernel RAM"),
+        quantity_line(findings, "disk_bytes", "B", "disk"),
+        quantity_line(findings, "idle_percent", "%", "CPU, idle"),
+    ]
+    if findings.template_bytes:
+        size = figures.quantity(findings.template_bytes, "B")
+        lines.append(Line(Cell(f"{size} template for all VMs"), Cell("no template")))
+    vm, container = (biggest(findings.parts.get(side, {})) for side in ("vm", "container"))
+    if vm or container:
+        lines.append(Line(Cell(vm), Cell(container)))
+    return Row("Resources", tuple(lines))
+
+
+def biggest(parts: dict[str, float]) -> str:
+    """Where the memory of one instance is, largest first, pages shared with others counted in part."""
+    ordered = sorted(parts.items(), key=lambda part: -part[1])[:3]
+    named = [f"{name} {figures.quantity(size, 'B')}" for name, size in ordered if size]
+    return f"PSS: {', '.join(named)}" if named else ""
+
+
+def portability_row(findings: Findings) -> Row:
+    """Portability: what must be moved to run it elsewhere, and for which platforms it exists."""
+    image = findings.image
+    size = image.transfer_bytes or image.unpacked_bytes
+    needs = size + findings.guest_kernel_bytes
+    ratio = Ratio(needs / size, needs / size, needs / size, True, 0.0) if size and findings.guest_kernel_bytes else None
+    moved = figures.quantity(size, "B") if size else "size unknown"
+    guest = figures.quantity(findings.guest_kernel_bytes, "B") if findings.guest_kernel_bytes else "kernel not here yet"
+    platforms = f"{', '.join(image.platforms) or 'platforms unknown'} ({image.platforms_source or 'not looked up'})"
+    ran = [bool(findings.inside.get(side)) for side in ("vm", "container")]
+    portable: Holds = "not measured" if not all(ran) else "in part" if ratio else "not here"
+    return Row(
+        "Portability",
+        (
+            Line(
+                Cell(f"image {moved} + guest kernel {guest}"),
+                Cell(f"image {moved}"),
+                ratio,
+                claim="less portable",
+                holds=portable,
+            ),
+            Line(
+                Cell(f"same image; {platforms} + QEMU"),
+                Cell(platforms),
+                note="one image, both" if all(ran) else "",
+            ),
+        ),
+    )
+
+
+def use_cases_row(findings: Findings, advice: Advice) -> Row:
+    """Use cases: many copies at once, how many would fit, and what this workload should take."""
+    lines = [
+        quantity_line(findings, "copies_s", "s", f"{findings.copies} at once", "scale slower"),
+        Line(Cell(fits(findings, "vm")), Cell(fits(findings, "container"))),
+        Line(
+            Cell("recommended" if advice.choice == "vm" else ""),
+            Cell("recommended" if advice.choice == "container" else ""),
+            note="neither is safe here" if advice.choice == "stop" else "",
+        ),
+    ]
+    return Row("Use cases", tuple(lines))
+
+
+def fits(findings: Findings, side: str) -> str:
+    """How many more would fit into the memory that is free, by the measured cost of one."""
+    summary = findings.summary(f"{side}.memory_bytes")
+    if not summary or summary.median <= 0 or not findings.free_memory_bytes:
+        return ""
+    count = int(findings.free_memory_bytes // summary.median)
+    return f"{count:,} more fit in {figures.quantity(findings.free_memory_bytes, 'B')}"
+
+
+BUILDERS: dict[str, Callable[[Findings], Row]] = {
+    "OS": system_row,
+    "Startup": startup_row,
+    "Isolation": isolation_row,
+    "Resources": resources_row,
+    "Portability": portability_row,
+}

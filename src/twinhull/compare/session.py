@@ -1,0 +1,108 @@
+"""One comparison under way: its subjects, what was found, how much is measured, and the clock.
+
+Promise: instances that a block starts end with the block, also after an interruption.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from twinhull.compare.findings import Findings
+from twinhull.compare.subject import Idle, Service, Stream, Subject
+from twinhull.config import Config
+
+ISOLATIONS = ("vm", "container")
+MAX_FAILURES = 3
+START_S = 60.0  # the longest start of one instance
+
+
+class Effort(NamedTuple):
+    """How much is measured. Stages end early, with at least three rounds, at their share of `limit_s`."""
+
+    pairs: int
+    cold: int
+    instances: int
+    copies: int
+    copy_rounds: int
+    idle_s: float
+    limit_s: float
+
+
+QUICK = Effort(pairs=10, cold=3, instances=3, copies=5, copy_rounds=3, idle_s=2.0, limit_s=45.0)
+NORMAL = Effort(pairs=20, cold=5, instances=5, copies=10, copy_rounds=3, idle_s=4.0, limit_s=85.0)
+
+
+class Session:
+    """One comparison: the subjects, what was found, and the clock."""
+
+    def __init__(
+        self,
+        subjects: Sequence[Subject],
+        findings: Findings,
+        effort: Effort,
+        tell: Callable[[str], None],
+        config: Config,
+    ) -> None:
+        self.subjects = {subject.name: subject for subject in subjects}
+        self.findings = findings
+        self.effort = effort
+        self.tell = tell
+        self.config = config
+        self.chance = random.Random()
+        self.service = Service()
+        self.probe_image = ""
+        self.failures: dict[str, list[str]] = {}
+        self.began = time.monotonic()
+
+    @property
+    def stream(self) -> Stream:
+        """The stream whose first byte counts."""
+        return self.service.streams[0]
+
+    def living(self, *names: str) -> list[Subject]:
+        """The subjects that have run so far, in an order left to chance."""
+        found = [subject for name, subject in self.subjects.items() if name in names and name not in self.findings.gaps]
+        self.chance.shuffle(found)
+        return found
+
+    def failed(self, subject: str, reason: str) -> None:
+        """Count a failed run; one that fails again and again is a gap as a whole, and not tried any more."""
+        reasons = self.failures.setdefault(subject, [])
+        reasons.append(reason)
+        if len(reasons) >= MAX_FAILURES:
+            self.findings.gap(subject, reason)
+
+    def took_s(self) -> float:
+        """Since the beginning."""
+        return time.monotonic() - self.began
+
+    def spent(self, share: float) -> bool:
+        """True if this share of the time is used up."""
+        return self.took_s() > self.effort.limit_s * share
+
+
+class Instances:
+    """Idle instances of one subject that end with the block they are used in."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.idle: list[Idle] = []
+
+    def __enter__(self) -> Instances:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.subject.stop([idle.name for idle in self.idle])
+
+    def start(self, image: str, command: Sequence[str]) -> Idle:
+        """Start one more.
+
+        Raises:
+            MeasurementFailed: it did not start.
+        """
+        idle = self.subject.start(image, command)
+        self.idle.append(idle)
+        return idle

@@ -1,0 +1,115 @@
+"""Medians, intervals and ratios of measured values, without assumptions about their distribution.
+
+Promise: the same samples give the same figures (the resampling is seeded), and a difference that
+the samples do not show is never called one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Sequence
+from typing import NamedTuple
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+MAD_TO_SIGMA = 1.4826  # of a normal distribution
+
+
+class Summary(NamedTuple):
+    """One quantity: `low` and `high` are the 95 % interval of the median."""
+
+    size: int  # how many samples
+    median: float
+    p95: float
+    low: float
+    high: float
+
+
+class Ratio(NamedTuple):
+    """How many times larger one quantity is than another.
+
+    Attributes:
+        low: lower end of the 95 % interval.
+        shown: the interval does not include 1.
+        resolution: the smallest difference that samples with this spread could have shown (0.09 = 9 %).
+    """
+
+    value: float
+    low: float
+    high: float
+    shown: bool
+    resolution: float
+
+
+def median(values: Sequence[float]) -> float:
+    """The middle value, or the mean of the two in the middle.
+
+    Raises:
+        ValueError: there are no values.
+    """
+    if not values:
+        raise ValueError("no values")
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Linear interpolation between the two nearest ranks (method 7 of Hyndman and Fan, 1996)."""
+    ordered = sorted(values)
+    place = (len(ordered) - 1) * share
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+
+
+def summarise(values: Sequence[float], *, seed: int = 0) -> Summary:
+    """Return median, p95 and the bootstrap interval of the median. One value has no interval but itself."""
+    chance = random.Random(seed)
+    medians = [median(chance.choices(values, k=len(values))) for _ in range(RESAMPLES if len(values) > 1 else 1)]
+    low, high = interval(medians)
+    return Summary(len(values), median(values), percentile(values, 0.95), low, high)
+
+
+def compare(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -> Ratio | None:
+    """Return median(first) / median(second) with its bootstrap interval (Efron's percentile method).
+
+    None if one side has no samples, or a median that is not positive: such a ratio means nothing.
+    """
+    if not first or not second or median(first) <= 0 or median(second) <= 0:
+        return None
+    chance = random.Random(seed)
+    ratios = []
+    for _ in range(RESAMPLES):
+        above = median(chance.choices(first, k=len(first)))
+        below = median(chance.choices(second, k=len(second)))
+        if above > 0 and below > 0:
+            ratios.append(above / below)
+    value = median(first) / median(second)
+    low, high = interval(ratios or [value])
+    enough = min(len(first), len(second)) > 1
+    return Ratio(value, low, high, enough and not low <= 1 <= high, max(high / value, value / low) - 1)
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """The middle 95 % of resampled figures."""
+    tail = (1 - CONFIDENCE) / 2
+    return percentile(values, tail), percentile(values, 1 - tail)
+
+
+def noise(values: Sequence[float]) -> float:
+    """The spread of repeated equal work as a share of its median: 1.48 x the median absolute deviation.
+
+    Robust, so that one interrupted repeat does not decide it.
+    """
+    middle = median(values)
+    if middle <= 0:
+        return 0.0
+    return MAD_TO_SIGMA * median([abs(value - middle) for value in values]) / middle
+
+
+def slope(totals: Sequence[float]) -> list[float]:
+    """What each further instance added: the differences of totals measured after each start."""
+    return [after - before for before, after in itertools.pairwise(totals)]

@@ -1,0 +1,93 @@
+"""Where things are kept and what the user configured, as one frozen value made at the edge.
+
+Promise: nothing below the command line reads the environment or a configuration file.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from twinhull.errors import InvalidRequest
+
+ROOT_STATE, ROOT_RUN = "/var/lib/twinhull", "/run/twinhull"
+CONFIG_FILE = "/etc/twinhull/config.toml"
+
+
+class Config(NamedTuple):
+    """Everything the engine may be told. `state` survives a reboot, `run` does not."""
+
+    state: str = ROOT_STATE
+    run: str = ROOT_RUN
+    launcher: str = ""  # path of the launcher binary; "" looks beside the package
+    isolation: str = "container"
+    default_bind: str = "0.0.0.0"
+    default_registry: str = "docker.io"
+    insecure_registries: tuple[str, ...] = ()
+    subnet: str = "10.87.0.0/16"  # Podman has 10.88
+    log_max_bytes: int = 16 << 20  # of a workload's log before it is rotated; one older file is kept
+    vm_memory_bytes: int = 256 << 20
+    vm_kernel: str = ""  # a vmlinux or bzImage to boot guests with; "" finds one
+    vm_boot_timeout_s: float = 60.0
+    vm_template: bool = True  # start guests from a saved one; false boots each of them
+
+    @property
+    def database(self) -> str:
+        """The SQLite file."""
+        return f"{self.state}/twinhull.db"
+
+    def instance(self, identity: str) -> str:
+        """The directory of one workload."""
+        return f"{self.state}/instances/{identity}"
+
+
+def load(environ: dict[str, str] | None = None) -> Config:
+    """Read TWINHULL_ROOT, TWINHULL_CONFIG and the file they lead to.
+
+    Raises:
+        InvalidRequest: the file is not TOML, or has a key or a type that Config does not know.
+    """
+    env = dict(os.environ) if environ is None else environ
+    config = Config(*roots(env))
+    path = env.get("TWINHULL_CONFIG") or CONFIG_FILE
+    if not os.path.exists(path):
+        return config
+    return merge(config, path)
+
+
+def roots(env: dict[str, str]) -> tuple[str, str]:
+    """Return (state, run): the override, the system's directories for root, XDG's otherwise."""
+    if override := env.get("TWINHULL_ROOT"):
+        root = os.path.abspath(override)
+        return f"{root}/state", f"{root}/run"
+    if os.geteuid() == 0:
+        return ROOT_STATE, ROOT_RUN
+    home = env.get("HOME", "/nonexistent")
+    state = env.get("XDG_DATA_HOME") or f"{home}/.local/share"
+    run = env.get("XDG_RUNTIME_DIR") or f"/tmp/twinhull-{os.geteuid()}"
+    return f"{state}/twinhull", f"{run}/twinhull"
+
+
+def merge(config: Config, path: str) -> Config:
+    """Return `config` with the values of a TOML file."""
+    import tomllib
+
+    try:
+        with open(path, "rb") as file:
+            values = tomllib.load(file)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise InvalidRequest(f"{path}: {error}", hint="mend the file or unset TWINHULL_CONFIG") from error
+    known = config._asdict()
+    for key, value in values.items():
+        if key not in known:
+            raise InvalidRequest(f"{path}: no setting {key!r}", hint=f"settings: {', '.join(known)}")
+        kind = type(known[key])
+        if kind is tuple and isinstance(value, list):
+            known[key] = tuple(value)
+        elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+            known[key] = float(value)
+        elif type(value) is kind:
+            known[key] = value
+        else:
+            raise InvalidRequest(f"{path}: {key} must be of type {kind.__name__}")
+    return Config(**known)

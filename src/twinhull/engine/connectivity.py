@@ -1,0 +1,113 @@
+"""The network of a workload: what its row holds, what its plan does, what its files say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from twinhull.config import Config
+from twinhull.engine.state import Home
+from twinhull.errors import InvalidRequest, LaunchError, TwinhullError
+from twinhull.host import files
+from twinhull.model import Endpoint, Instance, Port, Request
+from twinhull.plan.compile import Network
+from twinhull.plan.ops import Op
+
+
+def check(request: Request) -> None:
+    """Refuse what no network can do.
+
+    Raises:
+        InvalidRequest: an unknown network, or ports where nothing can be published.
+    """
+    if request.network not in ("none", "host", "bridge"):
+        raise InvalidRequest(f"no such network: {request.network}", hint="--network none, host or bridge")
+    if request.network == "host" and request.isolation == "vm":
+        raise InvalidRequest(
+            "a virtual machine has a kernel of its own and cannot share the host's network",
+            hint="--network bridge with -p HOST:PORT publishes its ports on the host",
+        )
+    if request.ports and request.network != "bridge":
+        raise InvalidRequest(f"ports cannot be published with --network {request.network}")
+
+
+def prepare(home: Home, request: Request) -> None:
+    """Make what every workload of the network needs; outside any transaction, for it may take long."""
+    if request.network == "bridge":
+        from twinhull.network import bridge
+
+        bridge.ensure(home.config, home.db, request.network)
+
+
+def reserve(home: Home, identity: str, request: Request) -> tuple[Endpoint | None, tuple[Port, ...]]:
+    """Inside a transaction: take an address and the ports."""
+    if request.network != "bridge":
+        return None, ()
+    from twinhull.network import leases, ports
+
+    endpoint = leases.allocate(home.db, home.config, request.network, identity)
+    taken = ports.reserve(home.db, home.config, identity, request.ports) if request.ports else ()
+    return endpoint, taken
+
+
+def plan(config: Config, request: Request, endpoint: Endpoint | None, ports: tuple[Port, ...]) -> Network:
+    """The ops for the workload's network."""
+    guest = request.isolation == "vm"
+    if request.network == "host":
+        return Network()
+    from twinhull.network import endpoint as ends
+
+    if endpoint is None:
+        alone = (Op("network", ends.guest_messages_none()),) if guest else ()
+        return Network(*ends.plan_none(guest=guest), alone)
+    host, undo = ends.plan_endpoint(config, endpoint, ports, guest=guest)
+    inside: tuple[Op, ...] = ()
+    if guest:
+        inside = (Op("network", ends.guest_messages(endpoint)),)
+    return Network(host, undo, inside)
+
+
+def etc_files(request: Request, endpoint: Endpoint | None, hostname: str) -> Iterator[tuple[str, str]]:
+    """Give (path inside, content) of what the workload reads about its network."""
+    from twinhull.network import dns
+
+    yield "/etc/hostname", hostname + "\n"
+    if request.network == "host":
+        yield "/etc/hosts", files.read("/etc/hosts").decode("utf-8", "replace")
+        yield "/etc/resolv.conf", dns.resolv_conf_host()
+    else:
+        yield "/etc/hosts", dns.hosts_file(endpoint, hostname)
+        yield "/etc/resolv.conf", dns.resolv_conf(endpoint)
+
+
+def explain(error: LaunchError) -> TwinhullError:
+    """Say what a step of the launcher that failed means to whoever asked for the network."""
+    from twinhull.network import ports
+
+    return ports.explain(error)
+
+
+@contextmanager
+def announcing(home: Home, instance: Instance, hostname: str) -> Iterator[None]:
+    """Let the others on the network find the workload by its name; it answers when the block is left."""
+    if instance.endpoint is None:
+        yield
+        return
+    from twinhull.network import dns
+
+    with dns.publishing(home.config, instance.endpoint, (instance.name, instance.id[:12], hostname)):
+        yield
+
+
+def disconnect(home: Home, instance: Instance) -> None:
+    """Give back address, ports and names."""
+    if instance.endpoint is None:
+        return
+    from twinhull.network import dns, leases
+    from twinhull.store import instances
+    from twinhull.store.db import transaction
+
+    dns.withdraw(home.config, instance.endpoint)
+    with transaction(home.db, durable=False):
+        leases.release(home.db, instance.id)
+        instances.set_endpoint(home.db, instance.id, None, ())

@@ -1,0 +1,171 @@
+"""Verbs on a workload that runs: signals, waiting, stopping, removing."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from twinhull.engine.reconcile import examine, finish, forget, settle
+from twinhull.engine.state import Home, exit_record, status
+from twinhull.errors import Conflict, InvalidRequest, NotFound, SupervisorLost, TwinhullError
+from twinhull.host import files, locks
+from twinhull.model import Instance
+from twinhull.plan.defaults import STOP_TIMEOUT_S
+from twinhull.plan.frames import ExitStatus
+from twinhull.runtime import sandbox
+from twinhull.store import instances
+
+SIGKILL = 9
+END_TIMEOUT_S = 30.0
+POLL_S = 0.002
+
+
+def signal_number(text: str) -> int:
+    """Return the number for "TERM", "SIGTERM", "sigterm" or "15".
+
+    Raises:
+        InvalidRequest: no such signal.
+    """
+    import signal
+
+    name = text.upper()
+    if name.isdecimal() and 0 < int(name) <= signal.NSIG:
+        return int(name)
+    number = getattr(signal, name if name.startswith("SIG") else f"SIG{name}", None)
+    if isinstance(number, signal.Signals):
+        return int(number)
+    raise InvalidRequest(f"invalid signal: {text}", hint="a name such as TERM or SIGKILL, or a number")
+
+
+def require_running(home: Home, instance: Instance) -> None:
+    """Refuse a verb that needs a running workload.
+
+    Raises:
+        Conflict: it is not running.
+    """
+    state = status(home, instance)
+    if state not in ("running", "paused"):
+        raise Conflict(
+            f"workload {instance.name} is not running (it is {state})", hint=f"twinhull start {instance.name}"
+        )
+
+
+def kill(home: Home, instance: Instance, signal: int) -> None:
+    """Send a signal to the main process."""
+    require_running(home, instance)
+    conversation = sandbox.connect(home.directory(instance.id))
+    try:
+        conversation.signal(signal)
+        conversation.settle()
+    except SupervisorLost:
+        pass  # it has ended of this signal, or at the same moment
+    finally:
+        conversation.close()
+    if signal == SIGKILL:
+        wait_for_shim(home, instance)
+
+
+def stop(home: Home, instance: Instance, *, signal: str = "", timeout_s: float = STOP_TIMEOUT_S) -> None:
+    """Ask the main process to end, and end it after `timeout_s` seconds. Not running is fine."""
+    directory = home.directory(instance.id)
+    with locks.locked(f"{directory}/lock"):
+        if status(home, instance) not in ("running", "paused"):
+            return
+        request = instances.request_from(instance.request)
+        number = signal_number(signal or request.stop_signal or image_stop_signal(home, instance))
+        ask_to_end(home, instance, number, timeout_s)
+        wait_for_shim(home, instance)
+    finish(home, instance.id)
+
+
+def ask_to_end(home: Home, instance: Instance, number: int, timeout_s: float) -> None:
+    """Signal, wait, kill."""
+    try:
+        conversation = sandbox.connect(home.directory(instance.id))
+    except SupervisorLost:
+        return  # it ended meanwhile
+    try:
+        conversation.signal(number)
+        conversation.connection.settimeout(max(timeout_s, 0.001))
+        try:
+            conversation.wait()
+        except TimeoutError:
+            conversation.connection.settimeout(END_TIMEOUT_S)
+            conversation.signal(SIGKILL, everyone=True)
+            conversation.wait()
+    except SupervisorLost:
+        return  # the lock says so
+    finally:
+        conversation.close()
+
+
+def image_stop_signal(home: Home, instance: Instance) -> str:
+    """The signal the image asks for, TERM otherwise."""
+    import json
+
+    from twinhull.plan.defaults import STOP_SIGNAL
+    from twinhull.store import images
+
+    image = images.by_digest(home.db, instance.image_digest)
+    if image is None:
+        return STOP_SIGNAL
+    return str((json.loads(image.config).get("config") or {}).get("StopSignal") or STOP_SIGNAL)
+
+
+def wait_for_shim(home: Home, instance: Instance, timeout_s: float = END_TIMEOUT_S) -> None:
+    """Return when the supervisor has undone everything and ended.
+
+    Raises:
+        TwinhullError: it has not, in time.
+    """
+    deadline = time.monotonic() + timeout_s
+    alive = f"{home.directory(instance.id)}/alive"
+    while locks.is_held(alive):
+        if time.monotonic() > deadline:
+            raise TwinhullError(f"workload {instance.name} does not end", hint="twinhull doctor looks for the cause")
+        time.sleep(POLL_S)
+
+
+def wait(home: Home, instance: Instance) -> ExitStatus:
+    """Return how the workload ended, now or when it does."""
+    if status(home, instance) in ("running", "paused"):
+        try:
+            conversation = sandbox.connect(home.directory(instance.id))
+            try:
+                return conversation.wait()
+            finally:
+                conversation.close()
+        except SupervisorLost:
+            wait_for_shim(home, instance)
+    examine(home, instance.id)
+    record = exit_record(home, instance.id)
+    if record is None:
+        if status(home, instance) == "created":
+            raise Conflict(f"workload {instance.name} was never started", hint=f"twinhull start {instance.name}")
+        raise NotFound(f"workload {instance.name} ended and its record is gone: it was started with --rm")
+    return ExitStatus(record.code, record.signal, record.oom)
+
+
+def remove(home: Home, instance: Instance, *, force: bool = False) -> None:
+    """Delete a workload with its writable layer and its log.
+
+    Raises:
+        Conflict: it runs, and `force` is not given.
+    """
+    state = status(home, instance)
+    if state in ("running", "paused"):
+        if not force:
+            raise Conflict(
+                f"workload {instance.name} is {state}",
+                hint=f"twinhull stop {instance.name}, or twinhull rm --force {instance.name}",
+            )
+        ask_to_end(home, instance, SIGKILL, END_TIMEOUT_S)
+        wait_for_shim(home, instance)
+    directory = home.directory(instance.id)
+    if not os.path.isdir(directory):
+        forget(home, instance.id)
+        return
+    with locks.locked(f"{directory}/lock"):
+        settle(home, instance._replace(remove=False))
+        forget(home, instance.id)
+    files.remove_file(f"{home.config.run}/exited/{instance.id}")

@@ -1,0 +1,290 @@
+"""The engine: every verb as a method, without a daemon and without output.
+
+Promise: whatever it acknowledged survives the death of any process; a verb first finishes what
+others left behind.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from twinhull.config import Config, load
+from twinhull.engine import images, life
+from twinhull.engine.reconcile import finish, reconcile
+from twinhull.engine.state import Home, exit_record, open_home, status
+from twinhull.errors import InvalidRequest
+from twinhull.model import Image, Instance, IsolationChoice, Request, Status
+from twinhull.plan.defaults import STOP_TIMEOUT_S
+from twinhull.plan.frames import ExitStatus, Kind
+from twinhull.runtime.sandbox import Sandbox, exit_status
+from twinhull.store import instances
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from twinhull.engine import logs
+    from twinhull.engine.execute import ExecRequest
+    from twinhull.store.transfer import Progress
+
+ISOLATION_CHOICES: tuple[IsolationChoice, ...] = ("container", "vm", "auto")
+
+
+class Result(NamedTuple):
+    """What a finished run or exec left: the status, and everything it wrote."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+class Engine:
+    """In-process engine; use it as a context manager.
+
+    >>> with Engine() as engine:
+    ...     engine.run("busybox", ["echo", "hi"], isolation="vm").stdout
+    b'hi\\n'
+    """
+
+    def __init__(self, config: Config | None = None, *, progress: Progress | None = None) -> None:
+        self.config = config or load()
+        self.home: Home = open_home(self.config, progress)
+        self.shims: list[int] = []  # children of this process that may have ended
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database; workloads go on."""
+        self.collect_shims()
+        self.home.db.close()
+
+    def collect_shims(self) -> None:
+        """Reap those of our children that have ended."""
+        for pid in list(self.shims):
+            try:
+                if os.waitpid(pid, os.WNOHANG)[0]:
+                    self.shims.remove(pid)
+            except ChildProcessError:
+                self.shims.remove(pid)
+
+    def adopt(self, conversation: Sandbox) -> Sandbox:
+        """Remember the shim of a conversation, to reap it when it has ended."""
+        self.shims.append(conversation.shim_pid)
+        return conversation
+
+    def reconcile(self, *, everything: bool = False) -> None:
+        """Finish what other processes left."""
+        self.collect_shims()
+        reconcile(self.home, everything=everything)
+
+    # --- starting
+
+    def image(self, reference: str, *, platform: str = "", pull: str = "missing") -> Image:
+        """Return an image that is here, fetched first if need be (pull: always, missing, never)."""
+        return images.resolve(self.home, reference, platform=platform, pull=pull)
+
+    def run(
+        self,
+        image: str,
+        command: list[str] | tuple[str, ...] = (),
+        *,
+        isolation: IsolationChoice | None = None,
+        stdin: bytes = b"",
+        request: Request | None = None,
+    ) -> Result:
+        """Run to the end and return status and output.
+
+        Args:
+            request: everything else that can be asked for; `image`, `command` and `isolation` win.
+        """
+        wanted = self.request(image, command, isolation=isolation, request=request)
+        wanted = wanted._replace(interactive=bool(stdin) or wanted.interactive, remove=True)
+        instance, conversation = self.run_attached(wanted)
+        result = collect(conversation, 0, stdin)
+        conversation.reap()
+        finish(self.home, instance.id)
+        return result
+
+    def request(
+        self,
+        image: str,
+        command: list[str] | tuple[str, ...],
+        *,
+        isolation: IsolationChoice | None,
+        request: Request | None,
+    ) -> Request:
+        """The request that these arguments make, with the configured isolation where none is named."""
+        base = request or Request(image, isolation=configured_isolation(self.config))
+        return base._replace(image=image, command=tuple(command) or base.command, isolation=isolation or base.isolation)
+
+    def run_attached(self, request: Request, *, size: tuple[int, int] = (0, 0)) -> tuple[Instance, Sandbox]:
+        """Create and start; the caller holds the first, lossless client's end."""
+        life.require_root(self.home)
+        self.reconcile()
+        request = settled(request)
+        with images.unpruned(self.home):
+            image = self.image(request.image, platform=request.platform)
+            instance, conversation = life.run(self.home, image, request, size=size)
+        return instance, self.adopt(conversation)
+
+    def create(self, request: Request) -> Instance:
+        """Write a workload down without starting it."""
+        life.require_root(self.home)
+        self.reconcile()
+        request = settled(request)
+        with images.unpruned(self.home):
+            return life.create(self.home, self.image(request.image, platform=request.platform), request)
+
+    def start(self, name: str, *, size: tuple[int, int] = (0, 0)) -> Sandbox:
+        """Start a workload that does not run; the caller holds the first client's end."""
+        self.reconcile()
+        instance = self.find(name)
+        return self.adopt(life.start(self.home, instance, images.of_instance(self.home, instance), size=size))
+
+    def restart(self, name: str, *, timeout_s: float | None = None) -> None:
+        """Stop and start."""
+        self.stop(name, timeout_s=timeout_s)
+        self.start(name).close()
+
+    # --- looking
+
+    def find(self, name: str) -> Instance:
+        """The workload with this name, id, or beginning of an id."""
+        return instances.find(self.home.db, name)
+
+    def ps(self, *, everything: bool = False) -> list[tuple[Instance, Status]]:
+        """Workloads with their states, newest first; those that ended only with `everything`."""
+        self.reconcile(everything=True)
+        rows = [(instance, status(self.home, instance)) for instance in instances.everything(self.home.db)]
+        return [row for row in rows if everything or row[1] in ("running", "paused")]
+
+    def status(self, instance: Instance) -> Status:
+        """What a workload is now."""
+        return status(self.home, instance)
+
+    def exit_of(self, instance: Instance) -> ExitStatus | None:
+        """How it ended, if it did."""
+        record = exit_record(self.home, instance.id)
+        return ExitStatus(record.code, record.signal, record.oom) if record else None
+
+    def logs(self, name: str, *, follow: bool = False, tail: int = -1, since: str = "") -> Iterator[logs.Line]:
+        """What the workload wrote."""
+        from twinhull.engine import logs
+
+        return logs.read(self.home.directory(self.find(name).id), follow=follow, tail=tail, since=since)
+
+    # --- acting on what runs
+
+    def attach(self, name: str) -> Sandbox:
+        """A conversation with a running workload's shim."""
+        from twinhull.engine import control
+        from twinhull.runtime import sandbox
+
+        instance = self.find(name)
+        control.require_running(self.home, instance)
+        return sandbox.connect(self.home.directory(instance.id))
+
+    def exec(self, name: str, command: list[str] | tuple[str, ...], *, stdin: bytes = b"") -> Result:
+        """Run one more process inside and return status and output."""
+        from twinhull.engine.execute import STREAM, ExecRequest
+
+        request = ExecRequest(tuple(command), interactive=bool(stdin))
+        return collect(self.exec_attached(name, request), STREAM, stdin)
+
+    def exec_attached(self, name: str, request: ExecRequest, *, size: tuple[int, int] = (0, 0)) -> Sandbox:
+        """Start one more process; its stream is execute.STREAM."""
+        from twinhull.engine import execute
+
+        return execute.execute(self.home, self.find(name), request, size=size)
+
+    def kill(self, name: str, signal: str = "KILL") -> None:
+        """Send a signal to the main process."""
+        from twinhull.engine import control
+
+        control.kill(self.home, self.find(name), control.signal_number(signal))
+
+    def stop(self, name: str, *, signal: str = "", timeout_s: float | None = None) -> None:
+        """Ask to end, and end after the timeout (10 s)."""
+        from twinhull.engine import control
+
+        seconds = float(STOP_TIMEOUT_S) if timeout_s is None else timeout_s
+        control.stop(self.home, self.find(name), signal=signal, timeout_s=seconds)
+
+    def wait(self, name: str) -> ExitStatus:
+        """Return how it ended, now or when it does."""
+        from twinhull.engine import control
+
+        return control.wait(self.home, self.find(name))
+
+    def remove(self, name: str, *, force: bool = False) -> None:
+        """Delete a workload with its writable layer and log."""
+        from twinhull.engine import control
+
+        control.remove(self.home, self.find(name), force=force)
+
+
+def configured_isolation(config: Config) -> IsolationChoice:
+    """The default isolation of the configuration.
+
+    Raises:
+        InvalidRequest: the configuration says something else.
+    """
+    for choice in ISOLATION_CHOICES:
+        if config.isolation == choice:
+            return choice
+    raise InvalidRequest(f"isolation = {config.isolation!r} in the configuration", hint="container, vm or auto")
+
+
+def settled(request: Request) -> Request:
+    """`auto` decided: the host's kernel serves, so a container does."""
+    return request._replace(isolation="container") if request.isolation == "auto" else request
+
+
+def collect(conversation: Sandbox, stream: int, stdin: bytes) -> Result:
+    """Feed stdin, gather both outputs until the process has ended."""
+    gathered: dict[int, bytearray] = {Kind.STDOUT: bytearray(), Kind.STDERR: bytearray()}
+    feeder = Feeder(conversation, stream, stdin)
+    feeder.feed(0)
+    while True:
+        frame = conversation.receive()
+        if frame.stream != stream:
+            continue
+        if frame.kind in gathered:
+            gathered[frame.kind] += frame.payload
+            if frame.payload:
+                conversation.offer(Kind.CREDIT, stream, len(frame.payload).to_bytes(4, "little"))
+        elif frame.kind == Kind.CREDIT:
+            feeder.feed(int.from_bytes(frame.payload[:4], "little"))
+        elif frame.kind == Kind.EXIT:
+            conversation.close()
+            return Result(exit_status(frame).code, bytes(gathered[Kind.STDOUT]), bytes(gathered[Kind.STDERR]))
+
+
+class Feeder:
+    """Sends stdin within its credit, then the end of it."""
+
+    def __init__(self, conversation: Sandbox, stream: int, data: bytes) -> None:
+        from twinhull.plan.frames import INITIAL_CREDIT_BYTES
+
+        self.conversation, self.stream = conversation, stream
+        self.rest, self.credit, self.ended = memoryview(data), INITIAL_CREDIT_BYTES, not data
+
+    def feed(self, credit: int) -> None:
+        """Send what the credit allows."""
+        from twinhull.plan.frames import MAX_PAYLOAD_BYTES
+
+        self.credit += credit
+        while self.rest and self.credit:
+            part = self.rest[: min(self.credit, MAX_PAYLOAD_BYTES)]
+            self.conversation.offer(Kind.STDIN, self.stream, bytes(part))
+            self.rest, self.credit = self.rest[len(part) :], self.credit - len(part)
+        if not self.rest and not self.ended:
+            self.ended = True
+            self.conversation.offer(Kind.EOF, self.stream)

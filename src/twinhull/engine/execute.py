@@ -1,0 +1,95 @@
+"""One more process inside a running workload."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from twinhull.engine.control import require_running
+from twinhull.engine.state import Home, status
+from twinhull.errors import Conflict, InvalidRequest, NotFound
+from twinhull.host import files
+from twinhull.host.facts import read_facts
+from twinhull.host.seccomp import default_filter
+from twinhull.model import Instance
+from twinhull.oci.spec import User, capability_sets, resolve_user
+from twinhull.plan import codec
+from twinhull.plan.compile import STDIN_CLIENT, STDIN_NONE
+from twinhull.plan.frames import Flag, Kind
+from twinhull.plan.ops import Op
+from twinhull.plan.process import process_ops
+from twinhull.runtime import sandbox
+from twinhull.runtime.sandbox import Sandbox
+from twinhull.store import images
+
+STREAM = 1
+
+
+class ExecRequest(NamedTuple):
+    """What `exec` asks for; empty means as the workload's main process has it."""
+
+    command: tuple[str, ...]
+    environment: tuple[str, ...] = ()
+    user: str = ""
+    workdir: str = ""
+    tty: bool = False
+    interactive: bool = False
+
+
+def execute(home: Home, instance: Instance, request: ExecRequest, *, size: tuple[int, int] = (0, 0)) -> Sandbox:
+    """Start the process; its frames are on stream STREAM of the returned conversation.
+
+    Raises:
+        Conflict: the workload does not run, or is paused.
+        LaunchError: the program could not be executed (126, 127).
+    """
+    if not request.command or not request.command[0]:
+        raise InvalidRequest("no command specified", hint="twinhull exec NAME COMMAND")
+    require_running(home, instance)
+    if status(home, instance) == "paused":
+        raise Conflict(f"workload {instance.name} is paused", hint=f"twinhull unpause {instance.name}")
+    plan = exec_plan(home, instance, request, size)
+    conversation = sandbox.connect(home.directory(instance.id))
+    try:
+        flags = Flag.STDIN_OPEN if request.interactive else 0
+        conversation.send_plan(Kind.EXEC, STREAM, plan, flags)
+        conversation.expect(Kind.STARTED, STREAM)
+    except BaseException:
+        conversation.close()
+        raise
+    return conversation
+
+
+def exec_plan(home: Home, instance: Instance, request: ExecRequest, size: tuple[int, int]) -> bytes:
+    """The encoded plan: join, then the process as the bundle has it, changed by the request."""
+    spec = json.loads(files.read(f"{home.directory(instance.id)}/config.json"))
+    process = spec["process"]
+    process["args"] = list(request.command)
+    process["terminal"] = request.tty
+    process["consoleSize"] = {"height": size[0], "width": size[1]}
+    process["cwd"] = request.workdir or process["cwd"]
+    process["env"] = merged(process["env"], request.environment, tty=request.tty)
+    if request.user:
+        user = find_user(home, instance, request.user)
+        process["user"] = {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups)}
+        process["capabilities"] = capability_sets(user.uid)
+    stdin = STDIN_CLIENT if request.interactive else STDIN_NONE
+    ops = process_ops(process, read_facts(), seccomp=default_filter(home.config.state))
+    return codec.encode((Op("join"), Op("stdin", (stdin,)), *ops))
+
+
+def merged(base: list[str], added: tuple[str, ...], *, tty: bool) -> list[str]:
+    """The variables with `added` over them."""
+    variables = {entry.partition("=")[0]: entry for entry in base}
+    if tty:
+        variables.setdefault("TERM", "TERM=xterm")
+    variables.update({entry.partition("=")[0]: entry for entry in added if "=" in entry})
+    return list(variables.values())
+
+
+def find_user(home: Home, instance: Instance, text: str) -> User:
+    """Resolve -u by the image's own files."""
+    image = images.by_digest(home.db, instance.image_digest)
+    if image is None:
+        raise NotFound(f"the image of {instance.name} is gone", hint="give the user as a number")
+    return resolve_user(text, image.passwd, image.group)

@@ -1,0 +1,92 @@
+"""The log of a workload: what the shim wrote, read back, and followed while it grows."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from twinhull.host import locks
+
+POLL_S = 0.05
+CHUNK_BYTES = 1 << 16
+
+
+class Line(NamedTuple):
+    """One record: `text` as the process wrote it, usually with its newline; `time` in RFC 3339."""
+
+    text: str
+    stream: str
+    time: str
+
+
+def read(directory: str, *, follow: bool = False, tail: int = -1, since: str = "") -> Iterator[Line]:
+    """Give the records of an instance directory, the rotated file first.
+
+    Args:
+        tail: so many records from the end, -1 for all.
+        since: leave out what is older than this RFC 3339 time.
+    """
+    existing = [*whole(f"{directory}/log.1")]
+    records, offset = tail_of(f"{directory}/log")
+    existing += records
+    for line in existing[len(existing) - tail :] if 0 <= tail < len(existing) else existing:
+        if line.time >= since:
+            yield line
+    if follow:
+        yield from followed(directory, offset, since)
+
+
+def whole(path: str) -> list[Line]:
+    """Every complete record of a file."""
+    return tail_of(path)[0]
+
+
+def tail_of(path: str) -> tuple[list[Line], int]:
+    """Return the complete records of a file and where the next one begins."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except FileNotFoundError:
+        return [], 0
+    end = content.rfind(b"\n") + 1
+    return [parse(line) for line in content[:end].splitlines()], end
+
+
+def parse(line: bytes) -> Line:
+    """One JSON record."""
+    record = json.loads(line)
+    return Line(record["log"], record["stream"], record["time"])
+
+
+def followed(directory: str, offset: int, since: str) -> Iterator[Line]:
+    """Give what is appended after `offset` until the supervisor is gone; a rotation starts a new file."""
+    path, rest = f"{directory}/log", b""
+    file = None
+    while True:
+        alive = locks.is_held(f"{directory}/alive")
+        if file is None and os.path.exists(path):
+            file = open(path, "rb")  # noqa: SIM115 - it outlives this line: rotation replaces it
+            file.seek(offset)
+        if file is not None:
+            while part := file.read(CHUNK_BYTES):
+                rest += part
+            *lines, rest = rest.split(b"\n")
+            yield from (line for line in map(parse, lines) if line.time >= since)
+            if rotated(file.fileno(), path):
+                file.close()
+                file, offset = None, 0
+                continue
+        if not alive:
+            return
+        time.sleep(POLL_S)
+
+
+def rotated(fd: int, path: str) -> bool:
+    """True if the open file is no longer the one with this name."""
+    try:
+        return os.stat(path).st_ino != os.fstat(fd).st_ino
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,83 @@
+"""The plan of a request, made without any effect: what `twinhull plan` shows.
+
+Promise: nothing is written, taken or started. What only a start decides (id, address, ports that are
+left to chance) is shown by an example value.
+"""
+
+from __future__ import annotations
+
+import os
+
+from twinhull.config import Config
+from twinhull.engine import connectivity
+from twinhull.engine.images import resolve
+from twinhull.engine.life import stdin_mode
+from twinhull.engine.state import Home, open_home
+from twinhull.host.facts import read_facts
+from twinhull.host.seccomp import default_filter
+from twinhull.model import Endpoint, Image, Request
+from twinhull.oci.spec import Identity, make_spec
+from twinhull.plan.compile import Network, Root, compile_plan
+from twinhull.plan.ops import Op
+
+EXAMPLE_ID = "0" * 64
+EXAMPLE_HOSTNAME = "0" * 12
+EXAMPLE_PORT = 32768
+
+
+def preview(config: Config, request: Request) -> tuple[Op, ...]:
+    """Return every op of the request's plan, in order of host, child, undo."""
+    request = request._replace(isolation="container") if request.isolation == "auto" else request
+    connectivity.check(request)
+    home = open_home(config)
+    image = image_of(home, request)
+    facts = read_facts()
+    directory = home.directory(EXAMPLE_ID)
+    etc = tuple((f"{directory}/{name}", f"/etc/{name}") for name in ("hostname", "hosts", "resolv.conf"))
+    hostname = request.hostname or (os.uname().nodename if request.network == "host" else EXAMPLE_HOSTNAME)
+    spec = make_spec(image, request, Identity(EXAMPLE_ID, hostname, etc), cpu_count=facts.cpu_count)
+    plan = compile_plan(
+        spec,
+        facts,
+        root_of(home_base(config), len(image.layers), directory, volatile=request.remove),
+        network_of(config, request),
+        place="guest" if request.isolation == "vm" else "host",
+        seccomp=default_filter(config.state),
+        stdin=stdin_mode(request),
+    )
+    return (*plan.host, *plan.child, *plan.undo)
+
+
+def image_of(home: Home, request: Request) -> Image:
+    """The image; without root the embedded one is only described, for it cannot be unpacked."""
+    if os.geteuid() != 0:
+        from twinhull.store import embedded, images
+
+        found = images.find(home.db, request.image, default_registry=home.config.default_registry)
+        if found is None and not request.platform and embedded.is_meant(home.db, request.image):
+            return embedded.describe()
+    return resolve(home, request.image, platform=request.platform)
+
+
+def home_base(config: Config) -> str:
+    """Where layers lie."""
+    return f"{config.state}/layers"
+
+
+def root_of(base: str, layers: int, directory: str, *, volatile: bool) -> Root:
+    """An overlay of as many layers as the image has."""
+    lower = ":".join(str(number) for number in range(layers, 0, -1))
+    return Root(base, lower, f"{directory}/upper", f"{directory}/work", volatile)
+
+
+def network_of(config: Config, request: Request) -> Network:
+    """The network's ops for an address that nobody was given."""
+    if request.network != "bridge":
+        return connectivity.plan(config, request, None, ())
+    base = config.subnet.partition("/")[0].rsplit(".", 1)[0]
+    endpoint = Endpoint("bridge", "twinhull0", 0, f"{base}.2", 16, f"{base}.1", "02:00:00:00:00:02", "tw-example")
+    ports = [
+        port._replace(address=port.address or config.default_bind, host_port=port.host_port or EXAMPLE_PORT + number)
+        for number, port in enumerate(request.ports)
+    ]
+    return connectivity.plan(config, request, endpoint, tuple(ports))

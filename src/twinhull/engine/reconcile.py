@@ -1,0 +1,130 @@
+"""Finish what another process left: the ended, the half-started and the lost.
+
+Promise: after it, no row holds a name, an address or a port for something that is over, and no
+kernel object of ours belongs to nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from twinhull.engine.state import Home, exit_record, write_exit
+from twinhull.errors import Conflict
+from twinhull.host import files, locks
+from twinhull.model import ExitRecord, Instance
+from twinhull.runtime.container import undo
+from twinhull.store import instances
+from twinhull.store.db import transaction
+
+SCAN_LIMIT = 64  # directories looked at on the way of another verb; `ps` looks at all
+UNFINISHED_S = 60.0  # far longer than it takes to make three directories
+LOST = ExitRecord(137, 9, False, 0.0)
+
+
+def reconcile(home: Home, *, everything: bool = False) -> None:
+    """Look at what has ended and at what may have been left; act on both."""
+    for identity in sorted(os.listdir(f"{home.config.run}/exited")):
+        finish(home, identity)
+    present = [name for name in os.listdir(f"{home.config.state}/instances") if not is_unfinished(home, name)]
+    if not everything and len(present) > SCAN_LIMIT:
+        import random
+
+        present = random.sample(present, SCAN_LIMIT)
+    for identity in present:
+        examine(home, identity)
+    if everything:
+        drop_rows_without_directory(home, set(present))
+
+
+def is_unfinished(home: Home, name: str) -> bool:
+    """True for a directory that has not got its name yet; one whose maker is gone is removed."""
+    if name[0] != ".":
+        return False
+    directory = home.directory(name)
+    try:
+        abandoned = time.time() - os.stat(directory).st_mtime > UNFINISHED_S
+    except FileNotFoundError:
+        return True
+    if abandoned and not locks.is_held(f"{directory}/lock"):
+        files.remove_tree(directory)
+    return True
+
+
+def drop_rows_without_directory(home: Home, present: set[str]) -> None:
+    """A row whose directory never came, or whose directory --rm has taken."""
+    for instance in instances.everything(home.db):
+        if instance.id not in present and not os.path.exists(home.directory(instance.id)):
+            forget(home, instance.id)
+
+
+def finish(home: Home, identity: str) -> None:
+    """The shim said this one has ended: release what its row holds, delete the row of --rm."""
+    instance = instances.get(home.db, identity)
+    if instance is not None:
+        record = exit_record(home, identity)
+        if instance.remove or record is not None:
+            settle(home, instance)
+    files.remove_file(f"{home.config.run}/exited/{identity}")
+
+
+def settle(home: Home, instance: Instance) -> None:
+    """Release address, ports and names of a workload that is over; forget it if it was --rm."""
+    from twinhull.engine import connectivity
+
+    connectivity.disconnect(home, instance)
+    if instance.remove:
+        forget(home, instance.id)
+
+
+def forget(home: Home, identity: str) -> None:
+    """Delete the row and the directory."""
+    from twinhull.network import leases
+
+    with transaction(home.db, durable=False):
+        leases.release(home.db, identity)
+        instances.delete(home.db, identity)
+    files.remove_tree(home.directory(identity))
+
+
+def examine(home: Home, identity: str) -> None:
+    """One directory: nothing to do while its shim lives, or once it has undone everything."""
+    directory = home.directory(identity)
+    if not needs_help(directory):
+        return
+    try:
+        with locks.locked(f"{directory}/lock", wait=False):
+            rescue(home, identity)
+    except (Conflict, FileNotFoundError):
+        return  # another command is at work on it, or it is gone
+
+
+def needs_help(directory: str) -> bool:
+    """True if no shim lives, and there is an undo list (each shim removes its own at the end) or no record."""
+    if locks.is_held(f"{directory}/alive"):
+        return False
+    return os.path.exists(f"{directory}/undo") or not os.path.exists(f"{directory}/exit")
+
+
+def rescue(home: Home, identity: str) -> None:
+    """A directory without supervisor, and its lock is ours: what was it?"""
+    directory = home.directory(identity)
+    if not needs_help(directory):
+        return
+    undo(home.config.launcher, directory)
+    instance = instances.get(home.db, identity)
+    if instance is None:
+        files.remove_tree(directory)
+    elif instance.started:
+        if not instance.remove and exit_record(home, identity) is None:
+            write_exit(home, identity, LOST._replace(finished=time.time()))
+        settle(home, instance)
+    else:
+        abandon(home, instance)
+
+
+def abandon(home: Home, instance: Instance) -> None:
+    """A start that never got its mark: a created workload stays, one of `run` goes."""
+    settle(home, instance._replace(remove=False))
+    if not os.path.exists(f"{home.directory(instance.id)}/created"):
+        forget(home, instance.id)

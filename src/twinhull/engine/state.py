@@ -1,0 +1,79 @@
+"""State is derived, not stored: what a workload is, read from its directory and the kernel's locks."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from twinhull.config import Config
+from twinhull.host import facts, files, locks
+from twinhull.model import ExitRecord, Instance, Status
+from twinhull.store import db
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+    from twinhull.store.transfer import Progress
+
+
+class Home(NamedTuple):
+    """What every verb needs: the configuration, the database, and whom to tell about long work."""
+
+    config: Config
+    db: Connection
+    progress: Progress | None = None
+
+    def notice(self, text: str) -> None:
+        """Tell whoever listens."""
+        if self.progress is not None:
+            self.progress.notice(text)
+
+    def directory(self, identity: str) -> str:
+        """The directory of one workload."""
+        return self.config.instance(identity)
+
+
+def open_home(config: Config, progress: Progress | None = None) -> Home:
+    """Open the state, making what is missing."""
+    for path in (config.state, f"{config.state}/instances", f"{config.run}/exited"):
+        files.make_directory(path)
+    return Home(config, db.connect(config.database, schema), progress)
+
+
+def schema() -> str:
+    """The CREATE statements of every table."""
+    from twinhull.network import leases
+    from twinhull.store import images, instances
+
+    return images.SCHEMA + ";\n" + instances.SCHEMA + ";\n" + leases.SCHEMA
+
+
+def status(home: Home, instance: Instance) -> Status:
+    """Say what a workload is now."""
+    directory = home.directory(instance.id)
+    if os.path.exists(f"{directory}/exit"):
+        return "exited"
+    if locks.is_held(f"{directory}/alive"):
+        return "paused" if is_frozen(instance.id) else "running"
+    return "lost" if instance.started else "created"
+
+
+def is_frozen(identity: str) -> bool:
+    """True if the workload's v2 leaf is frozen."""
+    mount_point = facts.cgroup_mounts(facts.read("/proc/self/mountinfo"))[0]
+    return facts.read(f"{mount_point}/twinhull/{identity}/cgroup.freeze").strip() == "1"
+
+
+def exit_record(home: Home, identity: str) -> ExitRecord | None:
+    """What the shim wrote at the end, if it did."""
+    try:
+        record = json.loads(files.read(f"{home.directory(identity)}/exit"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return ExitRecord(record["code"], record["signal"], bool(record["oom"]), record["finished"])
+
+
+def write_exit(home: Home, identity: str, record: ExitRecord) -> None:
+    """Write the record in the place of a shim that was lost."""
+    files.publish(f"{home.directory(identity)}/exit", json.dumps(record._asdict()).encode())

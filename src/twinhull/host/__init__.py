@@ -1,0 +1,1 @@
+"""What touches the host: processes, files, locks, netlink, and the facts of this machine."""

@@ -1,0 +1,311 @@
+"""What this machine can do for workloads, and the exact command that repairs each shortcoming.
+
+Promise: "ok" was tried or read from the kernel just now; what was not tried is called not proven.
+`observe` looks, `judge` decides; so every machine that a user may have can be judged in a test.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from twinhull.errors import HostUnfit
+from twinhull.host import attempts
+from twinhull.host.facts import read, read_facts
+from twinhull.model import Facts
+
+State = Literal["ok", "degraded", "missing"]
+INSTALL = "apt-get install -y"
+MINIMUM_KERNEL = (5, 12)  # mount_setattr(2); clone3 with CLONE_INTO_CGROUP is 5.7, openat2 5.6
+
+
+class Fact(NamedTuple):
+    """One line of the doctor.
+
+    Attributes:
+        needed_for: run (nothing starts without it), vm, network, pull, rootless; "" for extras.
+        repair: a command to type, or "" where none helps.
+    """
+
+    name: str
+    state: State
+    detail: str
+    needed_for: str
+    repair: str = ""
+
+
+class Tool(NamedTuple):
+    """A program that some part of the engine calls, and the Debian package that brings it."""
+
+    name: str
+    package: str
+    needed_for: str
+    use: str
+
+
+class Kvm(NamedTuple):
+    """What is known of hardware virtualisation. `usable` is None until a guest has been tried."""
+
+    present: bool
+    error: str = ""  # of opening the device, "" if it opens
+    usable: bool | None = None
+    reason: str = ""  # why a guest did not run
+
+
+class Observed(NamedTuple):
+    """Everything `judge` looks at. A trial is "" if it worked, None if it was not made."""
+
+    euid: int
+    kernel: str
+    processor_flags: frozenset[str]
+    facts: Facts
+    tools: dict[str, str]  # name -> path, "" if it is not there
+    launcher: str  # path, "" if it is not there
+    seccomp: bool
+    libseccomp: bool
+    kvm: Kvm
+    tun: str | None
+    overlay: str | None
+    bridge: str | None
+    nftables: str | None
+    user_namespace: str | None
+    subordinate_ids: bool
+    modules: bool  # the kernel's modules are on this machine
+
+
+TOOLS = (
+    Tool("skopeo", "skopeo", "pull", "talks to registries"),
+    Tool("qemu-system-x86_64", "qemu-system-x86", "vm", "runs the guests"),
+    Tool("mkfs.erofs", "erofs-utils", "vm", "makes an image's disk"),
+    Tool("mke2fs", "e2fsprogs", "vm", "makes scratch disks"),
+    Tool("nft", "nftables", "network", "outgoing traffic and published ports"),
+    Tool("dnsmasq", "dnsmasq-base", "network", "names between workloads"),
+    Tool("busybox", "busybox-static", "", "the embedded default image"),
+)
+
+
+def examine(launcher: str, state: str, kvm: Kvm | None = None) -> tuple[Fact, ...]:
+    """Look at this machine and judge it.
+
+    Args:
+        launcher: path of the launcher binary; "" means the one beside this package.
+        state: the directory that will hold workloads; overlayfs is tried on its file system.
+        kvm: the result of running a guest; without it, KVM is opened only.
+    """
+    return judge(observe(launcher, state, kvm))
+
+
+def observe(launcher: str, state: str, kvm: Kvm | None = None) -> Observed:
+    """Look, and try what can be tried without leaving a trace."""
+    root = os.geteuid() == 0
+    launcher = launcher or os.path.join(os.path.dirname(os.path.dirname(__file__)), "bin", "launcher")
+    cpuinfo = read("/proc/cpuinfo")
+    flags = next((line.partition(":")[2] for line in cpuinfo.splitlines() if line.startswith("flags")), "")
+    return Observed(
+        euid=os.geteuid(),
+        kernel=os.uname().release,
+        processor_flags=frozenset(flags.split()),
+        facts=read_facts(),
+        tools={tool.name: find_tool(tool.name) for tool in TOOLS},
+        launcher=launcher if os.access(launcher, os.X_OK) else "",
+        seccomp="errno" in read("/proc/sys/kernel/seccomp/actions_avail"),
+        libseccomp=attempts.library("libseccomp.so.2"),
+        kvm=kvm or open_kvm(),
+        tun=attempts.open_device("/dev/net/tun") if root else None,
+        overlay=attempts.overlay(state) if root else None,
+        bridge=attempts.bridge() if root else None,
+        nftables=attempts.nftables() if root else None,
+        user_namespace=attempts.user_namespace(),
+        subordinate_ids=attempts.subordinate_ids() and bool(shutil.which("newuidmap")),
+        modules=os.path.isdir(f"/lib/modules/{os.uname().release}"),
+    )
+
+
+def find_tool(name: str) -> str:
+    """Return a program's path, also from where only root looks; busybox counts only if static."""
+    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") or ""
+    return "" if name == "busybox" and not attempts.is_static(path) else path
+
+
+def open_kvm() -> Kvm:
+    """See whether the device opens. That proves little: a guest can still crash on its first step."""
+    if not os.path.exists("/dev/kvm"):
+        return Kvm(False)
+    return Kvm(True, attempts.open_device("/dev/kvm"))
+
+
+def judge(seen: Observed) -> tuple[Fact, ...]:
+    """Turn what was seen into facts, most basic first."""
+    return (
+        judge_root(seen),
+        judge_kernel(seen),
+        judge_launcher(seen),
+        judge_cgroups(seen.facts),
+        judge_trial("overlayfs", seen.overlay, "run", "mounted and unmounted", modprobe(seen, "overlay")),
+        judge_seccomp(seen),
+        judge_trial("bridge and veth", seen.bridge, "network", "made in a namespace", modprobe(seen, "bridge veth")),
+        judge_trial("nftables", seen.nftables, "network", "made a chain in a namespace", modprobe(seen, "nf_tables")),
+        judge_trial("tun device", seen.tun, "vm", "/dev/net/tun opens", modprobe(seen, "tun")),
+        judge_kvm(seen),
+        judge_modules(seen),
+        *(judge_tool(tool, seen.tools.get(tool.name, "")) for tool in TOOLS),
+        judge_user_namespace(seen),
+        judge_rootless(seen),
+    )
+
+
+def judge_root(seen: Observed) -> Fact:
+    """Workloads need root for now."""
+    if seen.euid == 0:
+        return Fact("root", "ok", "uid 0", "run")
+    return Fact("root", "missing", f"uid {seen.euid}: containers and VMs need root", "run", "sudo -i")
+
+
+def judge_kernel(seen: Observed) -> Fact:
+    """The launcher's system calls decide the oldest kernel."""
+    numbers = tuple(int(part) for part in seen.kernel.split("-")[0].split(".")[:2] if part.isdigit())
+    if numbers >= MINIMUM_KERNEL:
+        return Fact("kernel", "ok", seen.kernel, "run")
+    oldest = ".".join(map(str, MINIMUM_KERNEL))
+    return Fact("kernel", "missing", f"{seen.kernel}; {oldest} is the oldest that works", "run", "apt-get upgrade")
+
+
+def judge_launcher(seen: Observed) -> Fact:
+    """The one binary of ours."""
+    if seen.launcher:
+        return Fact("launcher", "ok", "built", "run")
+    return Fact("launcher", "missing", "not built", "run", "make setup")
+
+
+def judge_cgroups(facts: Facts) -> Fact:
+    """A v2 leaf for each workload; limits from whichever version has the controllers."""
+    available = {*facts.cgroup2_controllers, *(name for name, _ in facts.cgroup1)}
+    lacking = [name for name in ("memory", "cpu", "pids") if name not in available]
+    mode = {"v2": "v2", "v1": "v1 only", "hybrid": "hybrid: limits by v1, a v2 leaf for each workload"}
+    detail = mode.get(facts.cgroup_mode, "none mounted")
+    if facts.cgroup_mode == "none":
+        return Fact("cgroups", "missing", detail, "run", "mount -t cgroup2 none /sys/fs/cgroup")
+    if not facts.cgroup2:
+        repair = "mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified"
+        return Fact("cgroups", "degraded", f"{detail}: no v2 hierarchy to freeze and kill by", "run", repair)
+    if lacking:
+        repair = f"echo '{' '.join('+' + name for name in lacking)}' > {facts.cgroup2}/cgroup.subtree_control"
+        return Fact("cgroups", "degraded", f"{detail}; no limits of {', '.join(lacking)}", "run", repair)
+    return Fact("cgroups", "ok", detail, "run")
+
+
+def judge_seccomp(seen: Observed) -> Fact:
+    """Both the kernel and the library that compiles the filter."""
+    if not seen.seccomp:
+        return Fact("seccomp", "missing", "this kernel has no seccomp filters", "run")
+    if not seen.libseccomp:
+        return Fact("seccomp", "missing", "libseccomp.so.2 is not here", "run", f"{INSTALL} libseccomp2")
+    return Fact("seccomp", "ok", "kernel and libseccomp", "run")
+
+
+def judge_trial(name: str, result: str | None, needed_for: str, proof: str, repair: str) -> Fact:
+    """A thing that was tried."""
+    if result is None:
+        return Fact(name, "degraded", "not proven: trying it needs root", needed_for, "sudo twinhull doctor")
+    if result:
+        return Fact(name, "missing", result, needed_for, repair)
+    return Fact(name, "ok", proof, needed_for)
+
+
+def modprobe(seen: Observed, names: str) -> str:
+    """The command that loads modules; "" where the kernel has none to load."""
+    return f"modprobe -a {names}" if seen.modules else ""
+
+
+def judge_kvm(seen: Observed) -> Fact:
+    """Only a guest that ran makes it ok; the alternative is TCG, which is slow and no wall."""
+    kvm, fallback = seen.kvm, "VMs run under TCG: slow, and no security wall"
+    hardware = seen.processor_flags & {"vmx", "svm"}
+    if not kvm.present:
+        module = "kvm_intel" if "vmx" in hardware else "kvm_amd"
+        if hardware:
+            return Fact("kvm", "degraded", f"no /dev/kvm; {fallback}", "vm", f"modprobe {module}")
+        why = "no vmx or svm in /proc/cpuinfo (switch on virtualisation in the firmware or the outer hypervisor)"
+        return Fact("kvm", "degraded", f"{why}; {fallback}", "vm")
+    if kvm.error:
+        repair = "usermod -aG kvm $USER" if seen.euid else "chmod 0660 /dev/kvm"
+        return Fact("kvm", "degraded", f"/dev/kvm: {kvm.error}; {fallback}", "vm", repair)
+    if kvm.usable is None:
+        return Fact(
+            "kvm",
+            "degraded",
+            "/dev/kvm opens; not proven, no guest was tried",
+            "vm",
+            "twinhull run --rm --vm busybox true",
+        )
+    if not kvm.usable:
+        return Fact("kvm", "degraded", f"/dev/kvm opens, but {kvm.reason}; {fallback}", "vm")
+    return Fact("kvm", "ok", "a guest ran", "vm")
+
+
+def judge_modules(seen: Observed) -> Fact:
+    """A kernel with everything built in needs no modules; any other cannot load what is missing."""
+    if seen.modules:
+        return Fact("kernel modules", "ok", f"/lib/modules/{seen.kernel}", "")
+    detail = "none for this kernel: what is not built in cannot be loaded, and guests cannot boot from it"
+    return Fact("kernel modules", "degraded", detail, "")
+
+
+def judge_tool(tool: Tool, path: str) -> Fact:
+    """A program is here or is one package away."""
+    if path:
+        return Fact(tool.name, "ok", f"{path}: {tool.use}", tool.needed_for)
+    return Fact(tool.name, "missing", f"not found: {tool.use}", tool.needed_for, f"{INSTALL} {tool.package}")
+
+
+def judge_user_namespace(seen: Observed) -> Fact:
+    """For --userns and for everything without root."""
+    if seen.user_namespace == "":
+        return Fact("user namespaces", "ok", "made one", "rootless")
+    repair = "sysctl -w user.max_user_namespaces=65536"
+    if os.path.exists("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"):
+        repair = "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
+    return Fact("user namespaces", "missing", seen.user_namespace or "not tried", "rootless", repair)
+
+
+def judge_rootless(seen: Observed) -> Fact:
+    """What running without root will stand on."""
+    if seen.user_namespace == "" and seen.subordinate_ids:
+        return Fact("rootless", "ok", "user namespaces, newuidmap and subordinate ids", "rootless")
+    lacking = [] if seen.user_namespace == "" else ["user namespaces"]
+    lacking += [] if seen.subordinate_ids else ["newuidmap with subordinate ids"]
+    repair = f"{INSTALL} uidmap && usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER"
+    return Fact("rootless", "degraded", f"lacks {', '.join(lacking)}", "rootless", repair)
+
+
+def lacking(facts: Iterable[Fact], *purposes: str) -> list[Fact]:
+    """The facts that stop these purposes."""
+    return [fact for fact in facts if fact.state == "missing" and fact.needed_for in purposes]
+
+
+def repair_all(facts: Iterable[Fact]) -> str:
+    """One command line that mends what can be mended, packages in one go."""
+    packages: list[str] = []
+    others: list[str] = []
+    for fact in facts:
+        if fact.state != "missing" or not fact.repair:
+            continue
+        if fact.repair.startswith(f"{INSTALL} ") and "&&" not in fact.repair:
+            packages += fact.repair.removeprefix(f"{INSTALL} ").split()
+        elif fact.name != "root":
+            others.append(fact.repair)
+    return " && ".join([f"{INSTALL} {' '.join(packages)}"] * bool(packages) + others)
+
+
+def refusal(facts: Iterable[Fact]) -> HostUnfit | None:
+    """The one error that `run` raises where it cannot work; None where it can."""
+    missing = lacking(facts, "run")
+    if not missing:
+        return None
+    reasons = "; ".join(f"{fact.name}: {fact.detail}" for fact in missing)
+    able = "compare, doctor and plan still tell what they can"
+    first = next((fact.repair for fact in missing if fact.repair), "")
+    hint = f"{first}   ({able})" if first else f"twinhull doctor   ({able})"
+    return HostUnfit(f"this machine cannot run workloads: {reasons}", hint=hint)

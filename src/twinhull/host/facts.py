@@ -1,0 +1,59 @@
+"""Facts of this machine that a plan depends on, read cheaply and passed on as one value."""
+
+from __future__ import annotations
+
+import os
+
+from twinhull.model import Facts
+
+CONTROLLERS = ("cpu", "memory", "pids", "devices", "blkio", "cpuset", "freezer")
+
+
+def read_facts() -> Facts:
+    """Read mountinfo, /proc/self/status and the limits."""
+    cgroup2, cgroup1 = cgroup_mounts(read("/proc/self/mountinfo"))
+    controllers: tuple[str, ...] = ()
+    if cgroup2:
+        controllers = tuple(read(f"{cgroup2}/cgroup.controllers").split())
+    bounding = next((line.split()[1] for line in read("/proc/self/status").splitlines() if line[:7] == "CapBnd:"), "0")
+    return Facts(
+        cgroup2=cgroup2,
+        cgroup2_controllers=controllers,
+        cgroup1=cgroup1,
+        last_capability=int(read("/proc/sys/kernel/cap_last_cap") or 40),
+        capabilities=int(bounding, 16),
+        max_files=os.sysconf("SC_OPEN_MAX"),
+        cpu_count=os.cpu_count() or 1,
+        swap_limit=os.path.exists(f"{dict(cgroup1).get('memory', '/')}/memory.memsw.limit_in_bytes"),
+    )
+
+
+def cgroup_mounts(mountinfo: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Return the v2 mount point and (controller, mount point) of v1, from /proc/self/mountinfo."""
+    unified = ""
+    legacy: dict[str, str] = {}
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        kind, _, rest = right.partition(" ")
+        if kind == "cgroup2":
+            unified = unified or left.split()[4]
+        elif kind == "cgroup":
+            options = rest.split()[-1].split(",")
+            for controller in CONTROLLERS:
+                if controller in options:
+                    legacy.setdefault(controller, left.split()[4])
+    return unified, tuple(legacy.items())
+
+
+def read(path: str) -> str:
+    """Return a kernel file's text, "" if it is not there."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def boot_id() -> str:
+    """The kernel's name for this boot."""
+    return read("/proc/sys/kernel/random/boot_id").strip()

@@ -1,0 +1,109 @@
+"""The one place that starts processes: the shim without a fork of Python, tools through subprocess.
+
+Promise: a child gets the descriptors named here and no others, and default signal dispositions.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    import subprocess
+
+FIRST_FREE_FD = 64  # below it lie the numbers that a plan may give to the child
+PLAN_FD, CLIENT_FD, DIRECTORY_FD = 3, 4, 5
+F_DUPFD_CLOEXEC = 1030  # fcntl(2); the module's import would cost more than the call
+SIGPIPE, SIGXFSZ = 13, 25  # the two that CPython ignores
+
+
+def spawn_shim(
+    launcher: str,
+    *,
+    plan: bytes,
+    client_fd: int,
+    directory_fd: int,
+    inherit: Mapping[int, int] | None = None,
+    flags: Sequence[str] = (),
+) -> int:
+    """Start `launcher shim` and return its pid.
+
+    Args:
+        plan: the encoded host and child stages.
+        client_fd: the shim's end of a stream socketpair; the caller keeps the other.
+        inherit: numbers the shim shall see (the plan's `inherit` ops) -> descriptors of ours.
+    """
+    plan_fd = memory_file("plan", plan)
+    wanted = {PLAN_FD: plan_fd, CLIENT_FD: client_fd, DIRECTORY_FD: directory_fd, **(inherit or {})}
+    try:
+        return spawn(launcher, ["twinhull-shim", "shim", *flags], wanted)
+    finally:
+        os.close(plan_fd)
+
+
+def spawn(path: str, argv: Sequence[str], descriptors: Mapping[int, int]) -> int:
+    """Start a program with /dev/null as its standard streams and `descriptors`; return its pid."""
+    from fcntl import fcntl
+
+    # A source may have the number of another's target: all move out of the way first.
+    moved = {number: fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FREE_FD) for number, fd in descriptors.items()}
+    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = []
+    actions += [(os.POSIX_SPAWN_OPEN, n, "/dev/null", os.O_RDWR, 0) for n in range(3) if n not in moved]
+    actions += [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in moved.items()]
+    try:
+        return os.posix_spawn(path, list(argv), os.environ, file_actions=actions, setsigdef=(SIGPIPE, SIGXFSZ))
+    finally:
+        for fd in moved.values():
+            os.close(fd)
+
+
+def become(path: str, argv: Sequence[str], keep: Iterable[int] = ()) -> NoReturn:
+    """Replace this process by a program that inherits `keep`."""
+    for fd in keep:
+        os.set_inheritable(fd, True)
+    os.execv(path, list(argv))
+
+
+def memory_file(name: str, content: bytes) -> int:
+    """Return a memfd with `content`, at its start."""
+    fd = os.memfd_create(name, os.MFD_CLOEXEC)
+    view = memoryview(content)
+    while view:
+        view = view[os.write(fd, view) :]
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def run_tool(
+    argv: Sequence[str], *, input_text: str | None = None, pass_fds: Sequence[int] = (), timeout_s: float | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a tool to its end and return what it wrote; a non-zero status is the caller's to judge."""
+    import subprocess
+
+    return subprocess.run(
+        argv,
+        input=input_text,
+        stdin=subprocess.DEVNULL if input_text is None else None,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        pass_fds=pass_fds,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+def popen(
+    argv: Sequence[str], *, stdin: int | None = None, stdout: int | None = None, pass_fds: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start a long-running tool; its stderr is a pipe that the caller reads."""
+    import subprocess
+
+    return subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL if stdin is None else stdin,
+        stdout=subprocess.DEVNULL if stdout is None else stdout,
+        stderr=subprocess.PIPE,
+        pass_fds=pass_fds,
+    )

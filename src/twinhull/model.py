@@ -1,0 +1,150 @@
+"""The nouns of the engine as values: what is asked for, what an image is, what a workload is."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Isolation = Literal["container", "vm"]
+IsolationChoice = Literal["container", "vm", "auto"]
+Status = Literal["created", "running", "paused", "exited", "lost"]
+
+
+class Volume(NamedTuple):
+    """One -v: a path of the host seen inside the workload."""
+
+    source: str
+    target: str
+    readonly: bool = False
+
+
+class Port(NamedTuple):
+    """One -p. `address` "" means the configuration's default_bind; `host_port` 0 means any free one."""
+
+    address: str
+    host_port: int
+    port: int
+    protocol: Literal["tcp", "udp"] = "tcp"
+
+
+class Request(NamedTuple):
+    """What `run` and `create` ask for, before anything is looked up. Sizes in bytes."""
+
+    image: str
+    command: tuple[str, ...] = ()
+    isolation: IsolationChoice = "container"
+    name: str = ""
+    entrypoint: tuple[str, ...] | None = None
+    environment: tuple[str, ...] = ()
+    workdir: str = ""
+    user: str = ""
+    hostname: str = ""
+    volumes: tuple[Volume, ...] = ()
+    memory_bytes: int = 0
+    cpus: float = 0.0
+    pids_limit: int = 0
+    network: str = "bridge"
+    ports: tuple[Port, ...] = ()
+    tty: bool = False
+    interactive: bool = False
+    remove: bool = False
+    readonly: bool = False
+    platform: str = ""
+    stop_signal: str = ""
+    user_namespace: bool = False
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+class Layer(NamedTuple):
+    """One layer of an image: `digest` of the blob as transferred, `diff_id` of its tar."""
+
+    digest: str
+    diff_id: str
+    size_bytes: int
+    media_type: str
+
+
+class Image(NamedTuple):
+    """An image that is here. `config` is the image-spec config document, as JSON text.
+
+    `passwd` and `group` are the image's /etc/passwd and /etc/group as text, read once at pull, so
+    that no run opens a file of the image on the host.
+    """
+
+    digest: str  # of the manifest
+    config_digest: str  # Docker's image id
+    platform: str  # os/architecture[/variant]
+    config: str
+    layers: tuple[Layer, ...]
+    size_bytes: int
+    passwd: str = ""
+    group: str = ""
+
+
+class Endpoint(NamedTuple):
+    """A workload's place on a bridge network."""
+
+    network: str
+    bridge: str
+    bridge_index: int
+    address: str
+    prefix: int
+    gateway: str
+    mac: str
+    host_link: str  # the veth's end on the host
+
+
+class Instance(NamedTuple):
+    """One row of the instance table: intent and resources, never state."""
+
+    id: str
+    name: str
+    image: str  # the reference as the user wrote it
+    image_digest: str
+    isolation: Isolation
+    created: float
+    command: tuple[str, ...]
+    request: str  # JSON of the Request
+    started: float  # 0.0: no start mark
+    boot_id: str
+    endpoint: Endpoint | None
+    ports: tuple[Port, ...]
+    remove: bool
+
+
+class ExitRecord(NamedTuple):
+    """What the shim wrote when the workload ended."""
+
+    code: int
+    signal: int
+    oom: bool
+    finished: float
+
+
+class Facts(NamedTuple):
+    """What `plan.compile` may know about the place where the plan will be performed.
+
+    Attributes:
+        cgroup2: the mount point of the v2 hierarchy, "" without one.
+        cgroup2_controllers: those that a leaf of it can use.
+        cgroup1: (controller, mount point) of each v1 hierarchy.
+        last_capability: number of the highest capability the kernel knows.
+        capabilities: the bounding set of the process that will perform the plan.
+        max_files: the hard limit of open files, which no plan may exceed.
+        swap_limit: a v1 memory group has memory.memsw.*.
+    """
+
+    cgroup2: str = ""
+    cgroup2_controllers: tuple[str, ...] = ()
+    cgroup1: tuple[tuple[str, str], ...] = ()
+    last_capability: int = 40
+    capabilities: int = (1 << 41) - 1
+    max_files: int = 0
+    cpu_count: int = 1
+    swap_limit: bool = False
+
+    @property
+    def cgroup_mode(self) -> str:
+        """v2, v1, hybrid or none."""
+        if self.cgroup2:
+            return "hybrid" if self.cgroup1 else "v2"
+        return "v1" if self.cgroup1 else "none"

@@ -1,0 +1,1 @@
+"""Bridges that containers and virtual machines share: addresses, ports, names."""

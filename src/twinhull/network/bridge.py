@@ -1,0 +1,277 @@
+"""Networks of a host: a bridge with the gateway's address, and the packet filter around it.
+
+Promise: `ensure` costs a few system calls and no process when everything is there, and repairs what
+is not: after a reboot, after `nft flush ruleset`, after another firewall was switched on.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from twinhull.config import ROOT_STATE, Config
+from twinhull.errors import Conflict, HostUnfit, InvalidRequest
+from twinhull.host import files, locks, netlink
+from twinhull.network import firewall, leases, ports
+from twinhull.plan.netlink import add_address, delete_link, dump_routes, make_bridge, route_of
+
+if TYPE_CHECKING:
+    from _socket import socket
+    from sqlite3 import Connection
+
+DEFAULT_NAME = "twinhull"
+DEFAULT_SUBNET = Config().subnet
+MIN_PREFIX, MAX_PREFIX = 8, 29
+SYSCTL = "/proc/sys/net"
+
+
+class Row(NamedTuple):
+    """One row of the network table, without its cursor."""
+
+    name: str
+    link: str
+    subnet: str
+    version: int
+    link_index: int
+    chain_handle: int
+
+
+def table_name(config: Config) -> str:
+    """Return the name of this installation's nft table: its own for each state directory."""
+    if config.state == ROOT_STATE:
+        return DEFAULT_NAME
+    return f"{DEFAULT_NAME}_{tag(config):08x}"
+
+
+def link_name(config: Config) -> str:
+    """Return the name of the default network's bridge, 15 characters at most."""
+    return f"{DEFAULT_NAME}0" if config.state == ROOT_STATE else f"tw{tag(config):08x}_0"
+
+
+def tag(config: Config) -> int:
+    """Return a number of 32 bits that tells installations of one host apart."""
+    from zlib import crc32
+
+    return crc32(os.path.realpath(config.state).encode())
+
+
+def ensure(config: Config, db: Connection, network: str = "bridge") -> None:
+    """Make the network, or find that it is there.
+
+    Raises:
+        HostUnfit: a tool is missing, or the kernel refuses.
+        Conflict: the configured subnet belongs to another network of the host.
+    """
+    row = find(db, network)
+    if row is not None and is_whole(config, row):
+        return
+    if network != "bridge":
+        raise InvalidRequest(f"no such network: {network}")
+    directory = f"{config.run}/network"
+    files.make_directory(directory)
+    with locks.locked(f"{directory}/{network}.lock"):
+        row = find(db, network)
+        if row is None or not is_whole(config, row):
+            build(config, db, row or Row(network, link_name(config), "", 0, 0, 0))
+
+
+def find(db: Connection, network: str) -> Row | None:
+    """Return the network's row."""
+    row = db.execute(f"SELECT {','.join(Row._fields)} FROM network WHERE name=?", (network,)).fetchone()
+    return Row(*row) if row else None
+
+
+def is_whole(config: Config, row: Row) -> bool:
+    """True if link and table are the ones we made, and no foreign chain shuts our link out."""
+    if row.version != firewall.VERSION or index_of(row.link) != row.link_index:
+        return False
+    with netlink.opened(netlink.NETFILTER) as sock:
+        found = firewall.chains(sock)
+        if firewall.handle_of(found, table_name(config)) != row.chain_handle:
+            return False
+        return not firewall.closed(sock, found, row.link)
+
+
+def index_of(link: str) -> int:
+    """Return a link's index, 0 if there is none."""
+    from _socket import if_nametoindex
+
+    try:
+        return if_nametoindex(link)
+    except OSError:
+        return 0
+
+
+def build(config: Config, db: Connection, row: Row) -> None:
+    """Make or repair everything; each step finds its work done without harm. The network's lock is held."""
+    subnet = row.subnet
+    if not subnet:
+        delete(row.link)  # of a state directory that is no more
+    if not subnet or (index_of(row.link) == 0 and not has_leases(db, row.name)):
+        subnet = choose_subnet(config)
+    write_sysctl("ipv4/ip_forward", "1")
+    table = table_name(config)
+    others = db.execute("SELECT link, subnet FROM network WHERE name<>?", (row.name,)).fetchall()
+    with netlink.opened(netlink.NETFILTER) as sock:
+        handle = firewall.handle_of(firewall.chains(sock), table)
+        if not handle or handle != row.chain_handle or row.version != firewall.VERSION:
+            firewall.load(table, [*others, (row.link, subnet)])
+            ports.restore(sock, db, table, leases.addresses(db))
+        make_link(row.link, subnet)
+        found = firewall.chains(sock)
+        firewall.open_for(row.link, firewall.closed(sock, found, row.link))
+        made = Row(row.name, row.link, subnet, firewall.VERSION, index_of(row.link), firewall.handle_of(found, table))
+    columns = ",".join(Row._fields)
+    changes = ",".join(f"{column}=excluded.{column}" for column in Row._fields[1:])
+    db.execute(f"INSERT INTO network ({columns}) VALUES (?,?,?,?,?,?) ON CONFLICT (name) DO UPDATE SET {changes}", made)
+
+
+def has_leases(db: Connection, network: str) -> bool:
+    """True if a workload has an address of the network."""
+    return db.execute("SELECT 1 FROM lease WHERE network=? LIMIT 1", (network,)).fetchone() is not None
+
+
+def make_link(link: str, subnet: str) -> None:
+    """Make the bridge with the gateway's address, up, and tell the kernel how to treat it.
+
+    The filter is loaded before: route_localnet without its guard would open 127/8 (CVE-2020-8558).
+    IPv6 is off on the host's side, so that no workload's router advertisement is believed (CVE-2020-13401).
+    """
+    base, prefix = leases.parse_subnet(subnet)
+    gateway = base + 1
+    try:
+        with netlink.opened(netlink.ROUTE) as sock:
+            ignore(errno.EEXIST, sock, make_bridge(link, mac=leases.mac_of(gateway)))
+            if os.path.exists(f"{SYSCTL}/ipv6/conf/{link}"):
+                write_sysctl(f"ipv6/conf/{link}/disable_ipv6", "1")
+            address = add_address(index_of(link), leases.dotted(gateway), prefix, ack=True)
+            ignore(errno.EEXIST, sock, address)
+    except OSError as error:
+        raise HostUnfit(f"the bridge {link} cannot be made: {error.strerror}") from error
+    write_sysctl(f"ipv4/conf/{link}/route_localnet", "1")
+
+
+def delete(link: str) -> None:
+    """Remove a link; absent is fine."""
+    with netlink.opened(netlink.ROUTE) as sock:
+        ignore(errno.ENODEV, sock, delete_link(link))
+
+
+def ignore(expected: int, sock: socket, message: bytes) -> None:
+    """Send one message; one certain refusal is fine."""
+    try:
+        netlink.exchange(sock, message, 1)
+    except OSError as error:
+        if error.errno != expected:
+            raise
+
+
+def write_sysctl(name: str, value: str) -> None:
+    """Set a switch of the network stack, unless it stands so already.
+
+    Raises:
+        HostUnfit: /proc/sys is not ours to write.
+    """
+    path = f"{SYSCTL}/{name}"
+    try:
+        if files.read(path).strip() != value.encode():
+            with open(path, "w", encoding="ascii") as file:
+                file.write(value)
+    except OSError as error:
+        key = name.replace("/", ".")
+        raise HostUnfit(
+            f"net.{key} cannot be set to {value}: {error.strerror}", hint=f"sysctl -w net.{key}={value}"
+        ) from error
+
+
+def choose_subnet(config: Config) -> str:
+    """Return the configured subnet, or the first of our own that no route of the host overlaps.
+
+    Raises:
+        InvalidRequest: the configured one is not a subnet of IPv4.
+        Conflict: the configured one overlaps, or everything does.
+    """
+    used = routes()
+    if config.subnet != DEFAULT_SUBNET:
+        if other := overlapping(check_subnet(config.subnet), used):
+            raise Conflict(
+                f"the configured subnet {config.subnet} overlaps {other}, which the host routes elsewhere",
+                hint="choose another `subnet` in the configuration",
+            )
+        return config.subnet
+    for subnet in candidates(config):
+        if not overlapping(leases.parse_subnet(subnet), used):
+            return subnet
+    raise Conflict("no private subnet is free on this host", hint="set `subnet` in the configuration")
+
+
+def candidates(config: Config) -> list[str]:
+    """Return subnets to try: the default and its neighbours, or small ones by the state directory's name."""
+    if config.state == ROOT_STATE:
+        first = int(DEFAULT_SUBNET.split(".")[1])
+        return [f"10.{second}.0.0/16" for second in range(first, 63, -1)]
+    start = tag(config) % 2048
+    return [f"10.{128 + n // 16}.{n % 16 * 16}.0/20" for n in [(start + step) % 2048 for step in range(256)]]
+
+
+def check_subnet(subnet: str) -> tuple[int, int]:
+    """Return a subnet as numbers.
+
+    Raises:
+        InvalidRequest: it is not one, or too small or large to be useful.
+    """
+    try:
+        base, prefix = leases.parse_subnet(subnet)
+    except ValueError:
+        base, prefix = 1, 32
+    if not MIN_PREFIX <= prefix <= MAX_PREFIX or base & ((1 << 32 - prefix) - 1):
+        raise InvalidRequest(
+            f"subnet {subnet!r} is not an IPv4 network of /{MIN_PREFIX} to /{MAX_PREFIX}", hint='like "10.87.0.0/16"'
+        )
+    return base, prefix
+
+
+def routes() -> list[tuple[int, int]]:
+    """Return what the host routes, and its name servers, as (address, prefix length)."""
+    from twinhull.network.dns import name_servers
+
+    with netlink.opened(netlink.ROUTE) as sock:
+        found = [route_of(body) for body in netlink.dump(sock, dump_routes())]
+    used = [(leases.number_of(network), prefix) for prefix, network, table in filter(None, found)]
+    return used + [(leases.number_of(server), 32) for server in name_servers() if ":" not in server]
+
+
+def overlapping(subnet: tuple[int, int], used: list[tuple[int, int]]) -> str:
+    """Return the first of `used` that shares an address with `subnet`, "" without one."""
+    for base, prefix in used:
+        shift = 32 - min(prefix, subnet[1])
+        if base >> shift == subnet[0] >> shift:
+            return f"{leases.dotted(base)}/{prefix}"
+    return ""
+
+
+def remove(config: Config, db: Connection, network: str = "bridge") -> None:
+    """Take the network away: link, foreign accepts, and the table with the last network.
+
+    Raises:
+        Conflict: a workload is on it.
+    """
+    from twinhull.network import dns
+
+    row = find(db, network)
+    if row is None:
+        return
+    with locks.locked(f"{config.run}/network/{network}.lock"):
+        if has_leases(db, network):
+            raise Conflict(f"network {network!r} has workloads", hint="remove them first")
+        dns.forget(config, network)
+        delete(row.link)
+        with netlink.opened(netlink.NETFILTER) as sock:
+            firewall.close_for(row.link, firewall.chains(sock))
+        db.execute("DELETE FROM network WHERE name=?", (network,))
+        others = db.execute("SELECT link, subnet FROM network").fetchall()
+        if others:
+            firewall.load(table_name(config), others)
+        else:
+            firewall.unload(table_name(config))

@@ -1,0 +1,325 @@
+"""Names: what a workload finds in its /etc, and the name server of its network.
+
+One dnsmasq a network answers on the gateway's address: with the names of the workloads, one file
+each in a directory that it watches, and with the host's real name servers for everything else. It
+starts with the first workload and ends with the last: whoever removes the last file ends it (the
+shim's undo list, or the next command for a shim that was lost). No process waits for that.
+
+dnsmasq is not root and must reach its files, so they lie below /run/twinhull whatever the root is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from twinhull.config import ROOT_RUN, Config
+from twinhull.errors import HostUnfit
+from twinhull.host import files, locks
+from twinhull.host.facts import read
+from twinhull.model import Endpoint
+from twinhull.network.bridge import table_name
+from twinhull.plan.netlink import pack_address
+from twinhull.plan.ops import Op
+
+if TYPE_CHECKING:
+    from _socket import socket
+
+RESOLV_CONF = "/etc/resolv.conf"
+REAL_RESOLV_CONF = "/run/systemd/resolve/resolv.conf"  # what the stub at 127.0.0.53 asks itself
+STUB_SERVERS = {"127.0.0.53", "127.0.0.54"}
+LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
+PORT = 53
+ANSWER_TIMEOUT_S, ANSWER_STEP_S = 1.0, 0.002
+START_PATIENCE_S = (0.02, 0.05, 0.1, 0.0)
+BUSY = "Address already in use"
+STDERR = 2
+RECURSIVE_QUESTION = b"\1\0\0\1\0\0\0\0\0\0"  # RFC 1035 4.1.1: flags, one question, nothing else
+HEADER_BYTES = 12
+
+
+def hosts_file(endpoint: Endpoint | None, hostname: str) -> str:
+    """Return /etc/hosts of a workload; without an endpoint its own name is its loopback."""
+    return f"{LOCALHOST}{endpoint.address if endpoint else '127.0.1.1'}\t{hostname}\n"
+
+
+def resolv_conf(endpoint: Endpoint | None) -> str:
+    """Return /etc/resolv.conf of a workload on a network; without an endpoint nobody can be asked."""
+    if endpoint is None:
+        return "# no network\n"
+    return workload_resolv_conf(endpoint.gateway, read(RESOLV_CONF))
+
+
+def workload_resolv_conf(name_server: str, host: str) -> str:
+    """Return a resolv.conf with this name server, and the search list and options of the host's.
+
+    ndots:0 asks for a bare name first as it is: a wildcard of a search domain must not answer for a workload.
+    """
+    lines = [f"nameserver {name_server}"]
+    options = []
+    for line in host.splitlines():
+        word, _, rest = line.strip().partition(" ")
+        if word in ("search", "domain"):
+            lines.append(f"{word} {rest.strip()}")
+        elif word == "options":
+            options += [option for option in rest.split() if not option.startswith("ndots:")]
+    return "\n".join([*lines, " ".join(["options", *options, "ndots:0"]), ""])
+
+
+def resolv_conf_host() -> str:
+    """Return /etc/resolv.conf for a workload in the host's own network: the stub answers there too."""
+    return read(RESOLV_CONF)
+
+
+def real_resolv_conf() -> str:
+    """Return the path of the file that names the host's real servers, as they are now and will be."""
+    servers = set(servers_of(read(RESOLV_CONF)))
+    if servers and servers <= STUB_SERVERS and os.path.exists(REAL_RESOLV_CONF):
+        return REAL_RESOLV_CONF
+    return RESOLV_CONF
+
+
+def name_servers() -> list[str]:
+    """Return the addresses of the host's real name servers."""
+    return servers_of(read(real_resolv_conf()))
+
+
+def servers_of(text: str) -> list[str]:
+    """Return the addresses that a resolv.conf names."""
+    words = [line.split() for line in text.splitlines()]
+    return [line[1].partition("%")[0] for line in words if len(line) > 1 and line[0] == "nameserver"]
+
+
+def directory_of(config: Config, network: str) -> str:
+    """Return the directory of a network's name server."""
+    return f"{ROOT_RUN}/names/{table_name(config)}/{network}"
+
+
+def undo_ops(config: Config, endpoint: Endpoint) -> tuple[Op, ...]:
+    """What takes a workload's names back, and the name server with the last of them."""
+    directory = directory_of(config, endpoint.network)
+    return (
+        Op("remove-file", (f"{directory}/hosts/{endpoint.host_link}",)),
+        Op("end-service", (f"{directory}/hosts", f"{directory}/dnsmasq.pid")),
+    )
+
+
+def publish(config: Config, endpoint: Endpoint, names: Iterable[str]) -> None:
+    """Let the network find a workload by its names; they answer when this returns.
+
+    Names that no resolver could ask for are left out.
+
+    Raises:
+        HostUnfit: dnsmasq is missing, cannot start or does not answer.
+    """
+    with publishing(config, endpoint, names):
+        pass
+
+
+@contextmanager
+def publishing(config: Config, endpoint: Endpoint, names: Iterable[str]) -> Iterator[None]:
+    """The same while the block does something else: the names answer when it is left.
+
+    The first workload of a network waits 5 to 15 ms for the name server; its own start takes as long.
+    No lock is held meanwhile: a start that fails is undone under it, by the shim.
+    """
+    known = tuple(dict.fromkeys([name for name in names if NAME.fullmatch(name)]))
+    directory = directory_of(config, endpoint.network)
+    make_directories(directory)
+    temporary = f"{directory}/{endpoint.host_link}"
+    files.write(temporary, f"{endpoint.address} {' '.join(known)}\n".encode(), 0o644)
+    with locks.locked(f"{directory}/dnsmasq.pid.lock"):
+        os.rename(temporary, f"{directory}/hosts/{endpoint.host_link}")
+        starter = None if pid_of(f"{directory}/dnsmasq.pid") else Starter(endpoint, directory)
+    try:
+        yield
+    except BaseException:
+        if starter:
+            with suppress(HostUnfit):
+                starter.finish()
+        withdraw(config, endpoint)
+        raise
+    if starter:
+        starter.finish()
+    plain = [name for name in known if "." not in name]  # any other may be asked for beyond the host
+    if plain and not answers(endpoint, plain[-1]):
+        mend(endpoint, directory, plain[-1])
+
+
+def mend(endpoint: Endpoint, directory: str, name: str) -> None:
+    """The name server does not answer: it may have died in the meantime, and is started again.
+
+    Raises:
+        HostUnfit: even so it does not answer.
+    """
+    with locks.locked(f"{directory}/dnsmasq.pid.lock"):
+        if not pid_of(f"{directory}/dnsmasq.pid"):
+            Starter(endpoint, directory).finish()
+    if not answers(endpoint, name):
+        raise HostUnfit(
+            f"the name server of network {endpoint.network!r} does not answer for {name!r}",
+            hint=f"is something else listening on port {PORT} of {endpoint.gateway}?",
+        )
+
+
+def make_directories(directory: str) -> None:
+    """Make the name server's directories, open to a dnsmasq that is not root."""
+    if os.path.isdir(f"{directory}/hosts"):
+        return
+    before = os.umask(0o022)
+    try:
+        os.makedirs(f"{directory}/hosts", 0o755, exist_ok=True)
+        os.chmod(ROOT_RUN, 0o711)
+    finally:
+        os.umask(before)
+
+
+class Starter:
+    """A dnsmasq on its way: the process that was started ends when the one it leaves behind is ready."""
+
+    def __init__(self, endpoint: Endpoint, directory: str) -> None:
+        self.endpoint = endpoint
+        self.pid_file = f"{directory}/dnsmasq.pid"
+        self.argv = command(endpoint, directory)
+        self.complaint = os.memfd_create("dnsmasq", os.MFD_CLOEXEC)
+        self.pid = self.spawn()
+
+    def spawn(self) -> int:
+        """Start it, with its complaints going to a file of ours."""
+        from twinhull.host.spawn import spawn
+        from twinhull.network.programs import path_of
+
+        return spawn(path_of(self.argv[0]), self.argv, {STDERR: self.complaint})
+
+    def finish(self) -> None:
+        """Wait until one has bound its sockets and read its files: this one, or that of another command.
+
+        One that was just ended keeps its port a moment longer.
+
+        Raises:
+            HostUnfit: it cannot start.
+        """
+        import time
+
+        try:
+            for patience_s in START_PATIENCE_S:
+                if os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]) == 0:
+                    return
+                said = os.pread(self.complaint, 1000, 0).decode("utf-8", "replace").strip().removeprefix("dnsmasq: ")
+                if BUSY in said and pid_of(self.pid_file):
+                    return
+                if BUSY not in said or not patience_s:
+                    raise HostUnfit(
+                        f"the name server of network {self.endpoint.network!r} cannot start: {said}",
+                        hint=f"ss -lnup 'sport = {PORT}' shows who listens" if BUSY in said else "",
+                    )
+                time.sleep(patience_s)
+                os.ftruncate(self.complaint, 0)
+                self.pid = self.spawn()
+        finally:
+            os.close(self.complaint)
+
+
+def command(endpoint: Endpoint, directory: str) -> list[str]:
+    """Return dnsmasq's command line: it reads no configuration of the host's and listens on one address."""
+    return [
+        *("dnsmasq", "--conf-file=/dev/null", "--user=nobody", f"--pid-file={directory}/dnsmasq.pid"),
+        *("--bind-dynamic", f"--interface={endpoint.bridge}", "--except-interface=lo", "--no-hosts"),
+        *(f"--hostsdir={directory}/hosts", f"--resolv-file={real_resolv_conf()}", "--domain-needed"),
+        *("--cache-size=1000", "--log-facility=/dev/null", "--no-ident"),
+    ]
+
+
+def pid_of(pid_file: str) -> int:
+    """Return the pid in a file if that process was started with this file, 0 if not.
+
+    The command line decides, not the number alone: numbers are used again.
+    """
+    pid = read(pid_file).strip()
+    if not pid.isdecimal():
+        return 0
+    return int(pid) if f"--pid-file={pid_file}" in read(f"/proc/{pid}/cmdline").split("\0") else 0
+
+
+def withdraw(config: Config, endpoint: Endpoint) -> None:
+    """Take a workload's names back, and end the name server with the last; what the undo list does too."""
+    directory = directory_of(config, endpoint.network)
+    pid_file = f"{directory}/dnsmasq.pid"
+    files.remove_file(f"{directory}/hosts/{endpoint.host_link}")
+    if not os.path.exists(pid_file):
+        return
+    with locks.locked(f"{pid_file}.lock"):
+        if not os.listdir(f"{directory}/hosts"):
+            end(pid_file)
+
+
+def forget(config: Config, network: str) -> None:
+    """End the name server of a network that is taken away, and remove its directories."""
+    directory = directory_of(config, network)
+    if not os.path.isdir(directory):
+        return
+    with locks.locked(f"{directory}/dnsmasq.pid.lock"):
+        end(f"{directory}/dnsmasq.pid")
+        files.remove_tree(directory)
+    with suppress(OSError):  # another network of the installation is there
+        os.rmdir(os.path.dirname(directory))
+
+
+def end(pid_file: str) -> None:
+    """End the name server; closing its inotify takes the kernel 15 ms, for which nobody waits. The lock is held."""
+    import signal
+
+    if pid := pid_of(pid_file):
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        try:
+            if pid_of(pid_file) == pid:
+                signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+        finally:
+            os.close(pidfd)
+    files.remove_file(pid_file)
+
+
+def answers(endpoint: Endpoint, name: str) -> bool:
+    """Ask until the network's name server gives the address of a name; False if it does not in time."""
+    import time
+    from _socket import AF_INET, SOCK_CLOEXEC, SOCK_DGRAM, socket
+
+    wanted = pack_address(endpoint.address)
+    sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC)
+    try:
+        sock.connect((endpoint.gateway, PORT))
+        for wait_s in steps():
+            if wanted in ask(sock, name, wait_s):
+                return True
+            time.sleep(wait_s)
+        return False
+    finally:
+        sock.close()
+
+
+def steps() -> Iterator[float]:
+    """Give short waits, then longer ones, until the time is up."""
+    left, wait_s = ANSWER_TIMEOUT_S, ANSWER_STEP_S
+    while left > 0:
+        yield wait_s
+        left -= wait_s
+        wait_s *= 1.5
+
+
+def ask(sock: socket, name: str, timeout_s: float) -> bytes:
+    """Send one question for the address of a name and return the records of the answer, nothing without one."""
+    question = b"".join([bytes([len(label)]) + label.encode() for label in name.split(".")]) + b"\0\0\1\0\1"
+    sock.settimeout(timeout_s)
+    try:
+        sock.send(os.urandom(2) + RECURSIVE_QUESTION + question)
+        answer = sock.recv(512)
+    except OSError:  # not yet bound (refused), or no answer in time
+        return b""
+    return answer[HEADER_BYTES + len(question) :]

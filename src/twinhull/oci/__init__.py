@@ -1,0 +1,1 @@
+"""The Open Container Initiative's documents: references, manifests, layers, runtime spec. Pure."""

@@ -1,0 +1,198 @@
+"""From an image's config and a run request to an OCI runtime spec (runtime-spec 1.2). Pure.
+
+Promise: everything that a runtime needs to know is in the returned document; where the root comes
+from (layers on this host, a disk in a guest) is the runtime's business.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from twinhull.errors import InvalidRequest
+from twinhull.model import Image, Request
+from twinhull.plan import defaults
+
+OCI_VERSION = "1.2.0"
+CPU_PERIOD_US = 100_000
+SHORT_ID = 12
+
+
+class User(NamedTuple):
+    """Who the process is: numbers, and the home directory that HOME gets."""
+
+    uid: int = 0
+    gid: int = 0
+    groups: tuple[int, ...] = ()
+    home: str = "/"
+
+
+class Identity(NamedTuple):
+    """What the workload is called, and the files of its instance that it sees under /etc."""
+
+    id: str
+    hostname: str
+    etc: tuple[tuple[str, str], ...] = ()  # (path on the host, path inside)
+
+
+def make_spec(
+    image: Image, request: Request, identity: Identity, *, max_files: int = 0, cpu_count: int = 0
+) -> dict[str, Any]:
+    """Return config.json for this request.
+
+    Args:
+        max_files: RLIMIT_NOFILE for the process, 0 to leave the caller's.
+        cpu_count: how many directories of thermal counters there are to mask.
+
+    Raises:
+        InvalidRequest: no command, an unknown user, a malformed variable.
+    """
+    config = json.loads(image.config).get("config") or {}
+    user = resolve_user(request.user or config.get("User") or "", image.passwd, image.group)
+    spec: dict[str, Any] = {
+        "ociVersion": OCI_VERSION,
+        "process": {
+            "terminal": request.tty,
+            "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups)},
+            "args": list(command(config, request)),
+            "env": list(environment(config, request, user, identity.hostname)),
+            "cwd": request.workdir or config.get("WorkingDir") or "/",
+            "capabilities": capability_sets(user.uid),
+            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": max_files, "hard": max_files}] if max_files else [],
+            "noNewPrivileges": False,
+        },
+        "root": {"path": "rootfs", "readonly": request.readonly},
+        "hostname": identity.hostname,
+        "mounts": mounts(request, identity),
+        "annotations": {"dev.twinhull.isolation": request.isolation},
+        "linux": linux(request, identity, cpu_count),
+    }
+    if not spec["process"]["cwd"].startswith("/"):
+        raise InvalidRequest(f"the working directory {spec['process']['cwd']!r} is not absolute")
+    return spec
+
+
+def command(config: dict[str, Any], request: Request) -> tuple[str, ...]:
+    """Entrypoint and command: a new entrypoint drops the image's command, as in Docker."""
+    if request.entrypoint is not None:
+        words = (*request.entrypoint, *request.command)
+    else:
+        words = (*(config.get("Entrypoint") or ()), *(request.command or config.get("Cmd") or ()))
+    if not words or not words[0]:
+        raise InvalidRequest("no command specified", hint="the image names none: write one after the image")
+    return words
+
+
+def environment(config: dict[str, Any], request: Request, user: User, hostname: str) -> tuple[str, ...]:
+    """The image's variables, then ours, then the user's; a later one replaces an earlier one."""
+    merged = {"PATH": defaults.PATH, "HOSTNAME": f"HOSTNAME={hostname}"}
+    if request.tty:
+        merged["TERM"] = "TERM=xterm"
+    for variable in (*(config.get("Env") or ()), *request.environment):
+        name, equals, _ = variable.partition("=")
+        if not name:
+            raise InvalidRequest(f"invalid environment variable: {variable!r}", hint="write NAME=VALUE")
+        if equals:
+            merged[name] = variable
+        else:
+            merged.pop(name, None)
+    merged.setdefault("HOME", f"HOME={user.home}")
+    return tuple(merged.values())
+
+
+def resolve_user(text: str, passwd: str, group: str) -> User:
+    """Return the identity for "user", "uid", "user:group", "uid:gid" by the image's own files.
+
+    Raises:
+        InvalidRequest: a name that the image does not know.
+    """
+    name, _, group_name = text.partition(":")
+    accounts = records(passwd, 7)
+    groups = records(group, 4)
+    wanted = name or "0"
+    account = next((row for row in accounts if wanted == row[0]), None)
+    if account is None and wanted.isdecimal():
+        account = next((row for row in accounts if wanted == row[2]), None)
+    if account is None and not wanted.isdecimal():
+        raise InvalidRequest(f"unable to find user {name}: no matching entry in passwd file")
+    uid, gid = (int(account[2]), int(account[3])) if account else (int(wanted), 0)
+    home = (account[5] if account else "") or "/"
+    extra: tuple[int, ...] = ()
+    if group_name:
+        gid = resolve_group(group_name, groups)
+    elif account:
+        extra = tuple(int(row[2]) for row in groups if account[0] in row[3].split(",") and int(row[2]) != gid)
+    if max(uid, gid) >= 1 << 31:
+        raise InvalidRequest(f"uids and gids must be in range 0-2147483647: {text!r}")
+    return User(uid, gid, extra, "/root" if uid == 0 and home == "/" and not accounts else home)
+
+
+def resolve_group(name: str, groups: list[list[str]]) -> int:
+    """Return the number of a group."""
+    for row in groups:
+        if row[0] == name:
+            return int(row[2])
+    if not name.isdecimal():
+        raise InvalidRequest(f"unable to find group {name}: no matching entry in group file")
+    return int(name)
+
+
+def records(text: str, fields: int) -> list[list[str]]:
+    """Rows of a passwd-like file; malformed ones are skipped, as the C library does."""
+    rows = [line.split(":") for line in text.splitlines() if line and line[0] != "#"]
+    return [row for row in rows if len(row) >= fields and row[2].isdecimal() and (fields < 7 or row[3].isdecimal())]
+
+
+def capability_sets(uid: int) -> dict[str, list[str]]:
+    """Docker's 14; a user other than root keeps them in the bounding set only."""
+    held = list(defaults.CAPABILITIES) if uid == 0 else []
+    return {"bounding": list(defaults.CAPABILITIES), "effective": held, "permitted": held}
+
+
+def mounts(request: Request, identity: Identity) -> list[dict[str, Any]]:
+    """The default mounts, the instance's files under /etc, then the user's volumes."""
+    listed = [
+        {"destination": destination, "type": kind, "source": source, "options": list(options)}
+        for destination, kind, source, options in defaults.MOUNTS
+    ]
+    binds = [(source, target, False) for source, target in identity.etc]
+    binds += [(volume.source, volume.target, volume.readonly) for volume in request.volumes]
+    for source, target, readonly in binds:
+        options = ["rbind", "rprivate", "ro" if readonly else "rw"]
+        listed.append({"destination": target, "type": "bind", "source": source, "options": options})
+    return listed
+
+
+def linux(request: Request, identity: Identity, cpu_count: int) -> dict[str, Any]:
+    """The Linux section: namespaces, resources, masks."""
+    namespaces = [
+        {"type": kind}
+        for kind in defaults.NAMESPACES
+        if not (kind == "network" and (request.network == "host" or request.isolation == "vm"))
+    ]
+    section: dict[str, Any] = {
+        "namespaces": namespaces,
+        "resources": resources(request),
+        "cgroupsPath": f"/twinhull/{identity.id}",
+        "maskedPaths": [
+            *defaults.MASKED_PATHS,
+            *(f"/sys/devices/system/cpu/cpu{number}/thermal_throttle" for number in range(cpu_count)),
+        ],
+        "readonlyPaths": list(defaults.READONLY_PATHS),
+    }
+    if request.user_namespace:
+        namespaces.append({"type": "user"})
+        section["uidMappings"] = section["gidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    return section
+
+
+def resources(request: Request) -> dict[str, Any]:
+    """Limits, present only where asked: an absent controller costs nothing."""
+    found: dict[str, Any] = {"devices": list(defaults.DEVICE_RULES)}
+    if request.memory_bytes:
+        found["memory"] = {"limit": request.memory_bytes, "swap": request.memory_bytes * 2}
+    if request.cpus:
+        found["cpu"] = {"quota": int(request.cpus * CPU_PERIOD_US), "period": CPU_PERIOD_US}
+    if request.pids_limit:
+        found["pids"] = {"limit": request.pids_limit}
+    return found

@@ -1,0 +1,1 @@
+"""A plan is data: what the launcher performs, decided by pure functions from an OCI spec."""

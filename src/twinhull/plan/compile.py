@@ -1,0 +1,167 @@
+"""From an OCI spec to a plan: what the launcher does, step by step, and how it is taken back. Pure.
+
+The same compiler serves two places. On the host the plan makes namespaces, cgroups and an overlay
+of layers; in a guest the image and the scratch space are disks, and the network is the guest's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from twinhull.errors import UnsupportedSpec
+from twinhull.model import Facts
+from twinhull.plan import defaults
+from twinhull.plan.cgroups import cgroup_ops
+from twinhull.plan.mounts import compile_mounts
+from twinhull.plan.ops import Op, Plan
+from twinhull.plan.process import process_ops
+
+Place = Literal["host", "guest"]
+
+CLONE_FLAGS = {
+    "mount": 0x00020000,
+    "cgroup": 0x02000000,
+    "uts": 0x04000000,
+    "ipc": 0x08000000,
+    "user": 0x10000000,
+    "pid": 0x20000000,
+}
+S_IFCHR = 0o020000
+GUEST_IMAGE_DISK, GUEST_SCRATCH_DISK = "/dev/vda", "/dev/vdb"
+MOUNT_RDONLY = 1
+STDIN_NONE, STDIN_CLIENT, STDIN_OPEN = 0, 1, 2
+
+
+class Root(NamedTuple):
+    """Where the root comes from.
+
+    On the host `lower` are directory names below `base`, top first. In a guest `base` is "" and the
+    image is the first disk; `upper` "tmpfs" asks for memory instead of the second disk.
+    """
+
+    base: str
+    lower: str
+    upper: str
+    work: str
+    volatile: bool = False
+
+
+class Network(NamedTuple):
+    """What the network adds: ops before the workload exists, and what takes them back."""
+
+    host: tuple[Op, ...] = ()
+    undo: tuple[Op, ...] = ()
+    inside: tuple[Op, ...] = ()  # guest only: `network` ops
+
+
+def compile_plan(
+    spec: Mapping[str, Any],
+    facts: Facts,
+    root: Root,
+    network: Network,
+    *,
+    place: Place = "host",
+    seccomp: bytes = b"",
+    stdin: int = STDIN_NONE,
+    files: tuple[tuple[str, bytes], ...] = (),
+) -> Plan:
+    """Return the plan for `spec`.
+
+    Args:
+        seccomp: the BPF filter for the process, b"" for none.
+        stdin: one of STDIN_NONE, STDIN_CLIENT, STDIN_OPEN (the `stdin` op).
+        files: (path, content) written into the root: what a guest cannot bind from the host.
+
+    Raises:
+        UnsupportedSpec: a field that this place cannot honour.
+    """
+    linux = spec["linux"]
+    groups = cgroup_ops(linux, facts, place)
+    child = (
+        *namespace_ops(linux, place),
+        *root_ops(root, place),
+        *mount_ops(spec, facts, place),
+        *device_ops(),
+        *network.inside,
+        *(Op("file", (path, content, 0o644)) for path, content in files),
+        *isolation_ops(spec, linux),
+        Op("stdin", (stdin,)),
+        *process_ops(spec["process"], facts, seccomp=seccomp),
+    )
+    if place == "guest":  # links and ports are the host's affair
+        return Plan(groups.make, child, groups.undo)
+    return Plan((*groups.make, *network.host), child, (*network.undo, *groups.undo))
+
+
+def namespace_ops(linux: Mapping[str, Any], place: Place) -> tuple[Op, ...]:
+    """The clone flags and, with a user namespace, its maps. The network is the host stage's."""
+    kinds = {entry["type"] for entry in linux["namespaces"]}
+    unknown = kinds - CLONE_FLAGS.keys() - {"network"}
+    if unknown:
+        raise UnsupportedSpec(f"namespace type {sorted(unknown)[0]!r} is not supported")
+    flags = sum(CLONE_FLAGS[kind] for kind in kinds - {"network"})
+    ops = [Op("namespaces", (flags,))]
+    if "user" in kinds:
+        if place == "guest":
+            raise UnsupportedSpec("a user namespace inside a virtual machine is not supported")
+        ops.append(Op("id-maps", (id_map(linux["uidMappings"]), id_map(linux["gidMappings"]))))
+    return (*ops, Op("private-mounts"))
+
+
+def id_map(mappings: list[Mapping[str, int]]) -> str:
+    """The lines that /proc/PID/uid_map takes."""
+    return "".join(f"{row['containerID']} {row['hostID']} {row['size']}\n" for row in mappings)
+
+
+def root_ops(root: Root, place: Place) -> tuple[Op, ...]:
+    """Assemble the root from layers, or from the guest's disks."""
+    if place == "host":
+        if not root.lower:
+            return (Op("root-bind", (root.base, 0)),)
+        return (Op("overlay", (root.base, root.lower, root.upper, root.work, int(root.volatile))),)
+    image = Op("stage", ("erofs", GUEST_IMAGE_DISK, "image", MOUNT_RDONLY, ""))
+    if root.upper == "tmpfs":
+        scratch = Op("stage", ("tmpfs", "scratch", "scratch", 0, ""))
+    else:
+        scratch = Op("stage", ("ext4", GUEST_SCRATCH_DISK, "scratch", 0, "discard"))
+    base = "/run/stage"
+    return (
+        image,
+        scratch,
+        Op("overlay", (base, "image", f"{base}/scratch/upper", f"{base}/scratch/work", int(root.volatile))),
+    )
+
+
+def mount_ops(spec: Mapping[str, Any], facts: Facts, place: Place) -> tuple[Op, ...]:
+    """The spec's mounts; in a guest a bind of the host arrives as a shared directory."""
+    mounts = spec["mounts"]
+    if place == "host":
+        return compile_mounts(mount for mount in mounts if facts.cgroup2 or mount.get("type") != "cgroup")
+    shares: list[Op] = []
+    for mount in mounts:
+        if mount.get("type") == "bind":
+            readonly = MOUNT_RDONLY if "ro" in mount["options"] else 0
+            shares.append(Op("share", (f"volume{len(shares)}", mount["destination"], readonly)))
+    return (*compile_mounts(mount for mount in mounts if mount.get("type") != "bind"), *shares)
+
+
+def device_ops() -> tuple[Op, ...]:
+    """The nodes and links that runtime-spec 1.2 demands below /dev."""
+    nodes = [
+        Op("device", (f"/dev/{name}", 0o666, S_IFCHR, major, minor, 0, 0)) for name, major, minor in defaults.DEVICES
+    ]
+    return (*nodes, *(Op("symlink", link) for link in defaults.LINKS))
+
+
+def isolation_ops(spec: Mapping[str, Any], linux: Mapping[str, Any]) -> tuple[Op, ...]:
+    """From the last mount to the process: masks, the pivot, the name."""
+    ops = [Op("mask", (path,)) for path in linux.get("maskedPaths", ())]
+    ops += [Op("read-only", (path,)) for path in linux.get("readonlyPaths", ())]
+    ops += [Op("sysctl", (key, value)) for key, value in (linux.get("sysctl") or {}).items()]
+    if spec["root"].get("readonly"):
+        ops.append(Op("root-readonly"))
+    ops.append(Op("enter-root"))
+    if spec.get("hostname"):
+        ops.append(Op("hostname", (spec["hostname"],)))
+    return tuple(ops)

@@ -1,0 +1,75 @@
+"""From a plan for the place "guest" to what a guest's agent is sent. Pure.
+
+All volumes arrive as one share, with a directory (or file) for each: one device serves any number of
+them, and a volume may be a single file, which 9p cannot share by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from twinhull.plan.compile import CLONE_FLAGS
+from twinhull.plan.defaults import DEVICE_RULES, NAMESPACES
+from twinhull.plan.devices import compile_devices
+from twinhull.plan.netlink import GUEST_INDEX, LOOPBACK_INDEX, link_up
+from twinhull.plan.ops import Arg, Op, Plan
+from twinhull.plan.qemu import SHARES
+
+# 9p (Documentation/filesystems/9p.rst): the largest message that virtio carries without a bounce.
+SHARE_OPTIONS = "trans=virtio,version=9p2000.L,msize=524288"
+MOUNT_NODEV = 4
+STAGE = "/run/stage"
+# Every guest has one workload, so its cgroup has one name: the agent makes it before the template is saved.
+GROUPS, GROUP = "/sys/fs/cgroup/twinhull/", "workload"
+
+
+def guest_plan(plan: Plan) -> tuple[Op, ...]:
+    """Return the host and child stages that the agent performs."""
+    return (*(Op(op.name, tuple(map(in_group, op.args))) for op in plan.host), *place_shares(plan.child))
+
+
+def ahead_plan() -> tuple[Op, ...]:
+    """Return what a guest does before it is saved as a template, because most plans begin like this.
+
+    Under TCG a guest pays for code that runs for the first time, so what can be done once is not done
+    by each.
+    """
+    flags = sum(CLONE_FLAGS[kind] for kind in NAMESPACES if kind in CLONE_FLAGS)
+    return (
+        Op("cgroup2", (GROUPS + GROUP,)),
+        Op("device-policy", (compile_devices(DEVICE_RULES),)),
+        Op("namespaces", (flags,)),
+        Op("private-mounts"),
+        Op("stage", ("tmpfs", "scratch", "scratch", 0, "")),
+        Op("network", (link_up(LOOPBACK_INDEX, ack=True), 1)),
+        Op("network", (link_up(GUEST_INDEX, ack=True), 1)),
+    )
+
+
+def in_group(argument: Arg) -> Arg:
+    """A path of the workload's cgroup under the name that it has in a guest."""
+    if not isinstance(argument, str) or not argument.startswith(GROUPS):
+        return argument
+    name, slash, rest = argument.removeprefix(GROUPS).partition("/")
+    if not slash and "." in name:  # a file of the parent: it lets a limit pass down
+        return argument
+    return f"{GROUPS}{GROUP}{slash}{rest}"
+
+
+def place_shares(child: Iterable[Op]) -> tuple[Op, ...]:
+    """Replace each `share` by a bind from the share, which is mounted before the root is made."""
+    ops = tuple(child)
+    if not any(op.name == "share" for op in ops):
+        return ops
+    mount = Op("stage", ("9p", SHARES, SHARES, MOUNT_NODEV, SHARE_OPTIONS))
+    first = next(index for index, op in enumerate(ops) if op.name in ("stage", "overlay", "root-bind"))
+    return (*ops[:first], mount, *(bind_of(op) for op in ops[first:]))
+
+
+def bind_of(op: Op) -> Op:
+    """A `share` as the bind that it stands for; any other op as it is."""
+    if op.name != "share":
+        return op
+    tag, target, attributes = op.args
+    assert isinstance(tag, str) and isinstance(attributes, int), "as the op table says"
+    return Op("bind", (f"{STAGE}/{SHARES}/{tag}", target, 0, attributes | MOUNT_NODEV))

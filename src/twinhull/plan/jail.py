@@ -1,0 +1,166 @@
+"""The plan that puts QEMU into a container of its own. Pure.
+
+Promise: QEMU runs as a user of its own without any capability (but for those that serve a volume), in
+namespaces of its own, below a read-only root of its own files, and holds only the descriptors named here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from twinhull.model import Facts, Volume
+from twinhull.plan.cgroups import cgroup_ops
+from twinhull.plan.netlink import TAP_INDEX
+from twinhull.plan.ops import Op, Plan
+from twinhull.plan.qemu import AGENT_FD, MEMORY_FD, QMP_FD, SHARES, STATE_FD, TAP_FD
+
+# clone(2)
+NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWPID = 0x20000, 0x2000000, 0x4000000, 0x8000000, 0x20000000
+RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8  # mount_setattr(2)
+RLIMIT_CORE, RLIMIT_NOFILE = 4, 7  # getrlimit(2), x86-64
+STDIN_NONE = 0
+S_IFCHR = 0o020000
+
+# Users that no account and no other tool's range has: one a VM, so that none can touch another's process.
+FIRST_UID, UIDS = 0x70000000, 0x0FFFFFFF
+# What real ownership on a shared directory takes (capability.h). MKNOD is not among them: a guest's device
+# nodes would be the host's.
+CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID = 0, 1, 2, 3, 4
+SHARE_CAPABILITIES = sum(1 << number for number in (CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID))
+# What QEMU takes beyond the guest's memory, translated code included.
+OVERHEAD_BYTES = 384 << 20
+MAX_FILES = 1 << 16
+
+
+class Opened(NamedTuple):
+    """A file of the host that QEMU gets as a descriptor."""
+
+    number: int
+    path: str
+    flags: int
+
+
+class Jail(NamedTuple):
+    """Everything that differs between one jailed QEMU and another.
+
+    Attributes:
+        identity: hexadecimal name of the instance; the user is derived from it.
+        cgroup: path of the leaf below the cgroup mount points.
+        root: directory tree of QEMU's files.
+        resources: linux.resources of the spec, for limits around the whole QEMU.
+        inherited: numbers that whoever spawns the shim leaves open.
+        kvm: major and minor number of /dev/kvm, () without it.
+    """
+
+    identity: str
+    cgroup: str
+    root: str
+    argv: tuple[str, ...]
+    opened: tuple[Opened, ...] = ()
+    inherited: tuple[int, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    resources: Mapping[str, Any] = {}
+    kvm: tuple[int, ...] = ()
+
+
+def jail_plan(jail: Jail, facts: Facts, network_host: Iterable[Op] = (), network_undo: Iterable[Op] = ()) -> Plan:
+    """Return the plan for QEMU: what the shim does before it, in it and after it."""
+    groups = cgroup_ops({"cgroupsPath": jail.cgroup, "resources": jail.resources}, facts, "host")
+    network = with_tap(tuple(network_host))
+    host = (
+        *groups.make,
+        *network,
+        *(Op("open", (file.number, file.path, file.flags)) for file in jail.opened),
+        *(Op("inherit", (number,)) for number in jail.inherited),
+        Op("listen", (QMP_FD, "qmp")),
+        Op("channel", (AGENT_FD,)),
+    )
+    child = (*root_ops(jail), *process_ops(jail, facts))
+    return Plan(host, child, (*network_undo, *groups.undo))
+
+
+def with_tap(network: tuple[Op, ...]) -> tuple[Op, ...]:
+    """Add what the network leaves out: a namespace, and a tap that leads nowhere."""
+    names = {op.name for op in network}
+    namespace = () if "netns" in names else (Op("netns"),)
+    tap = () if "tap" in names else (Op("tap", (TAP_FD, "tap0", TAP_INDEX)),)
+    return (*network, *namespace, *tap)
+
+
+def root_ops(jail: Jail) -> tuple[Op, ...]:
+    """Namespaces and the root: QEMU's files, a bare procfs, and the volumes. The network's is the host stage's."""
+    return (
+        Op("namespaces", (NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWPID,)),
+        Op("private-mounts"),
+        Op("root-bind", (jail.root, 1)),
+        # Descriptors are opened again through /proc/self/fd; nothing else of it is needed.
+        Op("filesystem", ("proc", "proc", "/proc", NOSUID | NODEV | NOEXEC, "hidepid=invisible,subset=pid")),
+        *kvm_ops(jail),
+        *share_ops(jail.volumes),
+        Op("enter-root"),
+        Op("hostname", ("vm",)),
+    )
+
+
+def kvm_ops(jail: Jail) -> tuple[Op, ...]:
+    """A node of the device that this QEMU alone may open, whoever may open the host's."""
+    if not jail.kvm:
+        return ()
+    user = jail_user(jail.identity)
+    major, minor = jail.kvm
+    return (
+        Op("filesystem", ("tmpfs", "dev", "/dev", NOSUID | NOEXEC, "size=4k,mode=0755")),
+        Op("device", ("/dev/kvm", 0o600, S_IFCHR, major, minor, user, user)),
+    )
+
+
+def share_ops(volumes: tuple[Volume, ...]) -> tuple[Op, ...]:
+    """One directory with a mount a volume: what the guest sees as the only share."""
+    if not volumes:
+        return ()
+    attributes = NOSUID | NODEV
+    binds = [
+        Op(
+            "bind",
+            (volume.source, f"/{SHARES}/{share_name(index)}", 1, attributes | (RDONLY if volume.readonly else 0)),
+        )
+        for index, volume in enumerate(volumes)
+    ]
+    return (Op("filesystem", ("tmpfs", SHARES, f"/{SHARES}", attributes, "size=1m,mode=0755")), *binds)
+
+
+def share_name(index: int) -> str:
+    """Name of the index-th volume below the share; the tag in the guest plan's `share` op."""
+    return f"volume{index}"
+
+
+def process_ops(jail: Jail, facts: Facts) -> tuple[Op, ...]:
+    """Limits, identity and the command line."""
+    user = jail_user(jail.identity)
+    kept = SHARE_CAPABILITIES if jail.volumes else 0
+    files = min(facts.max_files or MAX_FILES, MAX_FILES)  # each file that the guest opens on a volume is one
+    return (
+        Op("rlimit", (RLIMIT_CORE, 0, 0)),
+        Op("rlimit", (RLIMIT_NOFILE, files, files)),
+        Op("capabilities", (kept, kept, kept, kept, kept)),
+        Op("user", (user, user, b"")),
+        Op("no-new-privileges"),
+        Op("directory-of-work", ("/",)),
+        Op("stdin", (STDIN_NONE,)),
+        *(Op("argument", (value,)) for value in jail.argv),
+        Op("exec", (jail.argv[0],)),
+    )
+
+
+def jail_user(identity: str) -> int:
+    """Return the user (and group) of an instance's QEMU."""
+    return FIRST_UID + int(identity[:8], 16) % UIDS
+
+
+def restored(jail: Jail, state: str) -> Jail:
+    """Return a jail that starts from a template: its memory inherited, its state opened."""
+    return jail._replace(
+        opened=(*jail.opened, Opened(STATE_FD, state, 0)),
+        inherited=(*jail.inherited, MEMORY_FD),
+    )

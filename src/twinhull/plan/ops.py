@@ -1,0 +1,150 @@
+"""The op table: the one description of every instruction the launcher knows.
+
+`launcher/ops.h` is generated from it (`make launcher/ops.h`), docs/plan-format.md documents it, and
+tests compare all three. Stages say who performs an op, and when:
+
+host   the shim, before the workload exists; in the order of the plan
+child  the new process, inside its namespaces, between clone and exec
+undo   the shim when the workload has ended, or the next command when the shim was lost;
+       an undo op succeeds when what it removes is already gone
+
+Argument kinds: s = text (no NUL inside), i = unsigned 64-bit integer, b = bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+VERSION = 1
+
+Stage = Literal["host", "child", "undo"]
+Arg = str | int | bytes
+
+
+class OpType(NamedTuple):
+    """One row of the table: `code` on the wire, `args` as (kind, name) pairs."""
+
+    code: int
+    stage: Stage
+    name: str
+    args: tuple[str, ...]
+    does: str
+
+
+class Op(NamedTuple):
+    """One instruction for the launcher. `name` is a row of the op table."""
+
+    name: str
+    args: tuple[Arg, ...] = ()
+
+
+class Plan(NamedTuple):
+    """What to do, and how to take it back. `undo` is performed in its own order."""
+
+    host: tuple[Op, ...] = ()
+    child: tuple[Op, ...] = ()
+    undo: tuple[Op, ...] = ()
+
+
+# A descriptor number in an op ("i:fd") is the number the process that is exec'ed will see. The shim
+# and the launcher keep their own descriptors out of the range 3..63.
+NETNS_FD = 62  # rtnetlink messages name the workload's network namespace by this number
+MAX_OPS = 1024
+MAX_PLAN_BYTES = 4 << 20
+
+# fmt: off
+TABLE = (
+    # --- host: cgroups
+    OpType(1, "host", "cgroup2", ("s:path",), "make a v2 leaf; the child is created inside it"),
+    OpType(2, "host", "cgroup1", ("s:path",), "make a v1 group; the child enters it before exec"),
+    OpType(3, "host", "write", ("s:path", "s:value"), "write a value to a file of the host (cgroup limits)"),
+    OpType(4, "host", "device-policy", ("b:program",), "attach a BPF device program to the v2 leaf"),
+    # --- host: network
+    OpType(10, "host", "netns", (), "make the workload's network namespace and keep it at NETNS_FD"),
+    OpType(11, "host", "netlink", ("b:messages", "i:acks"), "send rtnetlink messages in the host's namespace"),
+    OpType(12, "host", "netlink-inside", ("b:messages", "i:acks"), "send rtnetlink messages in the workload's"),
+    OpType(13, "host", "nftables", ("b:batch", "i:acks"), "send one nfnetlink batch in the host's namespace"),
+    OpType(14, "host", "hold-port", ("s:protocol", "s:address", "i:port"), "bind a port, so that it is taken"),
+    OpType(15, "host", "tap", ("i:fd", "s:name", "i:index"),
+           "make a tap with vnet_hdr and this link index (TUNSETIFINDEX) in the workload's namespace"),
+    OpType(16, "host", "proxy", ("s:address", "i:port", "s:to", "i:to_port"), "forward TCP from loopback (IPv6)"),
+    # --- host: descriptors for the child
+    OpType(20, "host", "open", ("i:fd", "s:path", "i:flags"), "open a file of the host for the child"),
+    OpType(21, "host", "listen", ("i:fd", "s:name"), "a listening stream socket in the instance directory"),
+    OpType(22, "host", "channel", ("i:fd",), "one end of the guest agent's socketpair; the relay keeps the other"),
+    OpType(23, "host", "inherit", ("i:fd",), "a descriptor that whoever spawned the shim left open"),
+    # --- child: namespaces and mounts
+    OpType(30, "child", "namespaces", ("i:flags",), "CLONE_NEW* flags of the clone; first in its stage"),
+    OpType(31, "child", "id-maps", ("s:uids", "s:gids"), "write the maps of a new user namespace"),
+    OpType(32, "child", "private-mounts", (), "no mount of ours reaches the host (MS_SLAVE, recursive)"),
+    OpType(33, "child", "overlay", ("s:base", "s:lower", "s:upper", "s:work", "i:volatile"),
+           "mount the root: lower are names relative to base, top first, split by ':'"),
+    OpType(34, "child", "root-bind", ("s:path", "i:readonly"), "the root is this directory of the host"),
+    OpType(35, "child", "bind", ("s:source", "s:target", "i:recursive", "i:attributes"),
+           "bind a tree of the host at a path in the root, made if missing"),
+    OpType(36, "child", "filesystem", ("s:type", "s:source", "s:target", "i:attributes", "s:data"),
+           "mount a new file system at a path in the root, made if missing"),
+    OpType(37, "child", "directory", ("s:path", "i:mode"), "make a directory in the root"),
+    OpType(38, "child", "device", ("s:path", "i:mode", "i:type", "i:major", "i:minor", "i:uid", "i:gid"),
+           "make a device node in the root (type: S_IFCHR, S_IFBLK, S_IFIFO)"),
+    OpType(39, "child", "symlink", ("s:target", "s:path"), "make a symbolic link in the root"),
+    OpType(40, "child", "mask", ("s:path",), "hide a file or directory of the root; absent is fine"),
+    OpType(41, "child", "read-only", ("s:path",), "make a subtree read-only; absent is fine"),
+    OpType(42, "child", "enter-root", (), "pivot into the root; every later path is the workload's"),
+    OpType(43, "child", "root-readonly", (), "remount the root itself read-only"),
+    OpType(44, "child", "stage", ("s:type", "s:source", "s:name", "i:attributes", "s:data"),
+           "mount a file system at /run/stage/NAME before the root exists (guest: image and scratch disks)"),
+    OpType(45, "child", "file", ("s:path", "b:content", "i:mode"),
+           "write a small file in the root (guest: hosts, resolv.conf), its directory made if missing"),
+    # --- child: the process
+    OpType(50, "child", "hostname", ("s:name",), "sethostname"),
+    OpType(51, "child", "domainname", ("s:name",), "setdomainname"),
+    OpType(52, "child", "sysctl", ("s:key", "s:value"), "write /proc/sys/KEY of a procfs of our own"),
+    OpType(53, "child", "rlimit", ("i:resource", "i:soft", "i:hard"), "prlimit"),
+    OpType(54, "child", "oom-score", ("i:adjust_plus_1000",), "oom_score_adj, offset by 1000"),
+    OpType(55, "child", "umask", ("i:mask",), "umask"),
+    OpType(56, "child", "capabilities",
+           ("i:bounding", "i:effective", "i:permitted", "i:inheritable", "i:ambient"), "bit sets"),
+    OpType(57, "child", "user", ("i:uid", "i:gid", "b:groups"), "identity; groups are u32 little-endian"),
+    OpType(58, "child", "no-new-privileges", (), "prctl"),
+    OpType(59, "child", "seccomp", ("b:filter",), "load a BPF filter (array of struct sock_filter)"),
+    OpType(60, "child", "directory-of-work", ("s:path",), "chdir, made if missing, checked to lie in the root"),
+    OpType(61, "child", "terminal", ("i:rows", "i:columns"), "a pty of the root's devpts is stdin, stdout, stderr"),
+    OpType(62, "child", "argument", ("s:value",), "appended to argv"),
+    OpType(63, "child", "environment", ("s:value",), "appended to envp, NAME=VALUE"),
+    OpType(64, "child", "exec", ("s:path",), "last: the program; without '/', looked for in PATH"),
+    OpType(65, "child", "join", (), "exec only: enter every namespace and the cgroups of the main process"),
+    OpType(66, "child", "stdin", ("i:mode",), "0 /dev/null, 1 open while a client is, 2 stays open (-i -d)"),
+    # --- child: a guest after its restore
+    OpType(70, "child", "seed", ("b:entropy",), "RNDADDENTROPY and RNDRESEEDCRNG, before anything else"),
+    OpType(71, "child", "network", ("b:messages", "i:acks"), "rtnetlink messages in the child's own namespace"),
+    OpType(72, "child", "clock", ("i:seconds", "i:nanoseconds"), "set the real-time clock; last before exec"),
+    OpType(73, "child", "share", ("s:tag", "s:target", "i:attributes"), "mount a 9p share of the host in the root"),
+    # --- undo
+    OpType(80, "undo", "kill-cgroup", ("s:path",), "kill what is left in a v2 leaf"),
+    OpType(81, "undo", "remove-cgroup", ("s:path",), "rmdir a cgroup and its descendants"),
+    OpType(82, "undo", "nftables-delete", ("b:batch", "i:acks"), "as nftables; ENOENT is success"),
+    OpType(83, "undo", "delete-link", ("s:name",), "delete a network link of the host; absent is fine"),
+    OpType(84, "undo", "remove-tree", ("s:path",), "remove a directory tree of ours, never crossing a mount"),
+    OpType(85, "undo", "remove-file", ("s:path",), "unlink a file of ours; absent is fine"),
+    OpType(86, "undo", "end-service", ("s:users", "s:path"),
+           "under the lock PATH.lock: if the directory `users` is empty, end the process whose pid the file PATH "
+           "holds and whose command line has the argument --pid-file=PATH, and unlink PATH; absent is fine"),
+)
+# fmt: on
+
+BY_NAME = {row.name: row for row in TABLE}
+BY_CODE = {row.code: row for row in TABLE}
+
+
+def render(ops: Iterable[Op]) -> str:
+    """One op a line, for golden files and `twinhull plan`."""
+    return "".join(f"{op.name} {' '.join(map(render_argument, op.args))}".rstrip() + "\n" for op in ops)
+
+
+def render_argument(value: Arg) -> str:
+    """Bytes by their length and a checksum: a filter of 2 KB says nothing to a reader."""
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    return repr(value)

@@ -1,0 +1,153 @@
+"""QEMU's command line, and the plan that puts QEMU into a container. Pure.
+
+Promise: QEMU opens nothing by a path that a workload could name. Disks, memory, state, kernel, network
+and control arrive as descriptors, whose numbers are the constants below.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Accelerator = Literal["kvm", "tcg"]
+
+# The numbers QEMU sees.
+MEMORY_FD, STATE_FD, KERNEL_FD, INITRD_FD = 10, 11, 12, 13
+IMAGE_FD, SCRATCH_FD = 20, 21
+TAP_FD = 61  # as the network's plan of a guest makes it
+QMP_FD, AGENT_FD = 30, 31
+IMAGE_SET, SCRATCH_SET = 1, 2
+
+AGENT_PORT = "agent"
+SHARES = "shares"  # directory of QEMU's root that is shared with the guest, and the tag of the share
+SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+# A template is saved with disks of this size, which real ones may not exceed (QEMU, null-co).
+PLACEHOLDER_BYTES = 1 << 40
+PLACEHOLDER = f"driver=null-co,size={PLACEHOLDER_BYTES},read-zeroes=on"
+TRANSLATION_CACHE_MB = 128
+GUEST_MAC = "52:54:00:00:00:01"  # a template's; the workload's own is set by the plan in the guest
+
+
+class Machine(NamedTuple):
+    """What a guest sees of its machine: whatever differs here needs a template of its own.
+
+    Attributes:
+        memory_bytes: a power of two; the exact limit is the cgroup's.
+        shares: it has a 9p device for volumes.
+        tsc_khz: rate of the host's time stamp counter, for TCG; the microvm has no clock to measure it by.
+    """
+
+    accelerator: Accelerator
+    cpus: int
+    memory_bytes: int
+    shares: bool = False
+    tsc_khz: int = 0
+
+
+class Drives(NamedTuple):
+    """What lies behind the two disks: a descriptor, or zeroes.
+
+    `durable`: what the guest flushes must reach the host's disk, not only its cache.
+    """
+
+    image: bool = True
+    scratch: bool = True
+    durable: bool = True
+
+
+Memory = Literal["private", "saved", "restored"]
+
+
+def arguments(machine: Machine, *, memory: Memory, drives: Drives, binary: str) -> tuple[str, ...]:
+    """Return QEMU's argv.
+
+    Args:
+        memory: `private` is a cold boot of one workload; `saved` boots a template into the file at
+            MEMORY_FD; `restored` starts from one, whose state comes from STATE_FD on QMP's word.
+    """
+    return (
+        binary,
+        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *("-sandbox", SANDBOX),
+        *machine_arguments(machine, memory),
+        *control_arguments(),
+        *device_arguments(machine, drives),
+        *(("-incoming", "defer") if memory == "restored" else boot_arguments(machine)),
+    )
+
+
+def machine_arguments(machine: Machine, memory: Memory) -> tuple[str, ...]:
+    """Board, processor and RAM."""
+    accelerator = "kvm"
+    if machine.accelerator == "tcg":
+        thread = "single" if machine.cpus == 1 else "multi"
+        accelerator = f"tcg,thread={thread},tb-size={TRANSLATION_CACHE_MB}"
+    size = f"id=ram,size={machine.memory_bytes}"
+    backend = f"memory-backend-file,{size},mem-path=/proc/self/fd/{MEMORY_FD},share=" + (
+        "on" if memory == "saved" else "off"
+    )
+    if memory == "private":
+        backend = f"memory-backend-ram,{size}"
+    return (
+        *("-machine", "microvm,acpi=on,pic=on,pit=on,rtc=on,isa-serial=on,usb=off,memory-backend=ram"),
+        *("-accel", accelerator, "-cpu", "host" if machine.accelerator == "kvm" else "max"),
+        *("-smp", str(machine.cpus), "-m", f"size={machine.memory_bytes >> 20}M", "-object", backend),
+    )
+
+
+def control_arguments() -> tuple[str, ...]:
+    """QMP on an inherited listening socket; the guest's console on QEMU's own standard output."""
+    return (
+        *("-chardev", f"socket,id=qmp,fd={QMP_FD},server=on,wait=off", "-mon", "chardev=qmp,mode=control"),
+        *("-chardev", "stdio,id=console,signal=off,mux=off", "-serial", "chardev:console"),
+    )
+
+
+def device_arguments(machine: Machine, drives: Drives) -> tuple[str, ...]:
+    """The few devices a workload needs: two disks, the agent's port, entropy, network, shares.
+
+    There is always a tap, if only one that nobody listens to: a guest saved with the offloads of a tap
+    starts on nothing else.
+    """
+    image = scratch = PLACEHOLDER
+    sets: list[str] = []
+    if drives.image:
+        sets += ("-add-fd", f"fd={IMAGE_FD},set={IMAGE_SET},opaque=image")
+        image = f"driver=file,filename=/dev/fdset/{IMAGE_SET},locking=off"
+    if drives.scratch:
+        sets += ("-add-fd", f"fd={SCRATCH_FD},set={SCRATCH_SET},opaque=scratch")
+        scratch = f"driver=file,filename=/dev/fdset/{SCRATCH_SET},locking=off,discard=unmap"
+        scratch += "" if drives.durable else ",cache.no-flush=on"
+    shares = (
+        *("-fsdev", f"local,id=shares,path=/{SHARES},security_model=passthrough,multidevs=remap"),
+        *("-device", f"virtio-9p-device,id=fs0,fsdev=shares,mount_tag={SHARES}"),
+    )
+    return (
+        *sets,
+        *("-blockdev", f"{image},node-name=image,read-only=on"),
+        *("-device", "virtio-blk-device,id=disk0,drive=image"),
+        *("-blockdev", f"{scratch},node-name=scratch"),
+        *("-device", "virtio-blk-device,id=disk1,drive=scratch"),
+        *("-device", "virtio-serial-device,id=serial0"),
+        *("-chardev", f"socket,id=agent,fd={AGENT_FD}"),
+        *("-device", f"virtserialport,bus=serial0.0,chardev=agent,name={AGENT_PORT}"),
+        *("-object", "rng-builtin,id=entropy", "-device", "virtio-rng-device,id=rng0,rng=entropy"),
+        *("-netdev", f"tap,id=net0,fd={TAP_FD},vhost=off"),
+        *("-device", f"virtio-net-device,id=nic0,netdev=net0,mac={GUEST_MAC},guest_announce=off"),
+        *(shares if machine.shares else ()),
+    )
+
+
+def boot_arguments(machine: Machine) -> tuple[str, ...]:
+    """Kernel, archive and the kernel's own command line."""
+    line = ["console=ttyS0", "quiet", "reboot=t", "panic=-1", "random.trust_cpu=on", "cryptomgr.notests"]
+    if machine.accelerator == "tcg":
+        # Without HPET and PM timer the kernel may hang while it measures the counter; and there is no
+        # speculation to mitigate in translated code.
+        line += [f"tsc_early_khz={machine.tsc_khz}", "tsc=reliable", "no_timer_check", "mitigations=off"]
+        # What no workload in a machine of its own asks for, and each would translate: accounting of stalls,
+        # auditing, the host's kinds of mandatory access control.
+        line += ["psi=0", "audit=0", "lsm=landlock,yama"]
+    return (
+        *("-kernel", f"/proc/self/fd/{KERNEL_FD}", "-initrd", f"/proc/self/fd/{INITRD_FD}"),
+        *("-append", " ".join(line)),
+    )

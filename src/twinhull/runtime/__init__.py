@@ -1,0 +1,1 @@
+"""The isolations: each takes a bundle and gives a running workload behind one protocol."""

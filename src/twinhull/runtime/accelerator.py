@@ -1,0 +1,78 @@
+"""Which accelerator guests run under: KVM only where a real guest has run under it.
+
+A /dev/kvm that opens says little: under some hypervisors QEMU dies at the guest's first instruction.
+TCG is never called a wall (QEMU's security policy promises isolation with hardware virtualisation only).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+from twinhull.config import Config
+from twinhull.host import files
+from twinhull.host.facts import boot_id, read
+from twinhull.plan.qemu import Accelerator
+
+DEVICE = "/dev/kvm"
+
+
+class Choice(NamedTuple):
+    """The accelerator, and why it is not KVM ("" if it is)."""
+
+    accelerator: Accelerator
+    reason: str
+
+
+def choose(config: Config, build: str, probe: Callable[[], str]) -> Choice:
+    """Return the accelerator for a build of QEMU; the answer of a probe holds until the next boot.
+
+    Args:
+        probe: runs a guest under KVM and returns "", or what went wrong.
+    """
+    if obstacle := device_obstacle():
+        return Choice("tcg", obstacle)
+    path = f"{config.state}/cache/accelerator-{build}.json"
+    boot = boot_id()
+    known = load(path)
+    if known and known[0] == boot:
+        return known[1]
+    failure = probe()
+    choice = Choice("tcg", f"a guest did not run under KVM: {failure}") if failure else Choice("kvm", "")
+    files.make_directory(os.path.dirname(path))
+    files.publish(path, json.dumps([boot, *choice]).encode())
+    return choice
+
+
+def load(path: str) -> tuple[str, Choice] | None:
+    """Return (boot id, choice) of an earlier probe."""
+    try:
+        boot, accelerator, reason = json.loads(files.read(path))
+    except (FileNotFoundError, ValueError):
+        return None
+    return boot, Choice("kvm" if accelerator == "kvm" else "tcg", reason)
+
+
+def device_obstacle() -> str:
+    """Why the device cannot even be opened, or ""."""
+    try:
+        os.close(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        return f"{DEVICE}: {error.strerror}"
+    return ""
+
+
+def device_numbers() -> tuple[int, int]:
+    """Return major and minor number of the device."""
+    numbers = os.stat(DEVICE).st_rdev
+    return os.major(numbers), os.minor(numbers)
+
+
+def processor() -> str:
+    """Name the processor: a template saved on one may not start on another."""
+    wanted = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags")
+    first = read("/proc/cpuinfo").partition("\n\n")[0]
+    fields = (line.partition(":") for line in first.splitlines())
+    return "\n".join(value.strip() for name, _, value in fields if name.strip() in wanted)

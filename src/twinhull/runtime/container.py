@@ -1,0 +1,79 @@
+"""The container isolation: the plan is performed on this host, behind a shim."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from twinhull.errors import HostUnfit, TwinhullError
+from twinhull.host import files
+from twinhull.host.spawn import DIRECTORY_FD, PLAN_FD, spawn, spawn_shim
+from twinhull.plan import codec
+from twinhull.plan.frames import Kind
+from twinhull.plan.ops import Plan
+from twinhull.runtime import sandbox
+from twinhull.runtime.sandbox import Sandbox
+
+
+class Prepared(NamedTuple):
+    """A workload whose plan is performed and whose process waits for `start`."""
+
+    sandbox: Sandbox
+    shim_pid: int
+
+
+def prepare(launcher: str, directory: str, plan: Plan, *, flags: tuple[str, ...] = ()) -> Prepared:
+    """Spawn the shim of an instance directory and return once its process waits for `start`.
+
+    Raises:
+        LaunchError: an op failed; the shim has taken everything back.
+    """
+    files.write(f"{directory}/undo", codec.encode(plan.undo))
+    encoded = codec.encode(plan.host + plan.child)
+    conversation, theirs = sandbox.pair()
+    directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        pid = spawn_shim(launcher, plan=encoded, client_fd=theirs.fileno(), directory_fd=directory_fd, flags=flags)
+    finally:
+        theirs.close()
+        os.close(directory_fd)
+    try:
+        conversation.expect(Kind.READY)
+    except TwinhullError:
+        os.waitpid(pid, 0)
+        raise
+    return Prepared(conversation, pid)
+
+
+def undo(configured: str, directory: str) -> None:
+    """Perform the undo list of a directory whose shim was killed; one that ended by itself has removed its own.
+
+    Args:
+        configured: as for `launcher_path`.
+    """
+    path = f"{directory}/undo"
+    try:
+        plan_fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        argv = ["twinhull-undo", "undo"]
+        pid = spawn(launcher_path(configured), argv, {PLAN_FD: plan_fd, DIRECTORY_FD: directory_fd})
+    finally:
+        os.close(plan_fd)
+        os.close(directory_fd)
+    if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0:
+        files.remove_file(path)
+
+
+def launcher_path(configured: str) -> str:
+    """Return the launcher binary: the configured one, or the one beside this package.
+
+    Raises:
+        HostUnfit: it was never built.
+    """
+    path = configured or os.path.join(os.path.dirname(os.path.dirname(__file__)), "bin", "launcher")
+    if not os.access(path, os.X_OK):
+        raise HostUnfit(f"the launcher is not at {path}", hint="make launcher, or reinstall twinhull")
+    return path

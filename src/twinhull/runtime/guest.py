@@ -1,0 +1,95 @@
+"""What every virtual machine of this host boots from: hypervisor, kernel, first file system.
+
+Promise: when `find_guest` returns, all of it is on disk and named by what it was made from.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+from twinhull.config import Config
+from twinhull.errors import HostUnfit
+from twinhull.host import files, spawn
+from twinhull.host.stamp import stamp
+from twinhull.plan.jail import Opened
+from twinhull.plan.qemu import INITRD_FD, KERNEL_FD, Machine
+from twinhull.runtime import accelerator
+from twinhull.runtime.container import launcher_path
+from twinhull.runtime.hypervisor import Hypervisor, find_hypervisor
+from twinhull.runtime.kernel import Kernel, find_kernel
+
+KEPT_INITRDS = 2
+
+
+class Guest(NamedTuple):
+    """The parts that a virtual machine is booted from. `initrd` names the archive in the cache."""
+
+    launcher: str
+    hypervisor: Hypervisor
+    kernel: Kernel
+    initrd: str
+    initrd_path: str
+
+
+def find_guest(config: Config, progress: Callable[[str], None]) -> Guest:
+    """Return the parts, made or downloaded the first time.
+
+    Raises:
+        HostUnfit: QEMU is not installed, or no kernel can be had.
+    """
+    launcher = launcher_path(config.launcher)
+    hypervisor = find_hypervisor(config)
+    kernel = find_kernel(config, progress)
+    info = os.stat(launcher)
+    name = stamp(info.st_size, info.st_mtime_ns, kernel.digest)
+    path = f"{config.state}/cache/initrd-{name}"
+    if not os.path.exists(path):
+        from twinhull.runtime.initrd import publish_initrd
+
+        files.make_directory(os.path.dirname(path))
+        forget_old(os.path.dirname(path))
+        publish_initrd(path, launcher, kernel.module_paths)
+    return Guest(launcher, hypervisor, kernel, name, path)
+
+
+def forget_old(directory: str) -> None:
+    """Delete archives of earlier launchers, but for the newest: a guest may be booting from it."""
+    names = [name for name in os.listdir(directory) if name.startswith("initrd-")]
+    paths = sorted((f"{directory}/{name}" for name in names), key=lambda path: os.stat(path).st_mtime_ns)
+    for path in paths[: -(KEPT_INITRDS - 1)]:
+        files.remove_file(path)
+
+
+def boot_files(guest: Guest) -> tuple[Opened, ...]:
+    """What QEMU reads to boot; a template needs neither."""
+    return (
+        Opened(KERNEL_FD, guest.kernel.image, os.O_RDONLY),
+        Opened(INITRD_FD, guest.initrd_path, os.O_RDONLY),
+    )
+
+
+def kvm_device(machine: Machine) -> tuple[int, ...]:
+    """Return the numbers of the device that the machine's accelerator needs, () for none."""
+    return accelerator.device_numbers() if machine.accelerator == "kvm" else ()
+
+
+def counter_rate(config: Config, launcher: str) -> int:
+    """Return the rate of the time stamp counter in kHz, measured once a boot."""
+    from twinhull.host.facts import boot_id
+
+    path = f"{config.state}/cache/tsc"
+    boot = boot_id()
+    try:
+        known, _, rate = files.read(path).decode().partition(" ")
+        if known == boot:
+            return int(rate)
+    except (FileNotFoundError, ValueError):
+        pass
+    answer = spawn.run_tool([launcher, "tsc"])
+    if not answer.stdout.strip().isdigit():
+        raise HostUnfit("the rate of the time stamp counter cannot be measured")
+    files.make_directory(os.path.dirname(path))
+    files.publish(path, f"{boot} {answer.stdout.strip()}".encode())
+    return int(answer.stdout)

@@ -1,0 +1,137 @@
+"""The hypervisor on this host: which QEMU, and the read-only root it is jailed in.
+
+Promise: the root of a build, once it has its name, is whole: QEMU's binary, libraries, modules and
+firmware at the paths where QEMU looks for them, and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from twinhull.config import Config
+from twinhull.errors import HostUnfit
+from twinhull.host import files, spawn
+from twinhull.host.stamp import stamp
+from twinhull.plan.qemu import SHARES
+
+BINARY = "qemu-system-x86_64"
+FIRMWARE = ("bios-microvm.bin", "qboot.rom", "kvmvapic.bin", "linuxboot_dma.bin", "pvh.bin")
+MODULES = ("accel-tcg-x86_64.so",)
+INSTALL_HINT = "apt-get install qemu-system-x86"
+TREE_VERSION = 1
+
+
+class Hypervisor(NamedTuple):
+    """One build of QEMU.
+
+    Attributes:
+        binary: its path, on the host and in `root` alike.
+        build: names the build: changes whenever the file does.
+        root: the directory tree that becomes its root.
+    """
+
+    binary: str
+    build: str
+    root: str
+
+
+def find_hypervisor(config: Config) -> Hypervisor:
+    """Return the installed QEMU with its root, which is made the first time.
+
+    Raises:
+        HostUnfit: QEMU or a part of it is not installed.
+    """
+    search = os.environ.get("PATH", os.defpath) + ":/usr/bin:/usr/local/bin:/usr/libexec"
+    paths = (f"{directory}/{BINARY}" for directory in search.split(":"))
+    found = next((path for path in paths if os.access(path, os.X_OK)), "")
+    if not found:
+        raise HostUnfit(f"{BINARY} is not installed", hint=INSTALL_HINT)
+    binary = os.path.realpath(found)
+    info = os.stat(binary)
+    build = stamp(TREE_VERSION, binary, info.st_size, info.st_mtime_ns)
+    directory = f"{config.state}/qemu/{build}"
+    if not os.path.isdir(directory):
+        make_root(directory, binary)
+    return Hypervisor(binary, build, f"{directory}/root")
+
+
+def version(hypervisor: Hypervisor) -> str:
+    """Return the version as QEMU tells it, "7.2.22 (Debian 1:7.2+...)"."""
+    answer = spawn.run_tool([hypervisor.binary, "--version"]).stdout.partition("\n")[0]
+    return answer.removeprefix("QEMU emulator version ").strip()
+
+
+def make_root(directory: str, binary: str) -> None:
+    """Make the tree of one build; another command that was faster wins."""
+    staging = f"{os.path.dirname(directory)}/.{os.path.basename(directory)}.{os.getpid()}"
+    root = f"{staging}/root"
+    for name in ("proc", "dev", SHARES, "tmp"):
+        files.make_directory(f"{root}/{name}", 0o755)
+    modules = find_modules(binary)
+    for path in {binary, *modules, *libraries([binary, *modules]), *find_firmware(binary)}:
+        place(path, f"{root}{path}")
+    open_to_read(root)
+    files.sync_directory(staging)
+    try:
+        os.rename(staging, directory)
+    except OSError:
+        files.remove_tree(staging)
+
+
+def place(source: str, target: str) -> None:
+    """Give a file a second name in the tree, or a copy where the file system is another."""
+    files.make_directory(os.path.dirname(target), 0o755)
+    real = os.path.realpath(source)
+    try:
+        os.link(real, target)
+    except OSError:
+        import shutil
+
+        shutil.copy2(real, target)
+
+
+def open_to_read(root: str) -> None:
+    """Let an unprivileged user pass the tree's directories whatever our umask was."""
+    for directory, _, _ in os.walk(root):
+        os.chmod(directory, 0o755)
+
+
+def libraries(programs: Iterable[str]) -> set[str]:
+    """Return the paths of every shared library and of the loader, as the loader itself names them."""
+    found = set()
+    for program in programs:
+        answer = spawn.run_tool(["ldd", program])
+        if answer.returncode and "statically linked" not in answer.stdout + answer.stderr:
+            raise HostUnfit(f"ldd {program}: {(answer.stderr or answer.stdout).strip()}", hint=INSTALL_HINT)
+        for line in answer.stdout.splitlines():
+            path = line.partition("=>")[2].strip() or line.strip()
+            path = path.partition(" (")[0]
+            if path.startswith("/"):
+                found.add(path)
+            elif "not found" in line:
+                raise HostUnfit(f"{program} needs a library: {line.strip()}", hint=INSTALL_HINT)
+    return found
+
+
+def find_modules(binary: str) -> list[str]:
+    """Return the parts of QEMU that are files of their own: where the emulator is built in, none."""
+    prefix = os.path.dirname(os.path.dirname(binary))
+    import glob
+
+    places = (*glob.glob(f"{prefix}/lib/*-linux-gnu/qemu"), f"{prefix}/lib64/qemu-kvm", f"{prefix}/lib64/qemu")
+    places += (f"{prefix}/lib/qemu",)
+    return [f"{place}/{name}" for place in places for name in MODULES if os.path.exists(f"{place}/{name}")]
+
+
+def find_firmware(binary: str) -> list[str]:
+    """Return the firmware files a microvm may load, from the directories QEMU searches."""
+    answer = spawn.run_tool([binary, "-L", "help"])
+    places = [os.path.normpath(line) for line in answer.stdout.split()]
+    found = {}
+    for directory in reversed(places):
+        found.update({name: f"{directory}/{name}" for name in FIRMWARE if os.path.exists(f"{directory}/{name}")})
+    if "bios-microvm.bin" not in found:
+        raise HostUnfit("QEMU's firmware for microvm is not installed", hint="apt-get install seabios qemu-system-data")
+    return list(found.values())

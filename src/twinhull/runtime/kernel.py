@@ -1,0 +1,113 @@
+"""The guest's kernel: found among those kept under <state>/kernels, made there the first time.
+
+Promise: finding one costs a directory listing; what makes one is imported only to make one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from twinhull.config import Config
+from twinhull.errors import HostUnfit
+from twinhull.host import files
+from twinhull.host.stamp import stamp
+
+Progress = Callable[[str], None]
+
+META = "kernel.json"
+
+
+class Kernel(NamedTuple):
+    """A kernel that guests can boot.
+
+    Attributes:
+        directory: where it is kept; `vmlinux` and `modules/` are in it.
+        origin: configuration, package or host, and what exactly.
+        modules: file names in load order.
+        digest: of the kernel and its modules.
+    """
+
+    directory: str
+    release: str
+    origin: str
+    modules: tuple[str, ...]
+    features: tuple[str, ...]
+    digest: str
+
+    @property
+    def image(self) -> str:
+        """The uncompressed kernel, for a PVH boot."""
+        return f"{self.directory}/vmlinux"
+
+    @property
+    def module_paths(self) -> tuple[str, ...]:
+        """The modules' files, in load order."""
+        return tuple(f"{self.directory}/modules/{name}" for name in self.modules)
+
+
+def find_kernel(config: Config, progress: Progress = lambda _: None) -> Kernel:
+    """Return the kernel to boot guests with: configured, cached, the distribution's, or the host's own.
+
+    Raises:
+        HostUnfit: there is none, or the configured one cannot be used.
+    """
+    root = f"{config.state}/kernels"
+    name = configured_name(config.vm_kernel) if config.vm_kernel else ""
+    if found := cached(root, name):
+        return found
+    from twinhull.runtime import kernel_making
+
+    if config.vm_kernel:
+        return kernel_making.from_configuration(root, name, config.vm_kernel, progress)
+    return kernel_making.from_distribution_or_host(root, progress)
+
+
+def configured_name(path: str) -> str:
+    """Name a configured kernel by the state of its file.
+
+    Raises:
+        HostUnfit: it is not there.
+    """
+    try:
+        info = os.stat(path)
+    except OSError as error:
+        raise HostUnfit(f"vm_kernel {path}: {error.strerror}", hint="mend vm_kernel in the configuration") from None
+    return f"configured-{stamp(path, info.st_size, info.st_mtime_ns)}"
+
+
+def cached(root: str, prefix: str = "") -> Kernel | None:
+    """Return the newest kernel that is kept under `root` and not of a configuration, or None."""
+    try:
+        names = sorted(os.listdir(root), key=version_key, reverse=True)
+    except FileNotFoundError:
+        return None
+    for name in names:
+        wanted = name.startswith(prefix) if prefix else not name.startswith("configured-")
+        if wanted and not name.startswith(".") and (kernel := load(f"{root}/{name}")):
+            return kernel
+    return None
+
+
+def version_key(name: str) -> list[tuple[int, str]]:
+    """Sort 6.1.0-9 before 6.1.0-56."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)]
+
+
+def load(directory: str) -> Kernel | None:
+    """Return the kernel of a directory, or None where there is none of ours."""
+    try:
+        value = json.loads(files.read(f"{directory}/{META}"))
+        return Kernel(
+            directory,
+            value["release"],
+            value["origin"],
+            tuple(value["modules"]),
+            tuple(value["features"]),
+            value["digest"],
+        )
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
+        return None

@@ -1,0 +1,127 @@
+"""The distribution's kernel package: downloaded and unpacked with its own tools, never installed.
+
+Promise: what is given disappears with the `with` block; nothing outside it has changed.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from twinhull.errors import HostUnfit
+from twinhull.host import files, spawn
+
+DOWNLOAD_TIMEOUT_S = 300.0
+# The metapackages that name the newest kernel. The cloud flavour has no 9p, so it cannot share a volume.
+METAPACKAGES = ("linux-image-amd64", "linux-image-generic", "linux-image-virtual")
+# Kernel directories that hold what guests load; the rest of 4,000 modules is not written.
+WANTED = tuple(f"kernel/{name}/" for name in ("fs", "net", "lib", "crypto", "drivers/virtio", "drivers/block"))
+WANTED_EXACT = ("kernel/drivers/char/", "kernel/drivers/net/")
+
+
+class Tree(NamedTuple):
+    """An unpacked kernel package."""
+
+    package: str
+    release: str
+    image: str
+    modules: str
+
+
+@contextmanager
+def unpacked_kernel(root: str, progress: Callable[[str], None]) -> Iterator[Tree]:
+    """Download the newest kernel package below `root` and give it unpacked.
+
+    Raises:
+        HostUnfit: no apt-get, no package lists, or no network.
+    """
+    names = package_names()
+    progress(f"Downloading guest kernel {names[0]} (once)")
+    work = f"{root}/.download.{os.getpid()}"
+    files.make_directory(work)
+    try:
+        download(work, names)
+        progress(f"Unpacking guest kernel {names[0]}")
+        for archive in sorted(os.listdir(work)):
+            unpack(f"{work}/{archive}", f"{work}/tree")
+        yield describe(names[0], f"{work}/tree")
+    finally:
+        files.remove_tree(work)
+
+
+def package_names() -> list[str]:
+    """Return the kernel package, then those that hold its modules where they are packages of their own."""
+    for meta in METAPACKAGES:
+        try:
+            answer = spawn.run_tool(["apt-cache", "depends", "--important", meta])
+        except FileNotFoundError:
+            raise HostUnfit("apt-cache is not there: not Debian or Ubuntu") from None
+        found = [line.split()[-1] for line in answer.stdout.splitlines() if "Depends: linux-image-" in line]
+        if found:
+            release = found[0].removeprefix("linux-image-").removeprefix("unsigned-")
+            extra = [f"linux-modules-{release}", f"linux-modules-extra-{release}"]
+            return [found[0], *(name for name in extra if exists(name))]
+    raise HostUnfit("the package lists name no kernel", hint="apt-get update")
+
+
+def exists(package: str) -> bool:
+    """True if the package lists know this package."""
+    return spawn.run_tool(["apt-cache", "show", package]).returncode == 0
+
+
+def download(directory: str, names: list[str]) -> None:
+    """Fetch packages; apt-get verifies them against the signed lists."""
+    argv = ["env", f"--chdir={directory}", "apt-get", "-q", "download", *names]
+    result = spawn.run_tool(argv, timeout_s=DOWNLOAD_TIMEOUT_S)
+    if result.returncode:
+        reason = next((line for line in result.stderr.splitlines() if line.startswith("E:")), "apt-get failed")
+        raise HostUnfit(f"the guest kernel cannot be downloaded: {reason}", hint="apt-get update")
+
+
+def unpack(archive: str, target: str) -> None:
+    """Write the kernel and the modules of one package below `target`."""
+    read_end, write_end = os.pipe()
+    with open(read_end, "rb") as stream:
+        tool = spawn.popen(["dpkg-deb", "--fsys-tarfile", archive], stdout=write_end)
+        os.close(write_end)
+        with tarfile.open(fileobj=stream, mode="r|") as tar:
+            for entry in tar:
+                name = os.path.normpath(entry.name)
+                if entry.isreg() and is_wanted(name) and (source := tar.extractfile(entry)):
+                    path = f"{target}/{name.removeprefix('usr/')}"
+                    files.make_directory(os.path.dirname(path))
+                    files.write(path, source.read())
+        stream.read()  # the padding: a tool whose pipe is cut short would fail
+    _, errors = tool.communicate()
+    if tool.returncode:
+        raise HostUnfit(f"{archive}: {errors.decode(errors='replace').strip()}")
+
+
+def is_wanted(name: str) -> bool:
+    """True for a kernel image, the list of built-in modules, and modules a guest may need."""
+    name = name.removeprefix("usr/")
+    if ".." in name.split("/"):
+        return False
+    if name.startswith("boot/vmlinuz-"):
+        return True
+    if not name.startswith("lib/modules/"):
+        return False
+    inner = name.split("/", 3)[-1]
+    if inner == "modules.builtin" or inner.startswith(WANTED):
+        return True
+    return any(inner.startswith(prefix) and "/" not in inner[len(prefix) :] for prefix in WANTED_EXACT) or (
+        inner.startswith("kernel/drivers/char/hw_random/")
+    )
+
+
+def describe(package: str, tree: str) -> Tree:
+    """Return what was unpacked."""
+    image = next((name for name in sorted(os.listdir(f"{tree}/boot")) if name.startswith("vmlinuz-")), "")
+    release = image.removeprefix("vmlinuz-")
+    modules = f"{tree}/lib/modules/{release}"
+    if not release or not os.path.isdir(modules):
+        raise HostUnfit(f"{package} holds no kernel with modules")
+    return Tree(package, release, f"{tree}/boot/{image}", modules)

@@ -1,0 +1,289 @@
+"""The virtual machine isolation: a guest from a template, or booted cold, behind a shim.
+
+Promise: `start` returns a workload that waits for START, exactly as a container's does, or raises and
+leaves nothing behind. Under TCG the wall is not one of hardware; nothing here says otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from twinhull.config import Config
+from twinhull.errors import GuestError, TwinhullError, UnsupportedSpec
+from twinhull.host import files
+from twinhull.host.facts import read_facts
+from twinhull.model import Volume
+from twinhull.plan import codec
+from twinhull.plan.frames import Kind
+from twinhull.plan.guest import guest_plan
+from twinhull.plan.jail import OVERHEAD_BYTES, Jail, Opened, jail_plan, restored
+from twinhull.plan.ops import Op, Plan
+from twinhull.plan.qemu import IMAGE_FD, MEMORY_FD, SCRATCH_FD, STATE_FD, Drives, Machine, Memory, arguments
+from twinhull.runtime import accelerator, jailed, qmp, template
+from twinhull.runtime.accelerator import Choice
+from twinhull.runtime.container import Prepared
+from twinhull.runtime.guest import Guest, boot_files, counter_rate, find_guest, kvm_device
+from twinhull.runtime.jailed import Started
+from twinhull.runtime.template import Template
+
+Progress = Callable[[str], None]
+
+RESTORE_TIMEOUT_S = 10.0
+PROBE_TIMEOUT_S = 5.0
+PROBE_MEMORY_BYTES = 128 << 20
+# What the guest's kernel takes of its memory before a workload has any.
+KERNEL_BYTES = 64 << 20
+
+
+class Prerequisites(NamedTuple):
+    """What this host gives a virtual machine."""
+
+    guest: Guest
+    accelerator: Choice
+
+
+class Workload(NamedTuple):
+    """One start.
+
+    Attributes:
+        identity: hexadecimal id of the instance.
+        directory: the instance directory.
+        plan: host and child stages to be performed in the guest, compiled for the place "guest".
+        network_host: ops that make namespace, links and ports; network_undo takes them back.
+        image: the image as an erofs file.
+        scratch: the scratch disk, "" where the plan asks for memory instead.
+        durable: what the guest syncs must be on the host's disk.
+    """
+
+    identity: str
+    directory: str
+    plan: Plan
+    network_host: tuple[Op, ...]
+    network_undo: tuple[Op, ...]
+    image: str
+    scratch: str = ""
+    durable: bool = True
+    volumes: tuple[Volume, ...] = ()
+    memory_bytes: int = 0
+    cpus: float = 0.0
+
+
+def prepare(config: Config, progress: Progress = lambda _: None) -> Prerequisites:
+    """Return what virtual machines boot from and run under; the first time this downloads a kernel.
+
+    Raises:
+        HostUnfit: a part is missing and cannot be had.
+    """
+    guest = find_guest(config, progress)
+    choice = accelerator.choose(config, guest.hypervisor.build, lambda: probe_kvm(config, guest, progress))
+    return Prerequisites(guest, choice)
+
+
+def machine_for(config: Config, ready: Prerequisites, workload: Workload) -> Machine:
+    """Return the machine for a workload's limits.
+
+    Raises:
+        UnsupportedSpec: volumes with a kernel that has no 9p.
+    """
+    if workload.volumes and "shares" not in ready.guest.kernel.features:
+        raise UnsupportedSpec(
+            f"the guest kernel {ready.guest.kernel.release} cannot share volumes: it has no 9p",
+            hint="set vm_kernel in the configuration to a kernel with 9p, or leave -v out",
+        )
+    wanted = max(config.vm_memory_bytes, workload.memory_bytes + KERNEL_BYTES if workload.memory_bytes else 0)
+    memory = 1 << (wanted - 1).bit_length()
+    cpus = max(1, -int(-workload.cpus // 1))
+    tcg = ready.accelerator.accelerator == "tcg"
+    rate = counter_rate(config, ready.guest.launcher) if tcg else 0
+    return Machine(ready.accelerator.accelerator, cpus, memory, bool(workload.volumes), rate)
+
+
+def start(
+    config: Config,
+    workload: Workload,
+    *,
+    flags: tuple[str, ...] = (),
+    cold: bool = False,
+    progress: Progress = lambda _: None,
+    warn: Progress = lambda _: None,
+) -> Prepared:
+    """Start a virtual machine and perform the workload's plan in it; its process waits for START.
+
+    Args:
+        cold: boot, even where a template could be used.
+        warn: takes one line where something slower than asked for is done.
+
+    Raises:
+        GuestError: it did not come up in time.
+        LaunchError: an op failed, on the host or in the guest.
+    """
+    ready = prepare(config, progress)
+    machine = machine_for(config, ready, workload)
+    if not cold:
+        try:
+            return start_template(config, ready, machine, workload, flags=flags, progress=progress)
+        except GuestError as error:
+            warn(f"the template did not start ({first_line(error)}); booting instead")
+    return start_cold(config, ready, machine, workload, flags=flags)
+
+
+def first_line(error: TwinhullError) -> str:
+    """What happened, without the console."""
+    return error.message.partition(": its console")[0]
+
+
+def start_template(
+    config: Config,
+    ready: Prerequisites,
+    machine: Machine,
+    workload: Workload,
+    *,
+    flags: tuple[str, ...] = (),
+    progress: Progress = lambda _: None,
+) -> Prepared:
+    """Start from the machine's template, which is made first if need be."""
+    saved, memory = take_template(config, ready.guest, machine, progress)
+    try:
+        jail = restored(make_jail(ready, machine, workload, memory="restored"), saved.state)
+        started = launch(ready, jail, workload, {MEMORY_FD: memory}, flags)
+    finally:
+        os.close(memory)
+    try:
+        send_plan(started, workload)
+        try:
+            resume(workload.directory)
+        except GuestError as error:
+            template.discard(config, saved)
+            raise jailed.guest_error(started, error.message) from None
+        return wait_ready(started, time.monotonic() + RESTORE_TIMEOUT_S)
+    except BaseException:
+        jailed.end(started)
+        raise
+
+
+def take_template(config: Config, guest: Guest, machine: Machine, progress: Progress) -> tuple[Template, int]:
+    """Return the template and its memory; one whose memory is damaged is made again, once."""
+    for _ in range(2):
+        saved = template.find_template(config, guest, machine)
+        if saved is None:
+            saved = template.make_template(config, guest, machine, progress)
+        memory = template.borrow_memory(config, guest, saved)
+        if memory is not None:
+            return saved, memory
+        template.discard(config, saved)
+    raise GuestError("the template's memory cannot be read")
+
+
+def start_cold(
+    config: Config, ready: Prerequisites, machine: Machine, workload: Workload, *, flags: tuple[str, ...] = ()
+) -> Prepared:
+    """Boot a guest for one workload."""
+    jail = make_jail(ready, machine, workload, memory="private")
+    jail = jail._replace(opened=(*jail.opened, *boot_files(ready.guest)))
+    started = launch(ready, jail, workload, {}, flags)
+    try:
+        send_plan(started, workload)
+        return wait_ready(started, time.monotonic() + config.vm_boot_timeout_s)
+    except BaseException:
+        jailed.end(started)
+        raise
+
+
+def make_jail(ready: Prerequisites, machine: Machine, workload: Workload, *, memory: Memory) -> Jail:
+    """Return the jail for a workload's QEMU."""
+    drives = Drives(image=True, scratch=bool(workload.scratch), durable=workload.durable)
+    opened = [Opened(IMAGE_FD, workload.image, os.O_RDONLY)]
+    if workload.scratch:
+        opened.append(Opened(SCRATCH_FD, workload.scratch, os.O_RDWR))
+    return Jail(
+        identity=workload.identity,
+        cgroup=f"/twinhull/{workload.identity}",
+        root=ready.guest.hypervisor.root,
+        argv=arguments(machine, memory=memory, drives=drives, binary=ready.guest.hypervisor.binary),
+        opened=tuple(opened),
+        volumes=workload.volumes,
+        resources=resources(machine, workload),
+        kvm=kvm_device(machine),
+    )
+
+
+def resources(machine: Machine, workload: Workload) -> dict[str, Any]:
+    """Limits around the whole QEMU, where the workload has limits: its own hold inside the guest."""
+    limits: dict[str, Any] = {}
+    if workload.memory_bytes:
+        limits["memory"] = {"limit": machine.memory_bytes + OVERHEAD_BYTES}
+    if workload.cpus:
+        period = 100_000
+        limits["cpu"] = {"quota": int(workload.cpus * period), "period": period}
+    return limits
+
+
+def launch(
+    ready: Prerequisites, jail: Jail, workload: Workload, inherit: Mapping[int, int], flags: tuple[str, ...]
+) -> Started:
+    """Start the jailed QEMU of a workload."""
+    plan = jail_plan(jail, read_facts(), workload.network_host, workload.network_undo)
+    return jailed.start(ready.guest.launcher, workload.directory, plan, inherit=inherit, flags=flags)
+
+
+def send_plan(started: Started, workload: Workload) -> None:
+    """Send the guest's plan; it waits in the agent's port until somebody there reads it."""
+    started.sandbox.send_plan(Kind.PLAN, 0, codec.encode(guest_plan(workload.plan)))
+
+
+def wait_ready(started: Started, deadline: float) -> Prepared:
+    """Return once the guest has performed the plan."""
+    jailed.expect(started, Kind.READY, 0, deadline)
+    return Prepared(started.sandbox, started.shim_pid)
+
+
+def resume(directory: str) -> None:
+    """Load the template's state into QEMU and let the guest run."""
+    monitor = qmp.connect(directory, RESTORE_TIMEOUT_S)
+    try:
+        template.set_capabilities(monitor)
+        monitor.send("migrate-incoming", uri=f"fd:{STATE_FD}")
+        monitor.answer("migrate-set-capabilities")
+        monitor.answer("migrate-incoming")
+        ended = monitor.wait_for("MIGRATION", lambda data: data.get("status") in ("completed", "failed"))
+        if ended["status"] != "completed":
+            raise GuestError("QEMU refused the template's state")
+        monitor.execute("cont")
+    finally:
+        monitor.close()
+
+
+def probe_kvm(config: Config, guest: Guest, progress: Progress) -> str:
+    """Run a guest under KVM: "" if its agent answers, otherwise what went wrong."""
+    progress("Trying hardware virtualisation")
+    machine = Machine("kvm", 1, PROBE_MEMORY_BYTES)
+    identity = f"{os.getpid():08x}"
+    directory = f"{config.run}/probe-{identity}"
+    argv = arguments(machine, memory="private", drives=Drives(False, False), binary=guest.hypervisor.binary)
+    jail = Jail(
+        identity=identity,
+        cgroup=f"/twinhull/probe-{identity}",
+        root=guest.hypervisor.root,
+        argv=argv,
+        opened=boot_files(guest),
+        kvm=kvm_device(machine),
+    )
+    for name in os.listdir(config.run):
+        if name.startswith("probe-") and not os.path.exists(f"/proc/{int(name[6:], 16)}"):
+            jailed.clear(config.launcher, f"{config.run}/{name}")
+    files.make_directory(directory)
+    try:
+        started = jailed.start(guest.launcher, directory, jail_plan(jail, read_facts()), inherit={})
+        try:
+            started.sandbox.send(Kind.PING, payload=b"up?")
+            jailed.expect(started, Kind.PING, 0, time.monotonic() + PROBE_TIMEOUT_S)
+        finally:
+            jailed.end(started)
+    except TwinhullError as error:
+        return first_line(error)
+    finally:
+        files.remove_tree(directory)
+    return ""

@@ -1,0 +1,1 @@
+"""What is kept: the database, image content, unpacked layers, disks."""

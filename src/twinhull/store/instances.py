@@ -1,0 +1,143 @@
+"""Rows of workloads: what was asked for and what it holds. Their state is derived elsewhere."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from twinhull.errors import Conflict, NotFound
+from twinhull.model import Endpoint, Instance, Port, Request, Volume
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+SCHEMA = """
+CREATE TABLE instance (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    image TEXT NOT NULL,
+    image_digest TEXT NOT NULL,
+    isolation TEXT NOT NULL,
+    created REAL NOT NULL,
+    command TEXT NOT NULL,
+    request TEXT NOT NULL,
+    started REAL NOT NULL DEFAULT 0,
+    boot_id TEXT NOT NULL,
+    endpoint TEXT,
+    ports TEXT NOT NULL DEFAULT '[]',
+    remove INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX instance_image ON instance (image_digest);
+"""
+
+MIN_ID_CHARACTERS = 3  # shorter beginnings of an id are more often a slip than a wish
+COLUMNS = "id,name,image,image_digest,isolation,created,command,request,started,boot_id,endpoint,ports,remove"
+
+
+def insert(db: Connection, instance: Instance) -> None:
+    """Add a row.
+
+    Raises:
+        Conflict: the name is taken.
+    """
+    holder = db.execute("SELECT id FROM instance WHERE name=?", (instance.name,)).fetchone()
+    if holder:
+        raise Conflict(
+            f"the name {instance.name!r} is in use by workload {holder[0][:12]}",
+            hint=f"twinhull rm {instance.name}, or choose another --name",
+        )
+    row = (
+        *instance[:6],
+        json.dumps(instance.command),
+        instance.request,
+        instance.started,
+        instance.boot_id,
+        json.dumps(instance.endpoint) if instance.endpoint else None,
+        json.dumps(instance.ports),
+        int(instance.remove),
+    )
+    db.execute(f"INSERT INTO instance ({COLUMNS}) VALUES ({','.join('?' * len(row))})", row)
+
+
+def set_endpoint(db: Connection, identity: str, endpoint: Endpoint | None, ports: tuple[Port, ...]) -> None:
+    """Say what the workload holds of its network from now on."""
+    text = json.dumps(endpoint) if endpoint else None
+    db.execute("UPDATE instance SET endpoint=?, ports=? WHERE id=?", (text, json.dumps(ports), identity))
+
+
+def mark_started(db: Connection, identity: str, when: float, boot_id: str) -> None:
+    """The start mark: from here on a workload without exit record and without shim is lost."""
+    db.execute("UPDATE instance SET started=?, boot_id=? WHERE id=?", (when, boot_id, identity))
+
+
+def clear_started(db: Connection, identity: str) -> None:
+    """Take the start mark back: the program could not be executed."""
+    db.execute("UPDATE instance SET started=0 WHERE id=?", (identity,))
+
+
+def delete(db: Connection, identity: str) -> None:
+    """Remove a row."""
+    db.execute("DELETE FROM instance WHERE id=?", (identity,))
+
+
+def rename(db: Connection, identity: str, name: str) -> None:
+    """Give a workload another name."""
+    db.execute("UPDATE instance SET name=? WHERE id=?", (name, identity))
+
+
+def everything(db: Connection) -> list[Instance]:
+    """All rows, newest first."""
+    return [from_row(row) for row in db.execute(f"SELECT {COLUMNS} FROM instance ORDER BY created DESC")]
+
+
+def get(db: Connection, identity: str) -> Instance | None:
+    """The row with this full id."""
+    row = db.execute(f"SELECT {COLUMNS} FROM instance WHERE id=?", (identity,)).fetchone()
+    return from_row(row) if row else None
+
+
+def find(db: Connection, word: str) -> Instance:
+    """The row with this name, id or unambiguous beginning of an id.
+
+    Raises:
+        NotFound, Conflict: none, or several.
+    """
+    row = db.execute(f"SELECT {COLUMNS} FROM instance WHERE name=? OR id=?", (word, word)).fetchone()
+    if row:
+        return from_row(row)
+    pattern = "".join(letter for letter in word if letter in "0123456789abcdef")
+    rows = []
+    if len(word) >= MIN_ID_CHARACTERS and pattern == word:
+        rows = db.execute(f"SELECT {COLUMNS} FROM instance WHERE id GLOB ? LIMIT 2", (word + "*",)).fetchall()
+    if not rows:
+        raise NotFound(f"no such workload: {word}", hint="twinhull ps --all lists them")
+    if len(rows) > 1:
+        raise Conflict(f"the id {word} is ambiguous", hint="write more of it")
+    return from_row(rows[0])
+
+
+def from_row(row: tuple[Any, ...]) -> Instance:
+    """Return the values of one row."""
+    endpoint = Endpoint(*json.loads(row[10])) if row[10] else None
+    ports = tuple(Port(*port) for port in json.loads(row[11]))
+    return Instance._make((*row[:6], tuple(json.loads(row[6])), *row[7:10], endpoint, ports, bool(row[12])))
+
+
+def request_text(request: Request) -> str:
+    """A request as JSON: only what differs from its defaults, so that it reads well and costs little."""
+    defaults = Request("")._asdict()
+    return json.dumps({key: value for key, value in request._asdict().items() if value != defaults[key]})
+
+
+def request_from(text: str) -> Request:
+    """The inverse of request_text."""
+    values = json.loads(text)
+    for key in ("command", "environment"):
+        if key in values:
+            values[key] = tuple(values[key])
+    if values.get("entrypoint") is not None:
+        values["entrypoint"] = tuple(values["entrypoint"])
+    values["volumes"] = tuple(Volume(*row) for row in values.get("volumes", ()))
+    values["ports"] = tuple(Port(*row) for row in values.get("ports", ()))
+    values["labels"] = tuple((key, value) for key, value in values.get("labels", ()))
+    return Request(**values)

@@ -1,0 +1,320 @@
+"""One suite for both isolations: what a user sees of a workload is the same behind either wall."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import Result, Twinhull
+
+START_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Twinhull:
+    """One state directory for the module: a guest's template is made once."""
+    root = tmp_path_factory.mktemp("parity")
+    command = Twinhull(root)
+    command("run", "--rm", "--network", "none", "busybox", "true", check=True)
+    command("run", "--rm", "--vm", "--network", "none", "busybox", "true", check=True, timeout_s=120)
+    return command
+
+
+class Wall:
+    """The command with one isolation."""
+
+    def __init__(self, twinhull: Twinhull, isolation: str) -> None:
+        self.twinhull = twinhull
+        self.isolation = isolation
+
+    def __call__(self, *words: str, stdin: str | None = None, check: bool = False) -> Result:
+        """Any verb."""
+        return self.twinhull(*words, stdin=stdin, check=check)
+
+    def words(self, *words: str) -> tuple[str, ...]:
+        """A run of this isolation, without network unless it names one."""
+        network = () if "--network" in words or "-p" in words else ("--network", "none")
+        return ("run", "--isolation", self.isolation, *network, *words)
+
+    def run(self, *words: str, stdin: str | None = None, check: bool = False) -> Result:
+        """Run and remove."""
+        return self.twinhull(*self.words("--rm", *words), stdin=stdin, check=check)
+
+    def detached(self, *words: str) -> str:
+        """Start in the background; the id."""
+        return self.twinhull(*self.words("-d", *words), check=True).stdout.strip()
+
+
+@pytest.fixture(params=["container", "vm"])
+def wall(request: pytest.FixtureRequest, home: Twinhull) -> Iterator[Wall]:
+    yield Wall(home, request.param)
+    home.remove_all()
+
+
+def test_output_streams_and_exit_status_are_the_workloads(wall: Wall) -> None:
+    result = wall.run("busybox", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert result == Result(7, "out\n", "err\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [(("/no/such/program",), 127), (("nosuchprogram",), 127), (("/etc",), 126), (("/etc/passwd",), 126)],
+)
+def test_a_program_that_cannot_run_has_dockers_exit_code(wall: Wall, command: tuple[str, ...], code: int) -> None:
+    result = wall.run("busybox", *command)
+    assert result.exit_code == code, result.stderr
+    assert command[0] in result.stderr
+
+
+def test_death_by_a_signal_is_128_plus_its_number(wall: Wall) -> None:
+    assert wall.run("busybox", "sh", "-c", "kill -TERM $$; sleep 5").exit_code in (0, 143)  # pid 1 ignores it
+    assert wall.run("busybox", "sh", "-c", "sh -c 'kill -KILL $$'; exit $?").exit_code == 137
+
+
+def test_stdin_reaches_the_workload_and_its_end_too(wall: Wall) -> None:
+    text = "line\n" * 50_000
+    result = wall.run("-i", "busybox", "sh", "-c", "wc -c", stdin=text)
+    assert result.stdout.strip() == str(len(text))
+
+
+def test_without_interactive_stdin_is_empty(wall: Wall) -> None:
+    assert wall.run("busybox", "wc", "-c", stdin="unseen").stdout.strip() == "0"
+
+
+def test_a_megabyte_of_output_arrives_whole(wall: Wall) -> None:
+    result = wall.run("busybox", "sh", "-c", "dd if=/dev/zero bs=1024 count=1024 2>/dev/null | tr '\\0' x")
+    assert len(result.stdout) == 1 << 20
+
+
+def test_environment_directory_user_and_name_are_as_asked(wall: Wall) -> None:
+    script = "echo $A-$B; pwd; id -u; id -g; hostname"
+    result = wall.run(
+        *("-e", "A=1", "-e", "B=two words", "-w", "/tmp/made", "-u", "12:34", "-h", "box"),
+        *("busybox", "sh", "-c", script),
+    )
+    assert result.stdout.splitlines() == ["1-two words", "/tmp/made", "12", "34", "box"], result.stderr
+
+
+def test_an_environment_file_is_read(wall: Wall, tmp_path: Path) -> None:
+    (tmp_path / "env").write_text("# comment\n\nFROM_FILE=yes\n")
+    assert wall.run("--env-file", str(tmp_path / "env"), "busybox", "sh", "-c", "echo $FROM_FILE").stdout == "yes\n"
+
+
+def test_the_entrypoint_can_be_replaced(wall: Wall) -> None:
+    assert wall.run("--entrypoint", "echo", "busybox", "said").stdout == "said\n"
+
+
+def test_the_process_is_pid_1_of_its_own_world(wall: Wall) -> None:
+    result = wall.run("busybox", "sh", "-c", "echo $$; ls /proc | grep -c '^[0-9]'")
+    assert result.stdout.splitlines()[0] == "1"
+    assert int(result.stdout.splitlines()[1]) <= 4
+
+
+def test_capabilities_are_dockers_fourteen(wall: Wall) -> None:
+    status = wall.run("busybox", "cat", "/proc/self/status").stdout
+    assert re.search(r"CapEff:\s+00000000a80425fb", status), status
+    assert re.search(r"CapBnd:\s+00000000a80425fb", status), status
+
+
+def test_another_user_holds_no_capability(wall: Wall) -> None:
+    assert re.search(r"CapEff:\s+0{16}", wall.run("-u", "1000", "busybox", "cat", "/proc/self/status").stdout)
+
+
+def test_seccomp_filters_and_masks_cover(wall: Wall) -> None:
+    result = wall.run(
+        "busybox", "sh", "-c", "grep Seccomp: /proc/self/status; wc -c < /proc/timer_list; unshare -m true"
+    )
+    assert "Seccomp:\t2" in result.stdout
+    assert result.stdout.splitlines()[1] == "0"
+    assert result.exit_code != 0
+
+
+def test_proc_sys_is_read_only(wall: Wall) -> None:
+    assert wall.run("busybox", "sh", "-c", "echo x > /proc/sys/kernel/domainname").exit_code != 0
+
+
+def test_device_nodes_can_be_made_but_not_opened(wall: Wall) -> None:
+    script = (
+        "mknod /tmp/disk b 254 0 && echo made; head -c1 /tmp/disk >/dev/null 2>&1 && echo opened; echo x >/dev/null"
+    )
+    assert wall.run("busybox", "sh", "-c", script).stdout == "made\n"
+
+
+def test_a_read_only_root_refuses_writes(wall: Wall) -> None:
+    result = wall.run("--read-only", "busybox", "sh", "-c", "touch /x; echo $?; touch /dev/shm/x; echo $?")
+    assert result.stdout.splitlines() == ["1", "0"], result.stderr
+
+
+def test_what_was_written_survives_a_restart(wall: Wall) -> None:
+    wall.detached("--name", "keeper", "busybox", "sh", "-c", "echo x >> /count; wc -l < /count; sleep 1000")
+    wait_for_log(wall, "keeper", "1\n")
+    wall("restart", "-t", "0", "keeper", check=True)
+    wait_for_log(wall, "keeper", "1\n2\n")
+
+
+def wait_for_log(wall: Wall, name: str, text: str) -> None:
+    """Wait until the log is exactly this."""
+    deadline = time.monotonic() + START_S
+    while (found := wall("logs", name, check=True).stdout) != text:
+        assert time.monotonic() < deadline, f"{found!r} is not {text!r}"
+        time.sleep(0.05)
+
+
+def test_logs_keep_both_streams_apart_and_tail_counts_lines(wall: Wall) -> None:
+    wall.detached("--name", "talker", "busybox", "sh", "-c", "for i in 1 2 3; do echo out$i; echo err$i >&2; done")
+    wall("wait", "talker", check=True)
+    result = wall("logs", "talker")
+    assert result.stdout == "out1\nout2\nout3\n"
+    assert result.stderr == "err1\nerr2\nerr3\n"
+    tail = wall("logs", "--tail", "1", "talker")
+    assert len((tail.stdout + tail.stderr).splitlines()) == 1
+
+
+def test_follow_ends_with_the_workload(wall: Wall) -> None:
+    wall.detached("--name", "slow", "busybox", "sh", "-c", "echo a; sleep 1; echo b")
+    assert wall("logs", "-f", "slow").stdout == "a\nb\n"
+
+
+def test_exec_runs_inside_with_its_own_status(wall: Wall) -> None:
+    wall.detached("--name", "host", "-e", "FROM=run", "busybox", "sleep", "1000")
+    result = wall("exec", "-e", "MORE=exec", "host", "sh", "-c", "echo $FROM $MORE; cat; exit 9")
+    assert result == Result(9, "run exec\n", "")
+    assert wall("exec", "-i", "host", "cat", stdin="through").stdout == "through"
+    assert wall("exec", "-u", "5", "-w", "/tmp", "host", "sh", "-c", "id -u; pwd").stdout == "5\n/tmp\n"
+    assert wall("exec", "host", "nosuchprogram").exit_code == 127
+    assert wall("exec", "host", "ps").stdout.count("sleep 1000") == 1
+
+
+def test_exec_into_what_does_not_run_is_refused(wall: Wall) -> None:
+    wall("create", "--isolation", wall.isolation, "--network", "none", "--name", "still", "busybox", check=True)
+    result = wall("exec", "still", "true")
+    assert result.exit_code == 125
+    assert "not running" in result.stderr
+
+
+def test_stop_asks_first_and_kills_later(wall: Wall) -> None:
+    script = "trap 'exit 5' TERM; echo ready; while :; do sleep 0.1; done"
+    wall.detached("--name", "polite", "busybox", "sh", "-c", script)
+    wait_for_log(wall, "polite", "ready\n")
+    wall("stop", "-t", "30", "polite", check=True)
+    assert wall("wait", "polite").stdout == "5\n"
+    wall.detached("--name", "stubborn", "busybox", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done")
+    wait_for_log(wall, "stubborn", "ready\n")
+    began = time.monotonic()
+    wall("stop", "-t", "1", "stubborn", check=True)
+    assert 1.0 <= time.monotonic() - began < 20.0
+    assert wall("wait", "stubborn").stdout == "137\n"
+
+
+def test_kill_sends_the_signal_that_is_named(wall: Wall) -> None:
+    script = "trap 'echo got; exit 3' USR1; echo ready; while :; do sleep 0.1; done"
+    wall.detached("--name", "target", "busybox", "sh", "-c", script)
+    wait_for_log(wall, "target", "ready\n")
+    wall("kill", "-s", "USR1", "target", check=True)
+    assert wall("wait", "target").stdout == "3\n"
+
+
+def test_signals_to_the_command_reach_the_workload(wall: Wall) -> None:
+    script = "trap 'echo got INT; exit 4' INT; echo ready; while :; do sleep 0.1; done"
+    with wall.twinhull.popen(*wall.words("--rm", "busybox", "sh", "-c", script), stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == "got INT\n"
+        assert process.wait(30) == 4
+
+
+def test_ps_and_inspect_tell_what_there_is(wall: Wall) -> None:
+    identity = wall.detached("--name", "seen", "busybox", "sleep", "1000")
+    (row,) = wall("ps", "--format", "json", check=True).json()
+    assert (row["id"], row["name"], row["isolation"], row["status"]) == (identity, "seen", wall.isolation, "running")
+    assert identity[:12] in wall("ps", check=True).stdout
+    wall("kill", "seen", check=True)
+    (row,) = wall("inspect", "seen", check=True).json()
+    assert (row["status"], row["exit_code"]) == ("exited", 137)
+    assert wall("ps", "--format", "json", check=True).json() == []
+
+
+def test_create_then_start_attached(wall: Wall) -> None:
+    wall("create", "--isolation", wall.isolation, "--network", "none", "--name", "later", "busybox", "echo", "now")
+    (row,) = wall("ps", "-a", "--format", "json", check=True).json()
+    assert row["status"] == "created"
+    assert wall("start", "-a", "later").stdout == "now\n"
+
+
+def test_a_name_in_use_is_refused_and_free_again_after_rm(wall: Wall) -> None:
+    wall.detached("--name", "taken", "busybox", "sleep", "1000")
+    result = wall.run("--name", "taken", "busybox", "true")
+    assert result.exit_code == 125
+    assert "in use" in result.stderr
+    wall("rm", "-f", "taken", check=True)
+    assert wall.run("--name", "taken", "busybox", "true").exit_code == 0
+    assert wall.run("--name", "taken", "busybox", "true").exit_code == 0, "--rm frees the name at once"
+
+
+def test_a_client_that_dies_does_not_take_the_workload_with_it(wall: Wall) -> None:
+    words = wall.words("--name", "orphan", "busybox", "sh", "-c", "echo ready; sleep 1000")
+    with wall.twinhull.popen(*words, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        process.kill()
+    (row,) = wall("ps", "--format", "json", check=True).json()
+    assert row["status"] == "running"
+
+
+def test_attach_sees_what_comes_from_now_on(wall: Wall) -> None:
+    wall.detached("--name", "spoken", "busybox", "sh", "-c", "while :; do echo tick; sleep 0.2; done")
+    with wall.twinhull.popen("attach", "--sig-proxy=false", "spoken", stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "tick\n"
+        process.kill()
+
+
+def test_a_terminal_has_its_size_from_the_first_moment(wall: Wall) -> None:
+    script = f"stty rows 33 cols 77; exec {command_line(wall, 'stty size; tty; exit 6')}"
+    pid, master = pty.fork()
+    if pid == 0:
+        os.execve("/bin/sh", ["sh", "-c", script], wall.twinhull.environment())
+    shown = b""
+    while select.select([master], [], [], 60)[0]:
+        try:
+            part = os.read(master, 4096)
+        except OSError:
+            break
+        shown += part
+    os.close(master)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 6
+    assert shown.decode().splitlines() == ["33 77", "/dev/pts/0"], shown
+
+
+def command_line(wall: Wall, script: str) -> str:
+    """A run on a terminal, as a shell line."""
+    from tests.support.command import COMMAND
+
+    return f"{COMMAND} run --rm -it --network none --isolation {wall.isolation} busybox sh -c '{script}'"
+
+
+def test_memory_and_process_limits_hold(wall: Wall) -> None:
+    eater = "x=$(head -c 200000000 /dev/zero | tr '\\0' x); echo survived"
+    result = wall.run("--memory", "64m", "busybox", "sh", "-c", eater)
+    assert "survived" not in result.stdout
+    assert result.exit_code != 0
+    forks = "for i in $(seq 40); do sleep 3 & done 2>&1; wait"
+    result = wall.run("--pids-limit", "10", "busybox", "sh", "-c", forks)
+    assert "fork" in result.stdout + result.stderr
+
+
+def test_the_json_of_inspect_names_the_request(wall: Wall) -> None:
+    wall("create", "--isolation", wall.isolation, "--name", "asked", "--memory", "64m", "busybox", check=True)
+    (row,) = json.loads(wall("inspect", "asked", check=True).stdout)
+    assert row["request"]["memory_bytes"] == 64 << 20

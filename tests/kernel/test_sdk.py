@@ -1,0 +1,83 @@
+"""The SDK: in-process, no daemon, the same for both isolations, and nothing left of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import twinhull
+from twinhull.config import Config
+from twinhull.engine.engine import Result
+from twinhull.errors import CommandNotFound, Conflict, NotFound
+from twinhull.model import Request
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    root = tmp_path_factory.mktemp("sdk")
+    found = Config(state=str(root / "state"), run=str(root / "run"))
+    with twinhull.Engine(found) as engine:
+        engine.run("twinhull/busybox", ["true"], request=Request("", network="none"), isolation="vm")
+    return found
+
+
+@pytest.fixture
+def engine(config: Config) -> Iterator[twinhull.Engine]:
+    with twinhull.Engine(config) as found:
+        yield found
+
+
+def quiet(**fields: str) -> Request:
+    return Request("", network="none", **fields)  # type: ignore[arg-type]  # every field used here is text
+
+
+@pytest.mark.parametrize("isolation", ["container", "vm"])
+def test_run_gives_status_and_output(engine: twinhull.Engine, isolation: str) -> None:
+    request = quiet(isolation=isolation)
+    result = engine.run("twinhull/busybox", ["sh", "-c", "echo hi; echo no >&2; exit 3"], request=request)
+    assert result == Result(3, b"hi\n", b"no\n")
+
+
+def test_the_shim_of_a_finished_run_is_no_zombie(engine: twinhull.Engine) -> None:
+    engine.run("twinhull/busybox", ["true"], request=quiet())
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    states = [Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] for pid in children]
+    assert "Z" not in states
+    assert engine.ps(everything=True) == []
+
+
+def test_stdin_larger_than_the_credit_goes_through(engine: twinhull.Engine) -> None:
+    data = os.urandom(3 << 20)
+    result = engine.run("twinhull/busybox", ["cat"], request=quiet(), stdin=data)
+    assert result.stdout == data
+
+
+def test_a_background_workload_is_found_used_and_removed(engine: twinhull.Engine) -> None:
+    engine.run_attached(Request("twinhull/busybox", ("sleep", "100"), network="none", name="sdk"))[1].close()
+    assert engine.exec("sdk", ["echo", "inside"]).stdout == b"inside\n"
+    with pytest.raises(Conflict):
+        engine.remove("sdk")
+    engine.stop("sdk", timeout_s=0)
+    assert engine.wait("sdk").code == 137
+    engine.remove("sdk")
+    with pytest.raises(NotFound):
+        engine.find("sdk")
+
+
+def test_errors_are_exceptions_with_a_code(engine: twinhull.Engine) -> None:
+    with pytest.raises(CommandNotFound) as caught:
+        engine.run("twinhull/busybox", ["nosuchprogram"], request=quiet())
+    assert caught.value.exit_code == 127
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    script = "import sys, twinhull; print(sorted(set(sys.modules) & {'json', 'sqlite3', 'argparse', 'typing'}))"
+    environment = {"PYTHONPATH": "src"}
+    done = subprocess.run(
+        ["/usr/bin/python3", "-S", "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,115 @@
+"""The doctor's judgement of machines that users have, from what would be seen there."""
+
+from __future__ import annotations
+
+import pytest
+
+from twinhull.host import doctor
+from twinhull.host.doctor import Fact, Kvm, Observed
+from twinhull.model import Facts
+
+V2 = Facts(cgroup2="/sys/fs/cgroup", cgroup2_controllers=("cpu", "memory", "pids"))
+HEALTHY = Observed(
+    euid=0,
+    kernel="6.12.1-amd64",
+    processor_flags=frozenset({"vmx"}),
+    facts=V2,
+    tools={tool.name: f"/usr/bin/{tool.name}" for tool in doctor.TOOLS},
+    launcher="/usr/lib/twinhull/launcher",
+    seccomp=True,
+    libseccomp=True,
+    kvm=Kvm(True, usable=True),
+    tun="",
+    overlay="",
+    bridge="",
+    nftables="",
+    user_namespace="",
+    subordinate_ids=True,
+    modules=True,
+)
+
+
+def fact(name: str, seen: Observed) -> Fact:
+    return next(item for item in doctor.judge(seen) if item.name == name)
+
+
+def test_a_healthy_machine_has_nothing_to_repair() -> None:
+    facts = doctor.judge(HEALTHY)
+
+    assert {item.state for item in facts} == {"ok"}
+    assert doctor.repair_all(facts) == ""
+    assert doctor.refusal(facts) is None
+
+
+def test_every_shortcoming_of_a_machine_with_modules_names_a_command() -> None:
+    bare = HEALTHY._replace(
+        tools={}, launcher="", libseccomp=False, kvm=Kvm(False), tun="No such file", overlay="unknown filesystem type",
+        bridge="Operation not supported", nftables="cache initialization failed", subordinate_ids=False,
+    )  # fmt: skip
+    wanting = [item for item in doctor.judge(bare) if item.state != "ok"]
+
+    assert [item.name for item in wanting if not item.repair] == []
+
+
+def test_packages_are_installed_by_one_command() -> None:
+    seen = HEALTHY._replace(tools={"qemu-system-x86_64": "", "nft": "/usr/sbin/nft"})
+
+    command = doctor.repair_all(doctor.judge(seen))
+
+    assert command.count("apt-get install") == 1
+    assert {"skopeo", "qemu-system-x86", "dnsmasq-base"} <= set(command.split())
+    assert "nftables" not in command
+
+
+@pytest.mark.parametrize(
+    ("kvm", "flags", "says", "repair"),
+    [
+        (Kvm(False), {"svm"}, "no /dev/kvm", "modprobe kvm_amd"),
+        (Kvm(False), {"vmx"}, "no /dev/kvm", "modprobe kvm_intel"),
+        (Kvm(False), set(), "no vmx or svm", ""),
+        (Kvm(True, "Permission denied"), {"vmx"}, "Permission denied", "chmod 0660 /dev/kvm"),
+        (Kvm(True), {"vmx"}, "not proven", "twinhull run --rm --vm busybox true"),
+        (Kvm(True, usable=False, reason="internal error"), {"vmx"}, "but internal error; VMs run under TCG", ""),
+    ],
+)
+def test_kvm_is_ok_only_when_a_guest_ran(kvm: Kvm, flags: set[str], says: str, repair: str) -> None:
+    judged = fact("kvm", HEALTHY._replace(kvm=kvm, processor_flags=frozenset(flags)))
+
+    assert judged.state == "degraded"
+    assert says in judged.detail
+    assert judged.repair == repair
+
+
+def test_without_root_the_refusal_is_one_sentence_with_a_command_and_what_still_works() -> None:
+    error = doctor.refusal(doctor.judge(HEALTHY._replace(euid=1000, overlay=None, bridge=None, nftables=None)))
+
+    assert error is not None
+    assert error.exit_code == 125
+    assert error.message == "this machine cannot run workloads: root: uid 1000: containers and VMs need root"
+    assert error.hint.startswith("sudo -i")
+    assert "compare, doctor and plan" in error.hint
+
+
+def test_what_was_not_tried_is_not_called_ok() -> None:
+    seen = HEALTHY._replace(euid=1000, overlay=None, bridge=None, nftables=None)
+
+    assert [fact(name, seen).state for name in ("overlayfs", "bridge and veth", "nftables")] == ["degraded"] * 3
+
+
+@pytest.mark.parametrize(
+    ("facts", "state"),
+    [
+        (V2, "ok"),
+        (Facts(), "missing"),
+        (Facts(cgroup1=(("memory", "/m"), ("cpu", "/c"), ("pids", "/p"))), "degraded"),
+        (Facts("/u", (), (("memory", "/m"), ("cpu", "/c"), ("pids", "/p"))), "ok"),
+        (Facts("/sys/fs/cgroup", ("cpu",)), "degraded"),
+    ],
+)
+def test_cgroups_are_judged_by_the_controllers_that_can_be_used(facts: Facts, state: str) -> None:
+    assert fact("cgroups", HEALTHY._replace(facts=facts)).state == state
+
+
+@pytest.mark.parametrize(("release", "state"), [("5.11.0-1", "missing"), ("5.12.0", "ok"), ("6.1.0-50", "ok")])
+def test_an_old_kernel_is_refused(release: str, state: str) -> None:
+    assert fact("kernel", HEALTHY._replace(kernel=release)).state == state

@@ -1,0 +1,45 @@
+"""Trees of ours go, whatever a workload put into them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from twinhull.host import files
+
+
+def test_a_tree_deeper_than_any_path_is_removed(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    fd = os.open(tree, os.O_RDONLY)
+    for _ in range(3000):  # 3,000 levels of 11 bytes: no path reaches the bottom
+        os.mkdir("directory1", dir_fd=fd)
+        inner = os.open("directory1", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = inner
+    os.close(fd)
+    files.remove_tree(str(tree))
+    assert not tree.exists()
+
+
+def test_links_are_removed_and_not_followed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("x")
+    tree = tmp_path / "tree"
+    (tree / "sub").mkdir(parents=True)
+    (tree / "sub/link").symlink_to(outside)
+    (tree / "file").symlink_to(outside / "kept")
+    files.remove_tree(str(tree))
+    assert not tree.exists()
+    assert (outside / "kept").exists()
+
+
+def test_a_missing_tree_is_fine(tmp_path: Path) -> None:
+    files.remove_tree(str(tmp_path / "nothing"))
+
+
+def test_a_published_file_is_whole_and_leaves_no_other(tmp_path: Path) -> None:
+    files.publish(str(tmp_path / "file"), b"content")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert files.read(str(tmp_path / "file")) == b"content"

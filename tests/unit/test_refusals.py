@@ -1,0 +1,67 @@
+"""Texts that skopeo 1.9 and docker-registry really wrote, and what becomes of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from twinhull.errors import NotFound, RegistryError, TwinhullError
+from twinhull.oci.reference import parse
+from twinhull.store.refusals import explain, is_about_platform
+
+REAL: list[tuple[str, type[TwinhullError], str]] = [
+    (
+        "reading manifest latest in 127.0.0.1:1/none: name unknown: repository name not known to registry",
+        NotFound,
+        "no such image: reg.example/x:latest in reg.example",
+    ),
+    ("reading manifest 2 in 127.0.0.1:1/x: manifest unknown: manifest unknown", NotFound, "no such image"),
+    (
+        'time="2026" level=fatal msg="reading manifest 1 in docker.io/library/x: requested access to the resource is '
+        'denied"',
+        NotFound,
+        "does not exist in reg.example, or needs a login",
+    ),
+    (
+        'pinging container registry reg.example: Get "https://reg.example/v2/": dial tcp 127.0.0.1:1: connect: '
+        "connection refused",
+        RegistryError,
+        "cannot reach reg.example: connect: connection refused",
+    ),
+    (
+        'pinging container registry reg.example: Get "https://reg.example/v2/": dial tcp: lookup reg.example: no such '
+        "host",
+        RegistryError,
+        "cannot reach reg.example",
+    ),
+    (
+        'pinging container registry reg.example: Get "https://reg.example/v2/": http: server gave HTTP response to '
+        "HTTPS client",
+        RegistryError,
+        "does not speak TLS",
+    ),
+    (
+        'pinging container registry reg.example: Get "https://reg.example/v2/": x509: certificate signed by unknown '
+        "authority",
+        RegistryError,
+        "certificate of reg.example is not trusted",
+    ),
+    ("toomanyrequests: You have reached your pull rate limit", RegistryError, "allows no more pulls"),
+    ("corrupted blob, expecting sha256:0, got sha256:1", RegistryError, "corrupt content"),
+    ("write /x/1: no space left on device", RegistryError, "no room on the disk"),
+    ("something new", RegistryError, "reg.example/x:latest: something new"),
+    ("", RegistryError, "did not say why"),
+]
+
+
+@pytest.mark.parametrize(("text", "kind", "says"), REAL)
+def test_a_refusal_becomes_one_clear_line(text: str, kind: type[TwinhullError], says: str) -> None:
+    error = explain(text, parse("reg.example/x"))
+    assert type(error) is kind
+    assert says in error.message
+    assert "\n" not in error.message
+
+
+def test_a_missing_platform_is_told_from_a_missing_image() -> None:
+    text = 'choosing image instance: no image found in manifest list for architecture riscv64, variant "", OS linux'
+    assert is_about_platform(text)
+    assert not is_about_platform("manifest unknown")

@@ -1,0 +1,184 @@
+"""Rows and their two forms, from findings made up here: text of 100 columns and JSON."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from twinhull.compare import advise, figures, report, rows
+from twinhull.compare.findings import (
+    NAMESPACES,
+    Findings,
+    ImageFacts,
+    Monitor,
+    number,
+    parse_probe,
+    shared_namespaces,
+)
+from twinhull.compare.rows import Row
+from twinhull.compare.statistics import Ratio, Summary
+from twinhull.host.machine import Host, Machine
+
+MACHINE = Machine(
+    "AMD EPYC", 2, 25 << 30, "x86_64", "Debian GNU/Linux 12 (bookworm)", "6.18.0", Host("KVM", "a clock", "", "none")
+)
+HOST = {
+    "release": "6.18.0", "boot-id": "a", "memory-kb": "24684084 kB", "processors": "2", "uid": "0", "seccomp": "2",
+    "syscalls-answered": "310", "syscalls-tried": "475", "capabilities": "00000000a80425fb",
+    **{f"namespace-{name}": str(4026531830 + place) for place, name in enumerate(NAMESPACES)},
+}  # fmt: skip
+OWN = {f"namespace-{name}": str(4026532000 + place) for place, name in enumerate(NAMESPACES) if name != "user"}
+ADVICE = advise.advise(advise.Question("busybox", "tcg"))
+
+
+def full() -> Findings:
+    chance = random.Random(2)
+    found = Findings(ImageFacts("busybox", "sha256:1", "linux/amd64", 2_100_000, platforms=("linux/amd64",)))
+    middles = {
+        "vm.first_output_s": 0.172, "container.first_output_s": 0.033, "vm_cold.first_output_s": 1.9,
+        "vm.total_s": 0.2, "container.total_s": 0.04, "vm.memory_bytes": 20.4e6, "container.memory_bytes": 0.31e6,
+        "vm.disk_bytes": 5e5, "container.disk_bytes": 8e3, "vm.copies_s": 3.0, "container.copies_s": 0.3,
+        "vm.idle_percent": 0.7, "container.idle_percent": 0.01,
+    }  # fmt: skip
+    for key, middle in middles.items():
+        for _ in range(11):
+            found.add(key, chance.gauss(middle, middle / 25))
+    found.inside = {
+        "host": HOST,
+        "container": {**HOST, **OWN},
+        "vm": {**HOST, "boot-id": "b", "release": "6.1.0-56-amd64"},
+    }
+    found.accelerator, found.monitor = "tcg", Monitor(65534, 0, True, ("time",))
+    found.guest_kernel_bytes, found.free_memory_bytes, found.copies = 42_000_000, 23_000_000_000, 10
+    return found
+
+
+def every_row(found: Findings) -> list[Row]:
+    return [*(build(found) for build in rows.BUILDERS.values()), rows.use_cases_row(found, ADVICE)]
+
+
+@pytest.fixture(params=["full", "empty", "no vm", "no container"])
+def found(request: pytest.FixtureRequest) -> Findings:
+    made = full() if request.param != "empty" else Findings(ImageFacts("busybox"))
+    if request.param in ("no vm", "no container"):
+        side = request.param.removeprefix("no ")
+        made.gap(side, "QEMU is not installed; it would be needed for every figure in this column")
+        for key in [key for key in made.samples if key.startswith(side)]:
+            del made.samples[key]
+        del made.inside[side]
+    return made
+
+
+def test_no_line_is_wider_than_the_table(found: Findings) -> None:
+    found.limits.append("a sentence " * 30)
+    text = [report.heading("registry.example/team/a-long-name:with-a-tag" * 2, MACHINE), report.titles()]
+    text += [report.warning(found), *map(report.render_row, every_row(found))]
+    text.append(report.footer(found, ADVICE, 43.0, 0.06, 0.09))
+
+    assert max(len(line) for part in text for line in part.splitlines()) <= report.WIDTH
+
+
+def test_wrapping_loses_no_word(found: Findings) -> None:
+    for row in every_row(found):
+        words = set(report.render_row(row).split())
+        for line in row.lines:
+            assert set(f"{line.vm.text} {line.container.text}".split()) <= words
+
+
+def test_the_rows_are_the_six_topics_in_their_order(found: Findings) -> None:
+    assert tuple(row.topic for row in every_row(found)) == rows.TOPICS
+
+
+def test_every_figure_of_the_text_is_in_the_document_with_its_samples() -> None:
+    found = full()
+    document = json.loads(
+        json.dumps(report.document(found, MACHINE, every_row(found), ADVICE, took_s=43.0, noise=0.06, version="1"))
+    )
+
+    assert {"image", "host", "rows", "samples"} <= document.keys()
+    for row in document["rows"]:
+        assert {"topic", "vm", "container", "verdict"} <= row.keys()
+        assert row["verdict"].keys() == {"claim", "holds", "ratio", "interval"}
+        for figure in (*row["vm"]["figures"], *row["container"]["figures"]):
+            assert len(document["samples"][figure["name"]]) == figure["size"]
+
+
+def test_a_claim_is_judged_by_its_line() -> None:
+    verdicts = {row.topic: [(line.claim, line.holds) for line in row.lines if line.claim] for row in every_row(full())}
+
+    assert verdicts == {
+        "OS": [("full OS", "in part")],
+        "Startup": [("slower", "holds"), ("minutes", "not here")],
+        "Isolation": [("stronger", "not here")],
+        "Resources": [("heavier", "holds")],
+        "Portability": [("less portable", "in part")],
+        "Use cases": [("scale slower", "holds")],
+    }
+
+
+def test_a_boot_of_minutes_would_make_the_claim_hold() -> None:
+    found = full()
+    found.samples["vm_cold.first_output_s"] = [75.0, 80.0, 90.0]
+
+    assert ("minutes", "holds") in [(line.claim, line.holds) for line in rows.startup_row(found).lines]
+
+
+def test_a_gap_shows_its_reason_and_its_claim_is_not_judged() -> None:
+    found = Findings(ImageFacts("busybox"))
+    found.gap("vm", "QEMU is not installed")
+    found.gap("container.total_s", "it goes on after its first output")
+    first, boot, total = rows.startup_row(found).lines
+
+    assert [line.vm.text.partition(": ")[2] for line in (first, boot, total)] == ["no VM ran"] * 3
+    assert "QEMU is not installed" in report.missing_side("vm", found.gaps["vm"])
+    assert total.container.text == "to exit: it goes on after its first output"
+    assert {line.holds for line in rows.startup_row(found).lines if line.claim} == {"not measured"}
+
+
+def test_tcg_is_named_no_security_boundary_and_kvm_is_a_promise() -> None:
+    found = full()
+    assert "no security boundary" in report.warning(found)
+    assert "nobody" in rows.promise(found)
+    found.accelerator = "kvm"
+    assert report.warning(found) == ""
+    assert rows.wall("kvm") == "holds"
+    assert rows.wall("") == "not measured"
+
+
+def test_a_container_that_answers_from_another_boot_is_never_called_the_hosts_kernel() -> None:
+    assert rows.kernel({"release": "6.18.0", "boot-id": "b"}, HOST) == "own kernel 6.18.0"
+    assert rows.kernel({"release": "6.18.0", "boot-id": "a"}, HOST) == "host's kernel 6.18.0"
+
+
+def test_namespaces_are_compared_by_number_within_one_boot() -> None:
+    assert shared_namespaces({**HOST, **OWN}, HOST)[0] == ("user",)
+    assert shared_namespaces({**HOST, "boot-id": "b"}, HOST)[0] == ()
+
+
+def test_what_a_guest_prints_cannot_reach_the_terminal() -> None:
+    facts = parse_probe("release \x1b[2J6.1\nsyscalls-answered 310\n" + "x y\n" * 100)
+    assert facts["release"] == "[2J6.1"
+    assert len(facts) <= 64
+    assert number(facts, "syscalls-answered") == 310
+    assert number(facts, "release") is None
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [(0.172, "s", "172 ms"), (1.912, "s", "1.91 s"), (20.44e6, "B", "20.4 MB"), (0, "B", "0 B"), (0.7, "%", "0.70 %"),
+     (0.0004, "s", "400 us"), (512, "B", "512 B")],
+)  # fmt: skip
+def test_a_quantity_has_the_digits_it_bears(value: float, unit: str, text: str) -> None:
+    assert figures.quantity(value, unit) == text
+
+
+def test_a_spread_is_in_the_unit_of_its_median() -> None:
+    assert figures.spread(Summary(9, 0.9996, 1.2, 0.95, 1.05), "s") == "1000 ms [950, 1050]"
+    assert figures.spread(Summary(1, 0.5, 0.5, 0.5, 0.5), "s") == "500 ms (once)"
+
+
+def test_a_ratio_that_may_be_one_is_no_difference() -> None:
+    assert figures.times(Ratio(1.04, 0.95, 1.13, False, 0.09)) == "no difference shown (from 9%)"
+    assert figures.times(Ratio(5.23, 4.7, 5.8, True, 0.11)) == "5.2x [4.7, 5.8]"

@@ -1,0 +1,94 @@
+"""Figures of samples whose true values are known."""
+
+from __future__ import annotations
+
+import random
+import statistics
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twinhull.compare import statistics as ours
+
+POSITIVE = st.lists(st.floats(min_value=1e-6, max_value=1e6), min_size=1, max_size=40)
+
+
+@given(POSITIVE)
+def test_the_median_is_the_standard_librarys(values: list[float]) -> None:
+    assert ours.median(values) == pytest.approx(statistics.median(values))
+
+
+@given(POSITIVE, st.floats(min_value=0, max_value=1))
+def test_a_percentile_lies_within_the_values(values: list[float], share: float) -> None:
+    found = ours.percentile(values, share)
+    assert min(values) <= found or found == pytest.approx(min(values))
+    assert found <= max(values) or found == pytest.approx(max(values))
+
+
+def test_percentiles_are_those_of_numpys_default_method() -> None:
+    assert ours.percentile([1, 2, 3, 4], 0.95) == pytest.approx(3.85)
+    assert ours.percentile([10, 20], 0.5) == 15
+
+
+@given(st.lists(st.floats(min_value=0.001, max_value=10), min_size=2, max_size=20))
+def test_an_interval_holds_its_median_and_no_values_from_outside(values: list[float]) -> None:
+    found = ours.summarise(values)
+    assert found.low <= found.median <= found.high or found.low == pytest.approx(found.high)
+    assert min(values) <= found.low
+    assert found.high <= max(values)
+
+
+def test_one_sample_has_no_spread_and_shows_no_difference() -> None:
+    assert ours.summarise([3.0]) == (1, 3.0, 3.0, 3.0, 3.0)
+    found = ours.compare([3.0], [1.0])
+    assert found is not None
+    assert (found.value, found.shown) == (3.0, False)
+
+
+def test_a_slowdown_on_purpose_is_shown_and_equal_work_is_not() -> None:
+    chance = random.Random(5)
+    base = [chance.gauss(100, 5) for _ in range(30)]
+    same = [chance.gauss(100, 5) for _ in range(30)]
+    slow = [chance.gauss(120, 5) for _ in range(30)]
+
+    shown, equal = ours.compare(slow, base), ours.compare(same, base)
+
+    assert shown is not None
+    assert equal is not None
+    assert shown.shown
+    assert shown.low < 1.2 < shown.high
+    assert not equal.shown
+    assert 0 < equal.resolution < 0.1
+
+
+def test_the_interval_covers_the_true_ratio_about_as_often_as_it_says() -> None:
+    chance = random.Random(11)
+    covered = 0
+    for trial in range(60):
+        first = [chance.lognormvariate(1.0, 0.2) for _ in range(15)]
+        second = [chance.lognormvariate(0.0, 0.2) for _ in range(15)]
+        found = ours.compare(first, second, seed=trial)
+        assert found is not None
+        covered += found.low <= 2.718281828 <= found.high
+    assert covered >= 53, f"{covered} of 60 intervals hold the true ratio"
+
+
+def test_the_same_samples_give_the_same_figures() -> None:
+    assert ours.compare([1, 2, 3], [2, 3, 5]) == ours.compare([1, 2, 3], [2, 3, 5])
+    assert ours.summarise([1, 2, 9]) == ours.summarise([1, 2, 9])
+
+
+@pytest.mark.parametrize(("first", "second"), [([], [1.0]), ([1.0], []), ([1.0, 2.0], [0.0, 0.0]), ([-1.0], [1.0])])
+def test_a_ratio_that_means_nothing_is_not_given(first: list[float], second: list[float]) -> None:
+    assert ours.compare(first, second) is None
+
+
+def test_noise_is_not_decided_by_one_interrupted_repeat() -> None:
+    assert ours.noise([1.0, 1.0, 1.0, 1.0, 50.0]) == 0
+    assert ours.noise([0.9, 1.0, 1.1, 1.0, 0.95]) == pytest.approx(0.0741, abs=0.001)
+
+
+def test_each_instance_costs_the_difference_of_totals() -> None:
+    assert ours.slope([10.0, 12.0, 15.0]) == [2.0, 3.0]
+    assert ours.slope([10.0]) == []

@@ -195,6 +195,19 @@ def test_exec_runs_inside_with_its_own_status(wall: Wall) -> None:
     assert wall("exec", "host", "ps").stdout.count("sleep 1000") == 1
 
 
+def test_a_detached_exec_goes_on_after_its_command(wall: Wall) -> None:
+    wall.detached("--name", "host", "busybox", "sh", "-c", "tail -f /dev/null")
+    script = "echo unseen; sleep 1; echo late > /proof; exec sleep 1001"
+    assert wall("exec", "-d", "host", "sh", "-c", script) == Result(0, "", "")
+    deadline = time.monotonic() + START_S
+    while wall("exec", "host", "cat", "/proof").stdout != "late\n":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert wall("exec", "host", "ps").stdout.count("sleep 1001") == 1
+    assert wall("exec", "-d", "host", "nosuchprogram").exit_code == 127
+    assert wall("logs", "host").stdout == ""
+
+
 def test_exec_into_what_does_not_run_is_refused(wall: Wall) -> None:
     wall("create", "--isolation", wall.isolation, "--network", "none", "--name", "still", "busybox", check=True)
     result = wall("exec", "still", "true")

@@ -37,10 +37,8 @@ def run_exec(arguments: argparse.Namespace, config: Config) -> int:
     from twinhull.engine.execute import STREAM, ExecRequest
 
     check_keys(arguments.detach_keys)
-    if arguments.detach:
-        raise InvalidRequest("exec -d is not supported", hint="start it in the background inside: sh -c 'CMD &'")
     tty, stdin = arguments.tty or arguments.both, arguments.interactive or arguments.both
-    if tty and stdin and not os.isatty(0):
+    if tty and stdin and not arguments.detach and not os.isatty(0):
         raise InvalidRequest("the input device is not a TTY", hint="leave -t out when stdin is a pipe or a file")
     request = ExecRequest(
         tuple(arguments.command),
@@ -51,6 +49,9 @@ def run_exec(arguments: argparse.Namespace, config: Config) -> int:
         stdin,
     )
     engine = prepared(config)
+    if arguments.detach:
+        engine.exec_detached(arguments.name, request)
+        return 0
     conversation = engine.exec_attached(arguments.name, request, size=terminal_size(tty))
     return attach(config, conversation, stream=STREAM, tty=tty, stdin=stdin, detach_keys=arguments.detach_keys)
 

@@ -38,7 +38,11 @@ VERBS = {
         "exec",
         "exec",
         "run one more process in a workload",
-        ("twinhull exec web nginx -s reload", "twinhull exec -it web sh"),
+        (
+            "twinhull exec web nginx -s reload",
+            "twinhull exec -it web sh",
+            "twinhull exec -d web sh -c 'sleep 60; nginx -s reload'",
+        ),
     ),
     "attach": Verb("exec", "attach", "connect to a running workload's streams", ("twinhull attach web",)),
     "ps": Verb("ps", "ps", "list workloads", ("twinhull ps", "twinhull ps -a --format json")),

@@ -82,17 +82,23 @@ def behaviour(timing: Timing) -> Service:
 
 
 def measure_startup(session: Session, image: str, command: Sequence[str]) -> None:
-    """Rounds of one container and one VM from its template, with cold boots among them."""
+    """Rounds of one container and one VM from its template, with cold boots among them.
+
+    When the time is up, the rounds that are still owed to the minimum each have a boot until that has its own.
+    """
     effort = session.effort
     cold_rounds = set(session.chance.sample(range(effort.pairs), min(effort.cold, effort.pairs)))
+    boots = 0
     for number in range(effort.pairs):
-        if number >= MINIMUM_ROUNDS and session.spent(0.5):
+        late = session.spent(0.5)
+        if late and min(number, boots) >= MINIMUM_ROUNDS:
             break
         session.tell(f"startup: round {number + 1} of {effort.pairs}")
         for subject in session.living(*ISOLATIONS):
             record(session, subject, run(session, subject, image, command))
-        if number in cold_rounds and "vm" not in session.findings.gaps:
-            for subject in session.living("vm_cold"):
+        if number in cold_rounds or (late and boots < MINIMUM_ROUNDS):
+            boots += 1
+            for subject in session.living("vm_cold") if "vm" not in session.findings.gaps else ():
                 record(session, subject, run(session, subject, image, command))
 
 

@@ -204,6 +204,17 @@ class Engine:
 
         return execute.execute(self.home, self.find(name), request, size=size)
 
+    def exec_detached(self, name: str, request: ExecRequest) -> None:
+        """Start one more process and leave it running; nobody sees what it writes."""
+        from twinhull.engine.execute import STREAM
+
+        conversation = self.exec_attached(name, request)
+        try:
+            conversation.send(Kind.DETACH, STREAM)
+            conversation.settle()
+        finally:
+            conversation.close()
+
     def kill(self, name: str, signal: str = "KILL") -> None:
         """Send a signal to the main process."""
         from twinhull.engine import control

@@ -47,7 +47,7 @@ def execute(home: Home, instance: Instance, request: ExecRequest, *, size: tuple
         raise InvalidRequest("no command specified", hint="twinhull exec NAME COMMAND")
     require_running(home, instance)
     if status(home, instance) == "paused":
-        raise Conflict(f"workload {instance.name} is paused", hint=f"twinhull unpause {instance.name}")
+        raise Conflict(f"workload {instance.name} is paused", hint="it goes on when its cgroup is thawed")
     plan = exec_plan(home, instance, request, size)
     conversation = sandbox.connect(home.directory(instance.id))
     try:

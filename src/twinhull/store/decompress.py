@@ -137,6 +137,7 @@ def unzstd_by_command(raw: Iterator[bytes]) -> Iterator[bytes]:
         os.close(out_fd)
         child.kill()
         child.wait()
+        feeder.join()  # it reads from what its caller is about to close
         if child.stderr:
             child.stderr.close()
 

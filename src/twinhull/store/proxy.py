@@ -17,6 +17,7 @@ import select
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -143,35 +144,40 @@ class Proxy:
             reader.join()
         return str(answer.value), b"".join(content)
 
-    def blob(self, image: int, descriptor: Descriptor) -> Iterator[bytes]:
-        """Give the bytes of a blob as they arrive.
+    @contextmanager
+    def blob(self, image: int, descriptor: Descriptor) -> Iterator[Iterator[bytes]]:
+        """Give the bytes of a blob as they arrive; its pipe ends with the block, whoever still holds the iterator.
 
         Raises:
             ProxyError: the transfer failed, or these were other bytes than the digest's.
         """
         answer = self.call("GetBlob", image, descriptor.digest, descriptor.size_bytes)
         try:
-            fcntl.fcntl(answer.fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        except OSError:
-            pass  # an unprivileged user's pipes may have used up their share
-        outcome = Outcome(self, answer.pipe)
-        left = descriptor.size_bytes
-        try:
-            while left:
-                if not readable(answer.fd, SILENCE_S):
-                    outcome.ask()
-                    if not readable(answer.fd, GIVE_UP_S):
-                        raise RegistryError("the registry stopped sending", hint="try again")
-                chunk = os.read(answer.fd, min(CHUNK_BYTES, left))
-                if not chunk:
-                    break
-                left -= len(chunk)
-                yield chunk
-            outcome.get()
-            if left:
-                raise ProxyError(f"the transfer ended {left} bytes early")
+            try:
+                fcntl.fcntl(answer.fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+            except OSError:
+                pass  # an unprivileged user's pipes may have used up their share
+            yield arriving(answer.fd, descriptor.size_bytes, Outcome(self, answer.pipe))
         finally:
             os.close(answer.fd)
+
+
+def arriving(fd: int, size_bytes: int, outcome: Outcome) -> Iterator[bytes]:
+    """Read exactly as much as was announced, then hear whether it was right."""
+    left = size_bytes
+    while left:
+        if not readable(fd, SILENCE_S):
+            outcome.ask()
+            if not readable(fd, GIVE_UP_S):
+                raise RegistryError("the registry stopped sending", hint="try again")
+        chunk = os.read(fd, min(CHUNK_BYTES, left))
+        if not chunk:
+            break
+        left -= len(chunk)
+        yield chunk
+    outcome.get()
+    if left:
+        raise ProxyError(f"the transfer ended {left} bytes early")
 
 
 class Outcome:

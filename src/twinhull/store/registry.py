@@ -115,7 +115,8 @@ def fetch(task: Pull, proxy: Proxy, place: str) -> Image:
     descriptor = document.parsed.config
     if descriptor.size_bytes > manifest.MAX_CONFIG_BYTES:
         raise RegistryError(f"the config of {name} has {descriptor.size_bytes} bytes")
-    config_text = b"".join(proxy.blob(number, descriptor))
+    with proxy.blob(number, descriptor) as chunks:
+        config_text = b"".join(chunks)
     if manifest.digest_of(config_text) != descriptor.digest:
         raise content.corrupt(f"config of {name}", descriptor.digest, manifest.digest_of(config_text))
     config = manifest.parse_config(config_text, name)
@@ -274,7 +275,8 @@ def known(task: Pull, layer: Layer) -> bool:
 def receive_one(task: Pull, proxy: Proxy, number: int, layer: Layer, unpacked: bool) -> Received:
     """Receive one layer; runs in a thread of its own and touches no database."""
     blob = manifest.Descriptor(layer.media_type, layer.digest, layer.size_bytes)
-    return receive(task.config, layer, proxy.blob(number, blob), task.progress, unpacked=unpacked)
+    with proxy.blob(number, blob) as chunks:
+        return receive(task.config, layer, chunks, task.progress, unpacked=unpacked)
 
 
 def commit(task: Pull, document: Document, config_text: bytes, found: Platform, layers: tuple[Layer, ...]) -> Image:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import NamedTuple, Protocol
@@ -75,10 +75,11 @@ class Received(NamedTuple):
 class Ahead:
     """Runs an iterator in a thread of its own, a few chunks ahead of whoever iterates.
 
-    Hashing, decompression and disk release the interpreter, so this is worth a core.
+    Hashing, decompression and disk release the interpreter, so this is worth a core. The source is closed
+    by the thread that runs it, before the block ends.
     """
 
-    def __init__(self, source: Iterator[bytes]) -> None:
+    def __init__(self, source: Generator[bytes, None, None]) -> None:
         self.source = source
         self.queue: queue.Queue[bytes | BaseException | None] = queue.Queue(CHUNKS_AHEAD)
         self.stopped = False
@@ -94,6 +95,8 @@ class Ahead:
             self.queue.put(None)
         except BaseException as error:
             self.queue.put(error)
+        finally:
+            self.source.close()
 
     def __enter__(self) -> Iterator[bytes]:
         self.thread.start()
@@ -155,7 +158,7 @@ def counted(chunks: Iterator[bytes], incoming: content.Ingest, layer: Layer, pro
         yield chunk
 
 
-def hashed(chunks: Iterator[bytes], difference: hashlib._Hash) -> Iterator[bytes]:
+def hashed(chunks: Iterator[bytes], difference: hashlib._Hash) -> Generator[bytes, None, None]:
     """Hash what passes."""
     for chunk in chunks:
         difference.update(chunk)

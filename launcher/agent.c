@@ -16,12 +16,16 @@
 #include "frames.h"
 #include "guest.h"
 #include "modes.h"
+#include "netlink.h"
 #include "server.h"
 
 #define PORT_NAME "agent"
+#define NOBODYS_GROUP "/sys/fs/cgroup/twinhull/nobody"
 
 struct agent {
 	struct host host;
+	struct server *server;
+	int random;        /* where a seed goes */
 	bool has_scratch;  /* the plan mounts a disk that is written to */
 	bool shares_pids;  /* the workload's processes do not end with its first */
 	int namespaces[4]; /* of the child made ahead, held */
@@ -34,15 +38,16 @@ struct agent {
 	int policy; /* its program, loaded, or -1 */
 };
 
-/* Perform the host stage without its device policy, or that alone. */
-static int perform_part(struct host *host, const struct plan *plan, bool policy, struct failure *why)
+/* Perform the host stage without its device policy, or that alone; what was done ahead is not done again. */
+static int perform_part(struct agent *agent, const struct plan *plan, bool policy, struct failure *why)
 {
 	static struct plan part;
 	part.count = 0;
 	for (size_t i = 0; i < plan->count; i++)
-		if ((plan->ops[i].code == OP_DEVICE_POLICY) == policy)
+		if ((plan->ops[i].code == OP_DEVICE_POLICY) == policy &&
+		    (plan == &agent->plan || policy || !ops_contain(agent->plan.ops, agent->plan.count, &plan->ops[i])))
 			part.ops[part.count++] = plan->ops[i];
-	return host_perform(host, &part, why);
+	return host_perform(&agent->host, &part, why);
 }
 
 static int on_plan(void *context, const struct plan *plan, struct failure *why)
@@ -52,7 +57,7 @@ static int on_plan(void *context, const struct plan *plan, struct failure *why)
 		if (plan->ops[i].code == OP_STAGE && !strcmp(plan->ops[i].args[0].text, "ext4"))
 			agent->has_scratch = true;
 	agent->shares_pids = !(shape_of(plan).flags & CLONE_NEWPID);
-	return perform_part(&agent->host, plan, false, why);
+	return perform_part(agent, plan, false, why);
 }
 
 /* The child has mounted the disks, which the policy keeps from the workload. */
@@ -60,9 +65,9 @@ static int on_prepared(void *context, const struct plan *plan, struct failure *w
 {
 	struct agent *agent = context;
 	for (size_t i = 0; i < plan->count && agent->policy >= 0; i++)
-		if (op_equal(&plan->ops[i], agent->policy_op))
+		if (ops_contain(agent->policy_op, 1, &plan->ops[i]))
 			return cgroup_policy_attach(agent->host.cgroup2_fd, agent->policy);
-	return perform_part(&agent->host, plan, true, why);
+	return perform_part(agent, plan, true, why);
 }
 
 /* A namespace that we hold is not taken apart when the workload ends, which its exit would wait for: the machine is
@@ -77,24 +82,47 @@ static void hold_namespaces(struct agent *agent)
 	}
 }
 
-/* Whatever runs before the template is saved costs its guests nothing. The plan will lie where the child sees it. */
-static int work_ahead(struct agent *agent, struct connection *from, struct failure *why)
+/* The kernel's first attachment of a device policy patches its own code; a group that nobody enters pays for it. */
+static void prepare_policy(struct agent *agent)
 {
 	for (size_t i = 0; i < agent->plan.count; i++)
 		if (agent->plan.ops[i].code == OP_DEVICE_POLICY)
 			agent->policy_op = &agent->plan.ops[i];
-	if (agent->policy_op)
-		agent->policy = cgroup_policy_load(agent->policy_op->args[0].text, agent->policy_op->args[0].length);
-	int error = perform_part(&agent->host, &agent->plan, false, why);
-	if (error || from->plan)
-		return error;
+	if (!agent->policy_op)
+		return;
+	agent->policy = cgroup_policy_load(agent->policy_op->args[0].text, agent->policy_op->args[0].length);
+	CLEANUP_FD int nobodys = cgroup_make(NOBODYS_GROUP);
+	if (nobodys >= 0 && agent->policy >= 0)
+		cgroup_policy_attach(nobodys, agent->policy);
+}
+
+/* Memory that the plan will need, in place before the guest is saved: a fault costs more than what it is for. */
+static int prepare_memory(struct agent *agent, struct connection *from)
+{
+	struct server *server = agent->server;
 	void *shared = mmap(NULL, MAX_PLAN_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED)
 		return -errno;
-	from->plan = shared; /* connection_plan_drop gives it back */
-	error = spawn_ahead(&agent->host, &agent->plan, shared, &agent->ahead, why);
+	memory_populate(shared, PREPARED_PLAN_BYTES, true);
+	from->plan = shared;
+	server->plan = map_memory(sizeof(*server->plan));
+	server->chunk = map_memory(MAX_PAYLOAD);
+	return 0;
+}
+
+/* Whatever runs before the template is saved costs its guests nothing. The plan will lie where the child sees it. */
+static int work_ahead(struct agent *agent, struct connection *from, struct failure *why)
+{
+	prepare_policy(agent);
+	agent->host.route_fd = netlink_open(NETLINK_ROUTE);
+	int error = perform_part(agent, &agent->plan, false, why);
+	if (!error)
+		error = from->plan ? -EPROTO : prepare_memory(agent, from);
+	if (!error)
+		error = spawn_ahead(&agent->host, &agent->plan, from->plan, &agent->ahead, why);
 	if (!error)
 		hold_namespaces(agent);
+	memory_prefault();
 	return error;
 }
 
@@ -121,12 +149,12 @@ static uint64_t payload_u64(const struct frame *frame, size_t index)
 /* A restored guest has another's clock and random state: the host sends its own before the workload starts. */
 static int on_request(void *context, struct connection *from, const struct frame *frame)
 {
+	struct agent *agent = context;
 	struct timespec now = {.tv_sec = (time_t)payload_u64(frame, 0), .tv_nsec = (long)frame_u32(frame, 2)};
-	struct op seed = {.code = OP_SEED, .args = {{.text = (const char *)frame->payload, .length = frame->length}}};
 	switch (frame->kind) {
 	case FRAME_CONFIG: return on_config(context, from, frame);
 	case FRAME_TIME: clock_settime(CLOCK_REALTIME, &now); return 0;
-	case FRAME_SEED: return op_seed(NULL, &seed);
+	case FRAME_SEED: return seed_add(agent->random, frame->payload, frame->length);
 	default: return -EPROTO;
 	}
 }
@@ -163,6 +191,8 @@ static _Noreturn void serve(int port)
 	};
 	host_init(&agent.host, -1);
 	agent.policy = -1;
+	agent.server = &server;
+	agent.random = fd_high(open("/dev/urandom", O_RDWR | O_CLOEXEC));
 	server_init(&server, &agent.host, &hooks);
 	server.accepts_plan = true;
 	server.starter_is_vital = true;

@@ -15,6 +15,7 @@
 #include "descriptor.h"
 #include "fault.h"
 #include "kernel.h"
+#include "memory.h"
 
 #define DEFAULT_UMASK 022
 #define EXIT_SETUP 125 /* as Docker's: the workload did not come to run */
@@ -33,6 +34,7 @@ static child_op *const PERFORM[MAX_OP_CODE + 1] = {
 	[OP_READ_ONLY] = op_read_only,
 	[OP_ENTER_ROOT] = op_enter_root,
 	[OP_STAGE] = op_stage,
+	[OP_SCAFFOLD] = op_scaffold,
 	[OP_FILE] = op_file,
 	[OP_HOSTNAME] = op_hostname,
 	[OP_DOMAINNAME] = op_domainname,
@@ -42,10 +44,7 @@ static child_op *const PERFORM[MAX_OP_CODE + 1] = {
 	[OP_UMASK] = op_umask,
 	[OP_DIRECTORY_OF_WORK] = op_directory_of_work,
 	[OP_TERMINAL] = op_terminal,
-	[OP_SEED] = op_seed,
 	[OP_NETWORK] = op_network,
-	[OP_CLOCK] = op_clock,
-	[OP_SHARE] = op_share,
 };
 
 struct shape shape_of(const struct plan *plan)
@@ -172,7 +171,7 @@ static int note(struct setup *setup, const struct op *op)
 	}
 }
 
-bool op_equal(const struct op *one, const struct op *other)
+static bool op_equal(const struct op *one, const struct op *other)
 {
 	if (one->code != other->code)
 		return false;
@@ -185,12 +184,38 @@ bool op_equal(const struct op *one, const struct op *other)
 	return true;
 }
 
-static bool is_done(const struct setup *setup, const struct op *op)
+bool ops_contain(const struct op *ops, size_t count, const struct op *op)
 {
-	for (size_t i = 0; setup->done && i < setup->done->count; i++)
-		if (op_equal(op, &setup->done->ops[i]))
+	for (size_t i = 0; i < count; i++)
+		if (op_equal(op, &ops[i]))
 			return true;
 	return false;
+}
+
+/* How many ops of a plan come before its scaffold: those after it only count if the scaffold is used. */
+static size_t before_scaffold(const struct plan *plan)
+{
+	size_t count = 0;
+	while (count < plan->count && plan->ops[count].code != OP_SCAFFOLD)
+		count++;
+	return count;
+}
+
+static bool is_done(const struct setup *setup, const struct op *op)
+{
+	if (!setup->done)
+		return false;
+	return ops_contain(setup->done->ops, setup->grafts ? setup->done->count : before_scaffold(setup->done), op);
+}
+
+/* A scaffold with more on it than the plan asks for is not used. */
+static bool wants_scaffold(const struct plan *plan, const struct plan *done)
+{
+	size_t first = before_scaffold(done) + 1;
+	for (size_t i = first; i < done->count; i++)
+		if (!ops_contain(plan->ops, plan->count, &done->ops[i]))
+			return false;
+	return first < done->count;
 }
 
 static void perform(struct setup *setup)
@@ -233,11 +258,13 @@ static void begin(struct setup *setup, const struct host *host, const struct pla
 		.shape = shape,
 		.ends = *ends,
 		.root = -1,
+		.outer = -1,
 		.procfs = -1,
 		.empty = -1,
 		.umask = DEFAULT_UMASK,
 	};
 	memset(setup->prepared, 0xff, sizeof(setup->prepared));
+	memset(setup->trees, 0xff, sizeof(setup->trees));
 }
 
 static _Noreturn void run(struct setup *setup)
@@ -270,6 +297,7 @@ static int read_plan(struct setup *setup, struct plan *plan, struct shape *shape
 	setup->done = setup->plan;
 	setup->plan = plan;
 	setup->shape = shape;
+	setup->grafts = wants_scaffold(plan, setup->done);
 	setup->current = NULL;
 	for (int i = 0; i < 3 && shape->terminal; i++)
 		fd_close(&setup->ends.io[i]);
@@ -292,9 +320,13 @@ _Noreturn void child_run_ahead(const struct host *host, const struct plan *plan,
 	if (error)
 		fail(&setup, error);
 	perform(&setup);
+	memset(&later, 0, sizeof(later));
+	scaffold_leave(&setup);
 	error = report_send(ends->status, &ready, -1);
 	if (error)
 		fail(&setup, error);
+	memory_prefault();
+	memory_populate((void *)(uintptr_t)bytes, PREPARED_PLAN_BYTES, false);
 	await_parent(&setup);
 	error = read_plan(&setup, &later, &later_shape, bytes);
 	if (error)

@@ -10,6 +10,7 @@
 #include "spawn.h"
 
 #define MAX_KEPT_FDS (MAX_CHILD_FDS + 8)
+#define MAX_TREES 8
 
 /* What a plan's child stage says about the clone, read by both sides before it. */
 struct shape {
@@ -43,6 +44,7 @@ struct setup {
 	const struct shape *shape;
 	struct ends ends;
 	int root;     /* where paths of the root begin: "/", or the mount that enter-root will make "/" */
+	int outer;    /* ahead of the plan: what root was before the scaffold, or -1 */
 	int procfs;   /* a procfs of our own that no path leads to, or -1 */
 	int empty;    /* a mounted empty read-only tmpfs, or -1 */
 	bool private; /* the mounts no longer reach the host */
@@ -51,6 +53,8 @@ struct setup {
 	mode_t umask;
 	const char *blame;        /* what failed, where it is not the op's own target */
 	const struct op *current; /* what is being performed; NULL: what comes before or after the ops */
+	bool grafts;              /* the plan asks for all that is on the scaffold */
+	int trees[MAX_TREES];     /* the mounts at the top of the scaffold, in the order of their ops; -1 terminated */
 	int prepared[MAX_OPS];    /* with a user namespace: the mount of an op, made on the host, or -1 */
 	const struct op *user, *capabilities, *no_new_privileges, *seccomp, *root_readonly;
 	size_t argc, envc;
@@ -67,8 +71,8 @@ _Noreturn void child_run(const struct host *host, const struct plan *plan, const
 _Noreturn void child_run_ahead(const struct host *host, const struct plan *plan, const struct shape *shape,
                                const struct ends *ends, const void *bytes);
 
-/* True if both are the same op with the same arguments. */
-bool op_equal(const struct op *one, const struct op *other);
+/* True if one of the first `count` ops is this one, with the same arguments. */
+bool ops_contain(const struct op *ops, size_t count, const struct op *op);
 
 /* Send a report, with a descriptor unless fd is -1. Returns 0 or -errno. */
 int report_send(int socket, const struct report *report, int fd);
@@ -92,11 +96,15 @@ int descriptors_arrange(const struct setup *setup);
 int exec_program(const struct setup *setup, const char *path);
 
 typedef int child_op(struct setup *setup, const struct op *op);
-child_op op_private_mounts, op_overlay, op_root_bind, op_bind, op_filesystem, op_share, op_stage;
-child_op op_mask, op_read_only, op_enter_root;
+child_op op_private_mounts, op_overlay, op_root_bind, op_bind, op_filesystem, op_stage;
+child_op op_mask, op_read_only, op_enter_root, op_scaffold;
+/* Leave the scaffold as it is, and go on with the root from before it. */
+void scaffold_leave(struct setup *setup);
 int root_readonly(struct setup *setup);
 child_op op_directory, op_device, op_symlink, op_file;
 child_op op_hostname, op_domainname, op_sysctl, op_rlimit, op_oom_score, op_umask, op_directory_of_work;
-child_op op_terminal, op_seed, op_network, op_clock;
+child_op op_terminal, op_network;
+/* Add entropy to the kernel's pool through an open /dev/urandom, and reseed. Returns 0 or -errno. */
+int seed_add(int random, const void *entropy, size_t length);
 
 #endif

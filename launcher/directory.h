@@ -1,4 +1,4 @@
-/* Directories by descriptor: listed without allocation, removed without following anything. */
+/* Directories by descriptor, listed without allocation. */
 #ifndef TWINHULL_DIRECTORY_H
 #define TWINHULL_DIRECTORY_H
 
@@ -21,9 +21,5 @@ struct entry {
 
 /* The next entry other than "." and "..". Returns 1, 0 at the end, or -errno. */
 int listing_next(struct listing *listing, struct entry *entry);
-
-/* Remove a tree, never following a link nor entering a mount; absent is fine. Returns 0 or -errno (-EXDEV at a mount).
- */
-int tree_remove(const char *path);
 
 #endif

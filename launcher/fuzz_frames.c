@@ -90,6 +90,7 @@ static void finish(struct world *world)
 		if (fds[i] >= 0)
 			close(fds[i]);
 	unmap_memory(world->server.chunk, MAX_PAYLOAD);
+	unmap_memory(world->server.plan, sizeof(*world->server.plan));
 }
 
 static void act(struct world *world, uint8_t what, const uint8_t *data, size_t length)

@@ -2,7 +2,6 @@
 #include "netlink.h"
 
 #include <errno.h>
-#include <linux/if.h>
 #include <linux/rtnetlink.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -15,7 +14,7 @@
 #define ANSWER_TIMEOUT_S 5 /* the kernel answers at once; a lost answer must not hang the shim */
 #define SEND_BUFFER_BYTES (4 << 20)
 
-static int open_netlink(int family)
+int netlink_open(int family)
 {
 	CLEANUP_FD int fd = fd_high(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, family));
 	struct timeval timeout = {.tv_sec = ANSWER_TIMEOUT_S};
@@ -69,10 +68,9 @@ static int count_acks(const char *answer, size_t length)
 	return acks;
 }
 
-int netlink_talk(int family, const void *messages, size_t length, uint64_t acks)
+int netlink_exchange(int fd, const void *messages, size_t length, uint64_t acks)
 {
-	CLEANUP_FD int fd = open_netlink(family);
-	int error = fd < 0 ? fd : send_all(fd, messages, length);
+	int error = send_all(fd, messages, length);
 	while (!error && acks > 0) {
 		char answer[ANSWER_BYTES];
 		ssize_t got = recv(fd, answer, sizeof(answer), 0);
@@ -88,22 +86,8 @@ int netlink_talk(int family, const void *messages, size_t length, uint64_t acks)
 	return error;
 }
 
-int netlink_delete_link(const char *name)
+int netlink_talk(int family, const void *messages, size_t length, uint64_t acks)
 {
-	struct {
-		struct nlmsghdr header;
-		struct ifinfomsg info;
-		struct rtattr attribute;
-		char name[IFNAMSIZ];
-	} message = {
-		.header = {.nlmsg_len = sizeof(message),
-	                   .nlmsg_type = RTM_DELLINK,
-	                   .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK},
-		.info = {.ifi_family = AF_UNSPEC},
-		.attribute = {.rta_len = sizeof(struct rtattr) + IFNAMSIZ, .rta_type = IFLA_IFNAME},
-	};
-	if (strlen(name) >= IFNAMSIZ)
-		return -EINVAL;
-	memcpy(message.name, name, strlen(name));
-	return netlink_talk(NETLINK_ROUTE, &message, sizeof(message), 1);
+	CLEANUP_FD int fd = netlink_open(family);
+	return fd < 0 ? fd : netlink_exchange(fd, messages, length, acks);
 }

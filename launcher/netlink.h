@@ -10,7 +10,8 @@
  * acknowledgements. Returns 0, or the first error. */
 int netlink_talk(int family, const void *messages, size_t length, uint64_t acks);
 
-/* Delete a link of the caller's namespace by name. */
-int netlink_delete_link(const char *name);
+/* The same over a socket that is open already; open one, or -errno. */
+int netlink_open(int family);
+int netlink_exchange(int fd, const void *messages, size_t length, uint64_t acks);
 
 #endif

@@ -43,6 +43,7 @@ enum op_code {
 	OP_ROOT_READONLY = 43,
 	OP_STAGE = 44,
 	OP_FILE = 45,
+	OP_SCAFFOLD = 46,
 	OP_HOSTNAME = 50,
 	OP_DOMAINNAME = 51,
 	OP_SYSCTL = 52,
@@ -60,15 +61,11 @@ enum op_code {
 	OP_EXEC = 64,
 	OP_JOIN = 65,
 	OP_STDIN = 66,
-	OP_SEED = 70,
 	OP_NETWORK = 71,
-	OP_CLOCK = 72,
 	OP_SHARE = 73,
 	OP_KILL_CGROUP = 80,
 	OP_REMOVE_CGROUP = 81,
 	OP_NFTABLES_DELETE = 82,
-	OP_DELETE_LINK = 83,
-	OP_REMOVE_TREE = 84,
 	OP_REMOVE_FILE = 85,
 	OP_END_SERVICE = 86,
 };
@@ -109,6 +106,7 @@ enum op_stage { STAGE_HOST = 1, STAGE_CHILD, STAGE_UNDO };
 	X(OP_ROOT_READONLY, "root-readonly", STAGE_CHILD, "", -1) \
 	X(OP_STAGE, "stage", STAGE_CHILD, "sssis", 2) \
 	X(OP_FILE, "file", STAGE_CHILD, "sbu", 0) \
+	X(OP_SCAFFOLD, "scaffold", STAGE_CHILD, "", -1) \
 	X(OP_HOSTNAME, "hostname", STAGE_CHILD, "s", 0) \
 	X(OP_DOMAINNAME, "domainname", STAGE_CHILD, "s", 0) \
 	X(OP_SYSCTL, "sysctl", STAGE_CHILD, "ss", 0) \
@@ -126,15 +124,11 @@ enum op_stage { STAGE_HOST = 1, STAGE_CHILD, STAGE_UNDO };
 	X(OP_EXEC, "exec", STAGE_CHILD, "s", 0) \
 	X(OP_JOIN, "join", STAGE_CHILD, "", -1) \
 	X(OP_STDIN, "stdin", STAGE_CHILD, "u", -1) \
-	X(OP_SEED, "seed", STAGE_CHILD, "b", -1) \
 	X(OP_NETWORK, "network", STAGE_CHILD, "bu", -1) \
-	X(OP_CLOCK, "clock", STAGE_CHILD, "iu", -1) \
 	X(OP_SHARE, "share", STAGE_CHILD, "ssi", 1) \
 	X(OP_KILL_CGROUP, "kill-cgroup", STAGE_UNDO, "s", 0) \
 	X(OP_REMOVE_CGROUP, "remove-cgroup", STAGE_UNDO, "s", 0) \
 	X(OP_NFTABLES_DELETE, "nftables-delete", STAGE_UNDO, "bu", -1) \
-	X(OP_DELETE_LINK, "delete-link", STAGE_UNDO, "s", 0) \
-	X(OP_REMOVE_TREE, "remove-tree", STAGE_UNDO, "s", 0) \
 	X(OP_REMOVE_FILE, "remove-file", STAGE_UNDO, "s", 0) \
 	X(OP_END_SERVICE, "end-service", STAGE_UNDO, "ss", 1)
 

@@ -34,6 +34,7 @@ void host_init(struct host *host, int instance_fd)
 	*host = (struct host){.instance_fd = instance_fd,
 	                      .cgroup2_fd = -1,
 	                      .netns_fd = -1,
+	                      .route_fd = -1,
 	                      .channel_fd = -1,
 	                      .userns_fd = -1,
 	                      .userns_network_fd = -1};

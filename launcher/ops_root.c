@@ -18,6 +18,8 @@
 #include "mounts.h"
 #include "path.h"
 
+#define STAGE "/run/stage" /* of the agent's root, or the caller's */
+
 int op_private_mounts(struct setup *setup, const struct op *op)
 {
 	(void)op;
@@ -29,13 +31,62 @@ int op_private_mounts(struct setup *setup, const struct op *op)
 	return error;
 }
 
+static int attach_new(struct setup *setup, int mount, const char *target_path)
+{
+	if (mount < 0)
+		return mount;
+	CLEANUP_FD int target = path_make(setup->root, target_path, S_IFDIR, 0755);
+	return target < 0 ? target : sys_move_mount(mount, target);
+}
+
+/* A mount at the top of the root: what is mounted below it goes where it goes. */
+static bool is_tree(const struct op *op)
+{
+	return op->code == OP_FILESYSTEM && !strchr(op->args[2].text + 1, '/');
+}
+
+static int keep_tree(struct setup *setup, int *mount)
+{
+	for (size_t i = 0; i < MAX_TREES; i++)
+		if (setup->trees[i] < 0) {
+			setup->trees[i] = fd_high(fd_take(mount));
+			return 0;
+		}
+	return -E2BIG;
+}
+
+/* Move what was made ahead from the scaffold into the root, each tree with all that is mounted in it. */
+static int graft(struct setup *setup)
+{
+	size_t tree = 0;
+	for (size_t i = 0; setup->grafts && i < setup->done->count; i++) {
+		const struct op *op = &setup->done->ops[i];
+		if (!is_tree(op))
+			continue;
+		CLEANUP_FD int mount = fd_take(&setup->trees[tree++]);
+		setup->blame = op->args[2].text;
+		int error = attach_new(setup, mount, op->args[2].text);
+		if (error)
+			return error;
+	}
+	setup->blame = NULL;
+	return 0;
+}
+
 /* From here on paths of the root begin at this mount. */
 static int use_root(struct setup *setup, int *mount)
 {
 	fd_close(&setup->root);
 	setup->root = fd_high(fd_take(mount));
-	setup->made = true;
 	return setup->root < 0 ? setup->root : 0;
+}
+
+/* The real root, and in it what a scaffold has. */
+static int begin_root(struct setup *setup, int *mount)
+{
+	int error = use_root(setup, mount);
+	setup->made = true;
+	return error ? error : graft(setup);
 }
 
 /* With a user namespace mounts of the host were made before it was entered, see userns.c. */
@@ -50,7 +101,7 @@ static int attach_root(struct setup *setup, int *tree)
 	if (top < 0)
 		return -errno;
 	int error = sys_move_mount(*tree, top);
-	return error < 0 ? error : use_root(setup, tree);
+	return error < 0 ? error : begin_root(setup, tree);
 }
 
 int op_overlay(struct setup *setup, const struct op *op)
@@ -68,7 +119,7 @@ int op_overlay(struct setup *setup, const struct op *op)
 	if (root >= 0)
 		return attach_root(setup, &root);
 	root = mount_overlay(&overlay, &setup->blame);
-	return root < 0 ? root : use_root(setup, &root);
+	return root < 0 ? root : begin_root(setup, &root);
 }
 
 int op_root_bind(struct setup *setup, const struct op *op)
@@ -98,30 +149,37 @@ int op_bind(struct setup *setup, const struct op *op)
 	return target < 0 ? target : sys_move_mount(tree, target);
 }
 
-static int attach_new(struct setup *setup, int mount, const char *target_path)
-{
-	if (mount < 0)
-		return mount;
-	CLEANUP_FD int target = path_make(setup->root, target_path, S_IFDIR, 0755);
-	return target < 0 ? target : sys_move_mount(mount, target);
-}
-
 int op_filesystem(struct setup *setup, const struct op *op)
 {
 	const struct argument *args = op->args;
 	if (!setup->private)
 		return -EINVAL;
 	CLEANUP_FD int mount = mount_filesystem(args[0].text, args[1].text, args[4].text, args[3].number);
-	return attach_new(setup, mount, args[2].text);
+	int error = attach_new(setup, mount, args[2].text);
+	return error || setup->outer < 0 || !is_tree(op) ? error : keep_tree(setup, &mount);
 }
 
-int op_share(struct setup *setup, const struct op *op)
+/* A directory of the stage, made if missing: in a guest it is there already, and to look is cheaper than to make. */
+static int stage_open(const char *path)
 {
-	if (!setup->private)
-		return -EINVAL;
-	const char *options = "trans=virtio,version=9p2000.L,msize=524288,cache=mmap";
-	CLEANUP_FD int mount = mount_filesystem("9p", op->args[0].text, options, op->args[2].number);
-	return attach_new(setup, mount, op->args[1].text);
+	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0 || errno != ENOENT)
+		return fd < 0 ? -errno : fd;
+	int error = directory_make("/run");
+	if (!error)
+		error = directory_make(STAGE);
+	if (!error)
+		error = directory_make(path);
+	return error ? error : result(open(path, O_PATH | O_DIRECTORY | O_CLOEXEC));
+}
+
+/* Mount a file system at a path of the agent's root. */
+static int stage_mount(const char *path, int mount)
+{
+	if (mount < 0)
+		return mount;
+	CLEANUP_FD int target = stage_open(path);
+	return target < 0 ? target : sys_move_mount(mount, target);
 }
 
 int op_stage(struct setup *setup, const struct op *op)
@@ -130,19 +188,30 @@ int op_stage(struct setup *setup, const struct op *op)
 	char path[PATH_MAX];
 	if (!setup->private || setup->made || strchr(args[2].text, '/') || args[2].text[0] == '.')
 		return -EINVAL;
-	snprintf(path, sizeof(path), "/run/stage/%s", args[2].text);
-	int error = directory_make("/run");
-	if (!error)
-		error = directory_make("/run/stage");
-	if (!error)
-		error = directory_make(path);
+	snprintf(path, sizeof(path), STAGE "/%s", args[2].text);
+	CLEANUP_FD int mount = mount_filesystem(args[0].text, args[1].text, args[4].text, args[3].number);
+	return stage_mount(path, mount);
+}
+
+int op_scaffold(struct setup *setup, const struct op *op)
+{
+	(void)op;
+	if (!setup->private || setup->made || setup->outer >= 0)
+		return -EINVAL;
+	CLEANUP_FD int mount = mount_filesystem("tmpfs", "scaffold", "mode=755", 0);
+	int error = stage_mount(STAGE "/scaffold", mount);
 	if (error)
 		return error;
-	CLEANUP_FD int mount = mount_filesystem(args[0].text, args[1].text, args[4].text, args[3].number);
-	if (mount < 0)
-		return mount;
-	CLEANUP_FD int target = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return target < 0 ? -errno : sys_move_mount(mount, target);
+	setup->outer = fd_take(&setup->root);
+	return use_root(setup, &mount);
+}
+
+void scaffold_leave(struct setup *setup)
+{
+	if (setup->outer < 0)
+		return;
+	fd_close(&setup->root);
+	setup->root = fd_take(&setup->outer);
 }
 
 /* A root that nothing is mounted under, as an initramfs, cannot be pivoted away; ours covers it instead. */

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include "cgroup.h"
-#include "directory.h"
 #include "fault.h"
 #include "netlink.h"
 #include "service.h"
@@ -29,17 +28,6 @@ static int op_nftables_delete(const struct op *op)
 	return error == -ENOENT ? 0 : error;
 }
 
-static int op_delete_link(const struct op *op)
-{
-	int error = netlink_delete_link(op->args[0].text);
-	return error == -ENODEV ? 0 : error;
-}
-
-static int op_remove_tree(const struct op *op)
-{
-	return tree_remove(op->args[0].text);
-}
-
 static int op_remove_file(const struct op *op)
 {
 	return unlink(op->args[0].text) == 0 || errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
@@ -52,8 +40,7 @@ static int op_end_service(const struct op *op)
 
 static undo_op *const PERFORM[MAX_OP_CODE + 1] = {
 	[OP_KILL_CGROUP] = op_kill_cgroup,         [OP_REMOVE_CGROUP] = op_remove_cgroup,
-	[OP_NFTABLES_DELETE] = op_nftables_delete, [OP_DELETE_LINK] = op_delete_link,
-	[OP_REMOVE_TREE] = op_remove_tree,         [OP_REMOVE_FILE] = op_remove_file,
+	[OP_NFTABLES_DELETE] = op_nftables_delete, [OP_REMOVE_FILE] = op_remove_file,
 	[OP_END_SERVICE] = op_end_service,
 };
 

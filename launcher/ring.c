@@ -3,20 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/uio.h>
-
-void *map_memory(size_t length)
-{
-	void *memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	return memory == MAP_FAILED ? NULL : memory;
-}
-
-void unmap_memory(void *memory, size_t length)
-{
-	if (memory)
-		munmap(memory, length);
-}
 
 void ring_init(struct ring *ring, size_t capacity)
 {

@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "memory.h"
+
 struct ring {
 	uint8_t *data; /* NULL until the first byte */
 	size_t capacity;
@@ -27,9 +29,5 @@ void ring_take(struct ring *ring, size_t length);
 int ring_move(struct ring *from, struct ring *to, size_t length);
 /* Writes what is queued: bytes written, 0 if fd takes none now, -errno. */
 ssize_t ring_write(struct ring *ring, int fd);
-
-/* Anonymous memory that costs nothing until it is touched; NULL without memory. */
-void *map_memory(size_t length);
-void unmap_memory(void *memory, size_t length);
 
 #endif

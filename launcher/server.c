@@ -11,9 +11,9 @@
 #include "stream.h"
 
 #define REST_MS 1000
-#define MAX_POLLS (1 + MAX_WATCHES + MAX_CONNECTIONS + 4 * (1 + MAX_EXECS))
+#define MAX_POLLS (1 + MAX_CONNECTIONS + 4 * (1 + MAX_EXECS))
 
-enum source { SOURCE_LISTEN, SOURCE_WATCH, SOURCE_CONNECTION, SOURCE_END, SOURCE_INPUT, SOURCE_OUTPUT };
+enum source { SOURCE_LISTEN, SOURCE_CONNECTION, SOURCE_END, SOURCE_INPUT, SOURCE_OUTPUT };
 
 /* What to wait for, and beside it what each answer means. */
 struct poll_set {
@@ -33,18 +33,6 @@ void server_init(struct server *server, struct host *host, const struct server_h
 	server->listen_fd = -1;
 	for (size_t i = 0; i < MAX_CONNECTIONS; i++)
 		server->connections[i].fd = -1;
-	for (size_t i = 0; i < MAX_WATCHES; i++)
-		server->watches[i].fd = -1;
-}
-
-void server_watch(struct server *server, int fd, void (*ready)(void *context), void *context)
-{
-	for (size_t i = 0; i < MAX_WATCHES; i++) {
-		if (server->watches[i].fd >= 0)
-			continue;
-		server->watches[i] = (struct watch){.fd = fd, .ready = ready, .context = context};
-		return;
-	}
 }
 
 struct connection *server_adopt(struct server *server, int fd, bool starter)
@@ -207,9 +195,6 @@ static void collect(struct server *server, struct poll_set *set)
 	set->count = 0;
 	if (server->listen_fd >= 0)
 		add(set, server->listen_fd, POLLIN, SOURCE_LISTEN, NULL, 0);
-	for (size_t i = 0; i < MAX_WATCHES; i++)
-		if (server->watches[i].fd >= 0)
-			add(set, server->watches[i].fd, POLLIN, SOURCE_WATCH, &server->watches[i], 0);
 	for (size_t i = 0; i < MAX_CONNECTIONS; i++) {
 		struct connection *connection = &server->connections[i];
 		if (connection->fd < 0)
@@ -237,7 +222,6 @@ static void serve_connection(struct server *server, struct connection *connectio
 static void serve(struct server *server, const struct poll_set *set, size_t i)
 {
 	struct process *process = set->meaning[i].object;
-	struct watch *watch = set->meaning[i].object;
 	switch (set->meaning[i].source) {
 	case SOURCE_LISTEN: {
 		int fd = accept_trusted(server->listen_fd);
@@ -245,7 +229,6 @@ static void serve(struct server *server, const struct poll_set *set, size_t i)
 			server_adopt(server, fd, false);
 		break;
 	}
-	case SOURCE_WATCH: watch->ready(watch->context); break;
 	case SOURCE_CONNECTION: serve_connection(server, set->meaning[i].object, set->fds[i].revents); break;
 	case SOURCE_END:
 		if (process->child.pidfd == set->fds[i].fd)
@@ -351,6 +334,8 @@ static void rest(struct server *server)
 			ring_rest(&server->execs[i].input);
 	unmap_memory(server->chunk, MAX_PAYLOAD);
 	server->chunk = NULL;
+	unmap_memory(server->plan, sizeof(*server->plan));
+	server->plan = NULL;
 	if (server->hooks.rest)
 		server->hooks.rest(server->hooks.context);
 }
@@ -413,14 +398,4 @@ enum outcome_kind server_run(struct server *server)
 		;
 	server_close(server);
 	return server->outcome.kind;
-}
-
-bool server_owns(const struct server *server, pid_t pid)
-{
-	if (server->main.state != PROCESS_NONE && server->main.child.pid == pid)
-		return true;
-	for (size_t i = 0; i < MAX_EXECS; i++)
-		if (server->execs[i].state != PROCESS_NONE && server->execs[i].child.pid == pid)
-			return true;
-	return false;
 }

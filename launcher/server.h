@@ -20,7 +20,6 @@
 
 #define MAX_EXECS 64
 #define MAX_CONNECTIONS 64
-#define MAX_WATCHES 4
 #define NO_STREAM 0xffffffffu
 /* How long a process's outputs may stay open after its end (a descendant may keep them). */
 #define DRAIN_MS 2000
@@ -91,13 +90,6 @@ struct server_hooks {
 	frame_handler *request;
 };
 
-/* A descriptor of the owner's in the loop (a signalfd, say). */
-struct watch {
-	int fd;
-	void (*ready)(void *context);
-	void *context;
-};
-
 struct server {
 	/* Set by the owner between server_init and server_run. */
 	struct host *host;
@@ -118,12 +110,11 @@ struct server {
 	bool frozen;
 	bool busy; /* something moved since the last rest */
 	int64_t farewell_until_ms;
-	struct watch watches[MAX_WATCHES];
-	uint8_t *chunk; /* MAX_PAYLOAD, mapped while output flows */
+	uint8_t *chunk;    /* MAX_PAYLOAD, mapped while output flows */
+	struct plan *plan; /* that is being performed, mapped until the next rest */
 };
 
 void server_init(struct server *server, struct host *host, const struct server_hooks *hooks);
-void server_watch(struct server *server, int fd, void (*ready)(void *context), void *context);
 
 /* Make a client of fd (made non-blocking) and greet it with HELLO. NULL: too many, fd is closed. */
 struct connection *server_adopt(struct server *server, int fd, bool starter);
@@ -144,7 +135,4 @@ void server_close(struct server *server);
 
 /* Signal the main process, or with all every process of its cgroup. */
 int server_signal(struct server *server, int signal, bool all);
-/* True for a child that the server reaps itself. */
-bool server_owns(const struct server *server, pid_t pid);
-
 #endif

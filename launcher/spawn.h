@@ -12,6 +12,9 @@
 #define MAX_HELD_PORTS 256
 #define MAX_PROXIES 16
 
+/* Of a plan that comes later: what is in place before it does. By far the most plans are smaller. */
+#define PREPARED_PLAN_BYTES 65536
+
 struct ahead;
 
 /* What the host stage made; the owner keeps it until the undo stage. Zero-initialise with -1 fds by host_init. */
@@ -27,6 +30,7 @@ struct host {
 	int cgroup1_fds[MAX_CGROUP1];   /* the directory of each v1 group, -1 terminated */
 	int held_ports[MAX_HELD_PORTS]; /* -1 terminated */
 	pid_t proxies[MAX_PROXIES];     /* processes of the proxy op, 0 terminated; they end with their parent */
+	int route_fd;                   /* rtnetlink, for the network op of a child in our own namespace, or -1 */
 	struct ahead *ahead;            /* a child that waits for its plan, or NULL */
 };
 

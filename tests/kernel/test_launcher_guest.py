@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import time
@@ -12,25 +11,8 @@ import pytest
 from tests.kernel.test_launcher_host import children_network, free_port
 from tests.support.launch import MOUNTS, Launch
 from tests.support.netlab import inside, new_namespace
-from twinhull.errors import LaunchError
 from twinhull.plan import netlink
 from twinhull.plan.ops import Op
-
-
-def test_a_seed_reaches_the_kernel_and_too_much_is_refused(launch: Launch) -> None:
-    launch([*launch.outside(), Op("seed", (os.urandom(64),))], "/bin/true")
-    with pytest.raises(LaunchError) as caught:
-        launch([*launch.outside(), Op("seed", (bytes(1000),))], "/bin/true")
-    assert (caught.value.op, caught.value.errno) == ("seed", errno.EINVAL)
-
-
-def test_the_clock_is_set_and_nonsense_is_refused(launch: Launch) -> None:
-    before = time.time_ns()
-    launch([*launch.outside(), Op("clock", divmod(before, 10**9))], "/bin/true")
-    assert 0 <= time.time_ns() - before < 2 * 10**9
-    with pytest.raises(LaunchError) as caught:
-        launch([*launch.outside(), Op("clock", (0, 10**9))], "/bin/true")
-    assert (caught.value.op, caught.value.errno) == ("clock", errno.EINVAL)
 
 
 def test_network_messages_reach_the_child_s_own_namespace(launch: Launch) -> None:

@@ -218,13 +218,6 @@ def test_a_stage_is_mounted_outside_the_root_and_an_overlay_takes_it(launch: Lau
     os.rmdir("/run/stage/th-scratch")
 
 
-def test_a_share_without_the_guest_s_device_is_a_clear_error(launch: Launch) -> None:
-    with pytest.raises(LaunchError) as caught:
-        launch(launch.root(Op("share", ("volume0", "/data", 0))), "true")
-    assert (caught.value.op, caught.value.target) == ("share", "/data")
-    assert caught.value.errno in (errno.ENODEV, errno.ENOENT)
-
-
 def test_a_read_only_root_still_gets_its_directory_of_work(launch: Launch) -> None:
     plan = [*launch.root(Op("root-readonly")), Op("directory-of-work", ("/new/dir",))]
     assert launch(plan, "sh", "-c", "pwd; touch x; echo $?") == "/new/dir\n1\n"

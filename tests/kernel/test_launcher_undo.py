@@ -39,8 +39,8 @@ def test_every_undo_op_succeeds_when_nothing_is_left(launch: Launch) -> None:
     deletion, acks = nftables.delete("no_such_table", [nftables.Element("set", b"x" * 4)])
     ops = [
         *(Op("kill-cgroup", (f"{UNIFIED}/absent",)), Op("remove-cgroup", (f"{UNIFIED}/absent",))),
-        *(Op("remove-tree", (absent,)), Op("remove-file", (absent,)), Op("remove-file", (f"{absent}/file",))),
-        *(Op("delete-link", ("thabsent",)), Op("nftables-delete", (deletion, acks))),
+        *(Op("remove-file", (absent,)), Op("remove-file", (f"{absent}/file",))),
+        Op("nftables-delete", (deletion, acks)),
         Op("end-service", (absent, f"{absent}/service.pid")),
     ]
     result = launch.undo(*ops)
@@ -79,15 +79,6 @@ def test_remove_cgroup_of_v1_kills_what_is_left_in_it(launch: Launch) -> None:
     assert not group.exists()
 
 
-def test_a_link_of_the_host_is_deleted(launch: Launch) -> None:
-    namespace = new_namespace()
-    with inside(namespace):
-        sh("ip link add thlink type veth peer name thpeer")
-        assert launch.undo(Op("delete-link", ("thlink",))).exit_code == 0
-        assert "thlink" not in sh("ip link")
-    os.close(namespace)
-
-
 def test_elements_are_added_in_one_batch_and_deleted(launch: Launch) -> None:
     namespace = new_namespace()
     elements = [nftables.Element("ports", nftables.component(bytes([number]))) for number in (1, 2)]
@@ -103,59 +94,6 @@ def test_elements_are_added_in_one_batch_and_deleted(launch: Launch) -> None:
         assert launch.undo(undo, undo).exit_code == 0
         assert "0x0" not in sh("nft list ruleset")
     os.close(namespace)
-
-
-def test_a_tree_of_any_depth_is_removed_and_links_are_not_followed(launch: Launch, tmp_path: Path) -> None:
-    kept = tmp_path / "kept"
-    kept.mkdir()
-    (kept / "file").touch()
-    tree = launch.scratch / "tree"
-    (tree / "work/work").mkdir(parents=True)
-    (tree / "work/work").chmod(0)
-    (tree / "link").symlink_to(kept)
-    directory = os.open(tree, os.O_RDONLY)
-    for _ in range(2000):
-        os.mkdir("deep", dir_fd=directory)
-        os.symlink(kept, "a-link", dir_fd=directory)
-        below = os.open("deep", os.O_RDONLY, dir_fd=directory)
-        os.close(directory)
-        directory = below
-    os.close(directory)
-    result = launch.undo(Op("remove-tree", (str(tree),)))
-    assert (result.exit_code, result.stderr) == (0, "")
-    assert not tree.exists()
-    assert (kept / "file").exists()
-
-
-def test_a_directory_of_many_entries_is_removed(launch: Launch) -> None:
-    tree = launch.scratch / "tree"
-    tree.mkdir()
-    for number in range(3000):
-        (tree / f"a-name-that-is-not-short-{number}").touch()
-    assert launch.undo(Op("remove-tree", (str(tree),))).exit_code == 0
-    assert not tree.exists()
-
-
-def test_a_link_in_the_place_of_a_tree_is_not_followed(launch: Launch, tmp_path: Path) -> None:
-    kept = tmp_path / "kept"
-    kept.mkdir()
-    (launch.scratch / "tree").symlink_to(kept)
-    assert launch.undo(Op("remove-tree", (str(launch.scratch / "tree"),))).exit_code == 125
-    assert kept.exists()
-
-
-def test_a_mount_in_a_tree_is_not_entered(launch: Launch, tmp_path: Path) -> None:
-    kept, tree = tmp_path / "kept", launch.scratch / "tree"
-    kept.mkdir()
-    (kept / "file").touch()
-    (tree / "point").mkdir(parents=True)
-    sh(f"mount --bind {kept} {tree}/point")
-    try:
-        result = launch.undo(Op("remove-tree", (str(tree),)))
-    finally:
-        sh(f"umount {tree}/point")
-    assert (result.exit_code, result.stderr) == (125, f"remove-tree {tree}: {errno.EXDEV}\n")
-    assert (kept / "file").exists()
 
 
 def test_undo_ops_of_a_plan_are_performed_when_its_process_has_ended(launch: Launch) -> None:

@@ -126,10 +126,11 @@ def root_ops(root: Root, place: Place) -> tuple[Op, ...]:
     else:
         scratch = Op("stage", ("ext4", GUEST_SCRATCH_DISK, "scratch", 0, "discard"))
     base = "/run/stage"
+    keep_unsynced = root.volatile and root.upper != "tmpfs"  # there is no disk to sync, and the mark costs a mount 2 ms
     return (
         image,
         scratch,
-        Op("overlay", (base, "image", f"{base}/scratch/upper", f"{base}/scratch/work", int(root.volatile))),
+        Op("overlay", (base, "image", f"{base}/scratch/upper", f"{base}/scratch/work", int(keep_unsynced))),
     )
 
 

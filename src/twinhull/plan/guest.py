@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from twinhull.plan.compile import CLONE_FLAGS
-from twinhull.plan.defaults import DEVICE_RULES, NAMESPACES
+from twinhull.plan.compile import CLONE_FLAGS, device_ops
+from twinhull.plan.defaults import DEVICE_RULES, MASKED_PATHS, MOUNTS, NAMESPACES, READONLY_PATHS
 from twinhull.plan.devices import compile_devices
+from twinhull.plan.mounts import compile_mounts
 from twinhull.plan.netlink import GUEST_INDEX, LOOPBACK_INDEX, link_up
 from twinhull.plan.ops import Arg, Op, Plan
 from twinhull.plan.qemu import SHARES
@@ -43,7 +44,19 @@ def ahead_plan() -> tuple[Op, ...]:
         Op("stage", ("tmpfs", "scratch", "scratch", 0, "")),
         Op("network", (link_up(LOOPBACK_INDEX, ack=True), 1)),
         Op("network", (link_up(GUEST_INDEX, ack=True), 1)),
+        Op("scaffold"),
+        *standard_root(),
     )
+
+
+def standard_root() -> tuple[Op, ...]:
+    """What almost every root has: it waits on a scaffold, and moves into the root of a plan that asks for all of it."""
+    mounts = (
+        {"destination": destination, "type": kind, "source": source, "options": options}
+        for destination, kind, source, options in MOUNTS
+    )
+    masks = (Op("mask", (path,)) for path in MASKED_PATHS)
+    return (*compile_mounts(mounts), *device_ops(), *masks, *(Op("read-only", (path,)) for path in READONLY_PATHS))
 
 
 def in_group(argument: Arg) -> Arg:

@@ -97,6 +97,8 @@ TABLE = (
            "mount a file system at /run/stage/NAME before the root exists (guest: image and scratch disks)"),
     OpType(45, "child", "file", ("s:path", "b:content", "i:mode"),
            "write a small file in the root (guest: hosts, resolv.conf), its directory made if missing"),
+    OpType(46, "child", "scaffold", (),
+           "a root for the time being: what is made in it moves into the real one (a guest ahead of its plan)"),
     # --- child: the process
     OpType(50, "child", "hostname", ("s:name",), "sethostname"),
     OpType(51, "child", "domainname", ("s:name",), "setdomainname"),
@@ -116,17 +118,14 @@ TABLE = (
     OpType(64, "child", "exec", ("s:path",), "last: the program; without '/', looked for in PATH"),
     OpType(65, "child", "join", (), "exec only: enter every namespace and the cgroups of the main process"),
     OpType(66, "child", "stdin", ("i:mode",), "0 /dev/null, 1 open while a client is, 2 stays open (-i -d)"),
-    # --- child: a guest after its restore
-    OpType(70, "child", "seed", ("b:entropy",), "RNDADDENTROPY and RNDRESEEDCRNG, before anything else"),
+    # --- child: a guest
     OpType(71, "child", "network", ("b:messages", "i:acks"), "rtnetlink messages in the child's own namespace"),
-    OpType(72, "child", "clock", ("i:seconds", "i:nanoseconds"), "set the real-time clock; last before exec"),
-    OpType(73, "child", "share", ("s:tag", "s:target", "i:attributes"), "mount a 9p share of the host in the root"),
+    OpType(73, "child", "share", ("s:tag", "s:target", "i:attributes"),
+           "show a share of the host in the root; in a guest a bind takes its place"),
     # --- undo
     OpType(80, "undo", "kill-cgroup", ("s:path",), "kill what is left in a v2 leaf"),
     OpType(81, "undo", "remove-cgroup", ("s:path",), "rmdir a cgroup and its descendants"),
     OpType(82, "undo", "nftables-delete", ("b:batch", "i:acks"), "as nftables; ENOENT is success"),
-    OpType(83, "undo", "delete-link", ("s:name",), "delete a network link of the host; absent is fine"),
-    OpType(84, "undo", "remove-tree", ("s:path",), "remove a directory tree of ours, never crossing a mount"),
     OpType(85, "undo", "remove-file", ("s:path",), "unlink a file of ours; absent is fine"),
     OpType(86, "undo", "end-service", ("s:users", "s:path"),
            "under the lock PATH.lock: if the directory `users` is empty, end the process whose pid the file PATH "

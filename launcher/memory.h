@@ -1,0 +1,17 @@
+/* Memory by the page. */
+#ifndef TWINHULL_MEMORY_H
+#define TWINHULL_MEMORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Anonymous memory that costs nothing until it is touched; NULL without memory. */
+void *map_memory(size_t length);
+void unmap_memory(void *memory, size_t length);
+
+/* Have pages in place, for reading or for writing. */
+void memory_populate(void *memory, size_t length, bool write);
+/* Have every private page of ours that may be written in place: of what a fork shares, our own copy. */
+void memory_prefault(void);
+
+#endif

@@ -6,9 +6,9 @@ Promise: nothing below the command line reads the environment or a configuration
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from twinhull.errors import InvalidRequest
+from twinhull.tuples import NamedTuple
 
 ROOT_STATE, ROOT_RUN = "/var/lib/twinhull", "/run/twinhull"
 CONFIG_FILE = "/etc/twinhull/config.toml"

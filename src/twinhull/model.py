@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from twinhull.tuples import NamedTuple
 
-Isolation = Literal["container", "vm"]
-IsolationChoice = Literal["container", "vm", "auto"]
-Status = Literal["created", "running", "paused", "exited", "lost"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Isolation = Literal["container", "vm"]
+    IsolationChoice = Literal["container", "vm", "auto"]
+    Status = Literal["created", "running", "paused", "exited", "lost"]
 
 
 class Volume(NamedTuple):

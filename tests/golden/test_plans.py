@@ -13,8 +13,12 @@ import pytest
 
 from twinhull.model import Facts, Image, Request, Volume
 from twinhull.oci.spec import Identity, make_spec
-from twinhull.plan.compile import Network, Place, Root, compile_plan
+from twinhull.plan.compile import Network, Root, compile_plan
 from twinhull.plan.ops import Op, render
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from twinhull.plan.compile import Place
 
 PLANS = Path(__file__).parent / "plans"
 CONFIG = {"config": {"Cmd": ["sh"], "Env": ["PATH=/usr/bin:/bin"], "WorkingDir": "/srv"}}

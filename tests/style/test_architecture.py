@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src/twinhull"
 LAYERS = (
+    ("jsontext", "scopes", "tuples"),
     ("errors",),
     ("model", "config", "log"),
     ("plan",),

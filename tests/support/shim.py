@@ -81,7 +81,7 @@ class Client(Sandbox):
             if frame.stream != stream:
                 continue
             if frame.kind in (Kind.STDOUT, Kind.STDERR):
-                outputs[Kind(frame.kind)] += frame.payload
+                outputs[frame.kind] += frame.payload
                 if pay:
                     with contextlib.suppress(Exception):
                         self.repay(stream, len(frame.payload))
@@ -109,7 +109,7 @@ class Client(Sandbox):
         """Tell the terminal's size."""
         self.send(Kind.RESIZE, stream, SIZE.pack(rows, columns))
 
-    def ask(self, kind: Kind, payload: bytes = b"") -> Frame:
+    def ask(self, kind: int, payload: bytes = b"") -> Frame:
         """Send a request and return the answer, which has the same kind."""
         self.send(kind, 0, payload)
         return self.expect(kind)

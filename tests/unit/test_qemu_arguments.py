@@ -12,7 +12,11 @@ from twinhull.plan import qemu
 from twinhull.plan.guest import guest_plan, place_shares
 from twinhull.plan.jail import FIRST_UID, SHARE_CAPABILITIES, UIDS, Jail, jail_plan, jail_user, restored
 from twinhull.plan.ops import BY_NAME, Op, Plan
-from twinhull.plan.qemu import Drives, Machine, Memory, arguments
+from twinhull.plan.qemu import Drives, Machine, arguments
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from twinhull.plan.qemu import Memory
 
 MACHINE = Machine("tcg", 1, 256 << 20, tsc_khz=2_000_000)
 FACTS = Facts(cgroup2="/sys/fs/cgroup", cgroup2_controllers=("cpu", "memory", "pids"), max_files=1 << 20)

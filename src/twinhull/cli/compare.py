@@ -7,8 +7,6 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from twinhull import __version__
 from twinhull.cli.progress import prepared
@@ -19,7 +17,10 @@ from twinhull.compare.subject import CommandLine
 from twinhull.errors import HostUnfit
 from twinhull.host import doctor, files, machine
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from twinhull.config import Config
 
 DEFAULT_IMAGE = "twinhull/busybox"

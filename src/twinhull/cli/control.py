@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 from twinhull.cli.progress import prepared
 from twinhull.errors import InvalidRequest, NotFound, TwinhullError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from twinhull.config import Config
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from twinhull.cli.arguments import add_format
+from twinhull.cli.render import document
 from twinhull.host import doctor, machine
 from twinhull.host.doctor import Fact
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from twinhull.config import Config
 
 UNFIT = 1  # something that a verb needs is missing
@@ -29,7 +30,7 @@ def run_doctor(arguments: argparse.Namespace, config: Config) -> int:
     facts = (*doctor.examine(config.launcher, config.state, known_kvm(config)), *proved_network(config))
     if arguments.format == "json":
         described = {**here._asdict(), "host": here.host._asdict()}
-        print(json.dumps({"machine": described, "facts": [fact._asdict() for fact in facts]}, indent=2))
+        print(document({"machine": described, "facts": [fact._asdict() for fact in facts]}))
     else:
         print(f"{here.system}, Linux {here.kernel}; {here.processors} x {here.processor}; {here.host.describe()}")
         print("\n".join(lines(facts)))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
 from twinhull.cli.foreground import attach, check_keys
 from twinhull.cli.progress import prepared
 from twinhull.errors import InvalidRequest
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinhull.config import Config
 

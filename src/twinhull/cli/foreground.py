@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import NoReturn
 
 from twinhull.config import Config
 from twinhull.errors import InvalidRequest
 from twinhull.host.spawn import become
 from twinhull.runtime.container import launcher_path
 from twinhull.runtime.sandbox import Sandbox
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 CONTROL = "abcdefghijklmnopqrstuvwxyz@[\\]^_"
 MAX_KEYS = 16  # launcher/keys.h

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from twinhull.cli.arguments import add_format
 from twinhull.cli.control import each
 from twinhull.cli.progress import prepared
-from twinhull.cli.render import duration, size, table, timestamp
+from twinhull.cli.render import document, duration, size, table, timestamp
 from twinhull.errors import InvalidRequest
 from twinhull.host.files import write_all
+from twinhull.scopes import contextmanager
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from twinhull.config import Config
     from twinhull.store.images import Listed
 
@@ -39,7 +39,7 @@ def run_images(arguments: argparse.Namespace, config: Config) -> int:
 
     listed = images.everything(prepared(config).home.db)
     if arguments.format == "json":
-        print(json.dumps([described(row) for row in listed], indent=2))
+        print(document([described(row) for row in listed]))
         return 0
     width = None if arguments.no_trunc else SHORT_ID
     if arguments.quiet:

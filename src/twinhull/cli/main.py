@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
 
 from twinhull.cli.verbs import VERBS
 from twinhull.errors import TwinhullError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 INTERRUPTED = 130
 BUG = 125

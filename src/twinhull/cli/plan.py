@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-from typing import TYPE_CHECKING
 
 from twinhull.cli.arguments import add_format
+from twinhull.cli.render import document
 from twinhull.cli.run import configure_create, request_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinhull.config import Config
 
@@ -36,7 +36,7 @@ def run_plan(arguments: argparse.Namespace, config: Config) -> int:
             }
             for op in ops
         ]
-        print(json.dumps(rows, indent=2))
+        print(document(rows))
         return 0
     for stage in ("host", "child", "undo"):
         print(f"# {stage}")

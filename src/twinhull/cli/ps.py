@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
-from typing import TYPE_CHECKING, Any
 
+from twinhull import jsontext
 from twinhull.cli.arguments import add_format
 from twinhull.cli.progress import prepared
-from twinhull.cli.render import duration, table, timestamp
+from twinhull.cli.render import document, duration, table, timestamp
 from twinhull.engine import Engine
 from twinhull.engine.state import exit_record
 from twinhull.errors import InvalidRequest, NotFound
-from twinhull.model import Instance, Port, Status
+from twinhull.model import Instance, Port
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from twinhull.config import Config
+    from twinhull.model import Status
 
 SHORT_ID = 12
 COMMAND_WIDTH = 24
@@ -36,7 +39,7 @@ def run_ps(arguments: argparse.Namespace, config: Config) -> int:
     engine = prepared(config)
     rows = engine.ps(everything=arguments.all)
     if arguments.format == "json":
-        print(json.dumps([described(engine, *row) for row in rows], indent=2))
+        print(document([described(engine, *row) for row in rows]))
         return 0
     width = None if arguments.no_trunc else SHORT_ID
     if arguments.quiet:
@@ -104,7 +107,7 @@ def described(engine: Engine, instance: Instance, state: Status) -> dict[str, An
         "oom_killed": record.oom if record else False,
         "ports": [port._asdict() for port in instance.ports],
         "network": instance.endpoint._asdict() if instance.endpoint else None,
-        "request": json.loads(instance.request),
+        "request": jsontext.loads(instance.request),
     }
 
 
@@ -167,7 +170,7 @@ def run_inspect(arguments: argparse.Namespace, config: Config) -> int:
     """Print everything known, as a JSON list."""
     engine = prepared(config)
     engine.reconcile(everything=True)
-    print(json.dumps([inspected(engine, name) for name in arguments.names], indent=2))
+    print(document([inspected(engine, name) for name in arguments.names]))
     return 0
 
 
@@ -205,6 +208,6 @@ def inspected_image(engine: Engine, name: str) -> dict[str, Any]:
     if image is None:
         raise NotFound(f"no workload or image named {name}", hint="twinhull ps -a, twinhull images")
     found: dict[str, Any] = image._asdict()
-    found["config"] = json.loads(image.config)
+    found["config"] = jsontext.loads(image.config)
     found["layers"] = [layer._asdict() for layer in image.layers]
     return {key: value for key, value in found.items() if key not in ("passwd", "group")}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 SIZES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
@@ -14,6 +16,13 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in listed) for column in range(len(header))]
     lines = ["   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in listed]
     return "\n".join(lines)
+
+
+def document(value: object) -> str:
+    """JSON for programs, that people can read too."""
+    import json
+
+    return json.dumps(value, indent=2)
 
 
 def duration(seconds: float) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from twinhull.cli.arguments import cpu_count, memory_bytes
 from twinhull.errors import InvalidRequest
-from twinhull.model import IsolationChoice, Port, Request, Volume
+from twinhull.model import Port, Request, Volume
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinhull.config import Config
+    from twinhull.model import IsolationChoice
 
 ISOLATIONS = ("container", "vm", "auto")
 

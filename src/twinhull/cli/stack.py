@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
-from typing import TYPE_CHECKING
 
 from twinhull import __version__
 from twinhull.cli.arguments import add_format
 from twinhull.cli.progress import prepared
+from twinhull.cli.render import document
 from twinhull.engine import Engine
 from twinhull.errors import Conflict, TwinhullError
 from twinhull.host import machine, memory, stack
 from twinhull.model import Instance
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinhull.config import Config
 
@@ -35,7 +35,7 @@ def run_stack(arguments: argparse.Namespace, config: Config) -> int:
         raise Conflict(f"{instance.name} does not run: it is {state}", hint=f"twinhull start {instance.name}")
     found = look(engine, instance)
     if arguments.format == "json":
-        print(json.dumps([layer._asdict() for layer in found], indent=2))
+        print(document([layer._asdict() for layer in found]))
     else:
         print(stack.render(found))
     return 0

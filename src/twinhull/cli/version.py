@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
-from typing import TYPE_CHECKING
 
 from twinhull import __version__
 from twinhull.cli.arguments import add_format
+from twinhull.cli.render import document
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinhull.config import Config
 
@@ -42,7 +42,7 @@ def run_version(arguments: argparse.Namespace, config: Config) -> int:
         **{name: tool_version(argv) for name, argv in TOOLS},
     }
     if arguments.format == "json":
-        print(json.dumps(rows, indent=2))
+        print(document(rows))
     else:
         width = max(map(len, rows))
         print("\n".join(f"{name:{width}}  {text}" for name, text in rows.items()))

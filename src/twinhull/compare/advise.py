@@ -6,10 +6,14 @@ an unsafe one, the answer is "stop" and what is missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from twinhull.tuples import NamedTuple
 
-Choice = Literal["container", "vm", "stop"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Literal
+
+    Choice = Literal["container", "vm", "stop"]
 
 
 class Question(NamedTuple):

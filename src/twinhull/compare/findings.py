@@ -6,11 +6,13 @@ measured has a reason in `gaps` under the same key, and nothing is ever put in i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
-
 from twinhull.compare import statistics
 from twinhull.compare.statistics import Ratio, Summary
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SIDES = {"vm": "VM", "container": "container"}
 NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")

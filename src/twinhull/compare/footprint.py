@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 
 from twinhull.compare import probe, statistics
@@ -17,6 +16,10 @@ from twinhull.compare.subject import Idle, MeasurementFailed
 from twinhull.host import memory
 from twinhull.host.facts import read, read_facts
 from twinhull.host.machine import meminfo
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SETTLE_S = 0.5
 

@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Sequence
-from typing import Literal
 
 from twinhull.compare.session import ISOLATIONS, START_S, Session
-from twinhull.compare.subject import MeasurementFailed, Service, Stream, Subject, Timing
+from twinhull.compare.subject import MeasurementFailed, Service, Subject, Timing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Literal
+
+    from twinhull.compare.subject import Stream
 
 WARM_UPS = 3
 MINIMUM_ROUNDS = 3

@@ -13,8 +13,6 @@ import os
 import platform
 import tarfile
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from twinhull.compare.findings import parse_probe
 from twinhull.compare.subject import MeasurementFailed, Service, Subject, last_line, own_command
@@ -22,7 +20,12 @@ from twinhull.config import Config
 from twinhull.engine import Engine
 from twinhull.host import files, spawn
 from twinhull.runtime.container import launcher_path
+from twinhull.scopes import contextmanager
 from twinhull.store import archive as store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PROGRAM = "probe"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}

@@ -6,8 +6,6 @@ Promise: both forms hold the same content; every cell is wrapped, never cut.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from twinhull.compare import figures
 from twinhull.compare.advise import Advice
@@ -16,6 +14,11 @@ from twinhull.compare.rows import Cell, Line, Row
 from twinhull.compare.statistics import Ratio
 from twinhull.host.doctor import Fact
 from twinhull.host.machine import Machine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
 
 WIDTH = 100
 COLUMNS = (12, 29, 30, 16, 13)  # topic, VM, container, ratio, claim; with one space between them

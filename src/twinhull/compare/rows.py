@@ -5,15 +5,19 @@ Promise: a cell without a figure says why; a claim is judged only by what stands
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
-
 from twinhull.compare import figures
 from twinhull.compare.advise import Advice
 from twinhull.compare.findings import Findings, number, shared_namespaces
 from twinhull.compare.statistics import Ratio, Summary
+from twinhull.tuples import NamedTuple
 
-Holds = Literal["holds", "in part", "not here", "not measured", ""]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Literal
+
+    Holds = Literal["holds", "in part", "not here", "not measured", ""]
+
 TOPICS = ("OS", "Startup", "Isolation", "Resources", "Portability", "Use cases")
 MINUTES_S = 60.0
 

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from twinhull.compare.findings import Findings
-from twinhull.compare.subject import Idle, Service, Stream, Subject
+from twinhull.compare.subject import Idle, Service, Subject
 from twinhull.config import Config
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from twinhull.compare.subject import Stream
 
 ISOLATIONS = ("vm", "container")
 MAX_FAILURES = 3

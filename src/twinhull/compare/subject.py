@@ -10,17 +10,20 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import Protocol
 
 from twinhull.config import Config
 from twinhull.errors import TwinhullError
 from twinhull.host import memory, spawn
+from twinhull.tuples import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Callable, Sequence
+    from typing import Literal
 
-Stream = Literal["stdout", "stderr"]
+    Stream = Literal["stdout", "stderr"]
 
 MAX_OUTPUT_BYTES = 1 << 20
 AFTER_OUTPUT_S = 3.0  # a program that goes on for so long after its first output is a service

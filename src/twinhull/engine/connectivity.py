@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from twinhull.config import Config
 from twinhull.engine.state import Home
 from twinhull.errors import InvalidRequest, LaunchError, TwinhullError
@@ -12,6 +9,11 @@ from twinhull.host import files
 from twinhull.model import Endpoint, Instance, Port, Request
 from twinhull.plan.compile import Network
 from twinhull.plan.ops import Op
+from twinhull.scopes import contextmanager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def check(request: Request) -> None:

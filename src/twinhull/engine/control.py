@@ -101,15 +101,14 @@ def ask_to_end(home: Home, instance: Instance, number: int, timeout_s: float) ->
 
 def image_stop_signal(home: Home, instance: Instance) -> str:
     """The signal the image asks for, TERM otherwise."""
-    import json
-
+    from twinhull import jsontext
     from twinhull.plan.defaults import STOP_SIGNAL
     from twinhull.store import images
 
     image = images.by_digest(home.db, instance.image_digest)
     if image is None:
         return STOP_SIGNAL
-    return str((json.loads(image.config).get("config") or {}).get("StopSignal") or STOP_SIGNAL)
+    return str((jsontext.loads(image.config).get("config") or {}).get("StopSignal") or STOP_SIGNAL)
 
 
 def wait_for_shim(home: Home, instance: Instance, timeout_s: float = END_TIMEOUT_S) -> None:

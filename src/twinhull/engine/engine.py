@@ -7,25 +7,27 @@ others left behind.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
 
 from twinhull.config import Config, load
 from twinhull.engine import images, life
 from twinhull.engine.reconcile import finish, reconcile
 from twinhull.engine.state import Home, exit_record, open_home, status
 from twinhull.errors import InvalidRequest
-from twinhull.model import Image, Instance, IsolationChoice, Request, Status
+from twinhull.model import Image, Instance, Request
 from twinhull.plan.defaults import STOP_TIMEOUT_S
 from twinhull.plan.frames import ExitStatus, Kind
 from twinhull.runtime.sandbox import Sandbox, exit_status
 from twinhull.store import instances
+from twinhull.tuples import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
     from twinhull.engine import logs
     from twinhull.engine.execute import ExecRequest
+    from twinhull.model import IsolationChoice, Status
     from twinhull.store.transfer import Progress
 
 ISOLATION_CHOICES: tuple[IsolationChoice, ...] = ("container", "vm", "auto")

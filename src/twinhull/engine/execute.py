@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import NamedTuple
-
+from twinhull import jsontext
 from twinhull.engine.control import require_running
 from twinhull.engine.state import Home, status
 from twinhull.errors import Conflict, InvalidRequest, NotFound
@@ -21,6 +19,7 @@ from twinhull.plan.process import process_ops
 from twinhull.runtime import sandbox
 from twinhull.runtime.sandbox import Sandbox
 from twinhull.store import images
+from twinhull.tuples import NamedTuple
 
 STREAM = 1
 
@@ -62,7 +61,7 @@ def execute(home: Home, instance: Instance, request: ExecRequest, *, size: tuple
 
 def exec_plan(home: Home, instance: Instance, request: ExecRequest, size: tuple[int, int]) -> bytes:
     """The encoded plan: join, then the process as the bundle has it, changed by the request."""
-    spec = json.loads(files.read(f"{home.directory(instance.id)}/config.json"))
+    spec = jsontext.loads(files.read(f"{home.directory(instance.id)}/config.json"))
     process = spec["process"]
     process["args"] = list(request.command)
     process["terminal"] = request.tty

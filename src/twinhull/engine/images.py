@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
 from twinhull.engine.state import Home
 from twinhull.errors import InvalidRequest, NotFound
 from twinhull.host import locks
 from twinhull.model import Image, Instance
+from twinhull.scopes import contextmanager
 from twinhull.store import images
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from twinhull.store.transfer import Progress
 
 PULL_CHOICES = ("always", "missing", "never")

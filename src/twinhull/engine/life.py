@@ -5,13 +5,10 @@ Promise: whatever dies at whatever line, the next command can tell what was mean
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
 
+from twinhull import jsontext
 from twinhull.engine import connectivity, names
 from twinhull.engine.reconcile import forget, settle
 from twinhull.engine.state import Home, status
@@ -26,8 +23,14 @@ from twinhull.plan.ops import Plan
 from twinhull.runtime import container
 from twinhull.runtime.container import Prepared
 from twinhull.runtime.sandbox import Sandbox
+from twinhull.scopes import contextmanager
 from twinhull.store import instances
 from twinhull.store.db import transaction
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NAME_TRIES = 20
 
@@ -225,23 +228,29 @@ def restore_record(home: Home, instance: Instance, record: bytes) -> None:
 def launch(home: Home, instance: Instance, image: Image, request: Request, size: tuple[int, int]) -> Sandbox:
     """Steps 3 to 7: bundle, shim, start mark, exec. The instance's lock is held."""
     bundle = make_bundle(home, instance, image, request, size)
-    with ExitStack() as announced:
-        announced.enter_context(connectivity.announcing(home, instance, bundle.hostname))
-        try:
-            prepared = prepare(home, instance, bundle)
-        except LaunchError as error:
-            raise connectivity.explain(error) from error
-        prepared.sandbox.shim_pid = prepared.shim_pid
-        try:
-            # Before it runs: one that ends at once would take its names back while they are being published.
-            announced.close()
-            with transaction(home.db, durable=not instance.remove):
-                instances.mark_started(home.db, instance.id, time.time(), boot_id())
-            prepared.sandbox.start()
-        except BaseException:
-            prepared.sandbox.close()
-            prepared.sandbox.reap()  # it undoes what it did, and ends
-            raise
+    sandbox = None
+    try:
+        # Left before it runs: one that ends at once would take its names back while they are being published.
+        with connectivity.announcing(home, instance, bundle.hostname):
+            sandbox = ready(home, instance, bundle)
+        with transaction(home.db, durable=not instance.remove):
+            instances.mark_started(home.db, instance.id, time.time(), boot_id())
+        sandbox.start()
+    except BaseException:
+        if sandbox is not None:
+            sandbox.close()
+            sandbox.reap()  # it undoes what it did, and ends
+        raise
+    return sandbox
+
+
+def ready(home: Home, instance: Instance, bundle: Bundle) -> Sandbox:
+    """A workload that waits for the word to go; what a step of the launcher says is put into the user's words."""
+    try:
+        prepared = prepare(home, instance, bundle)
+    except LaunchError as error:
+        raise connectivity.explain(error) from error
+    prepared.sandbox.shim_pid = prepared.shim_pid
     return prepared.sandbox
 
 
@@ -293,7 +302,7 @@ def make_bundle(home: Home, instance: Instance, image: Image, request: Request, 
     spec = make_spec(image, request, Identity(instance.id, hostname, binds), cpu_count=facts.cpu_count)
     if request.tty and any(size):
         spec["process"]["consoleSize"] = {"height": size[0], "width": size[1]}
-    files.write(f"{directory}/config.json", json.dumps(spec).encode())
+    files.write(f"{directory}/config.json", jsontext.dumps(spec).encode())
     network = connectivity.plan(home.config, request, instance.endpoint, instance.ports)
     plan = compile_plan(
         spec,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Iterator
-from typing import NamedTuple
 
+from twinhull import jsontext
 from twinhull.host import locks
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 POLL_S = 0.05
 CHUNK_BYTES = 1 << 16
@@ -57,7 +60,7 @@ def tail_of(path: str) -> tuple[list[Line], int]:
 
 def parse(line: bytes) -> Line:
     """One JSON record."""
-    record = json.loads(line)
+    record = jsontext.loads(line)
     return Line(record["log"], record["stream"], record["time"])
 
 

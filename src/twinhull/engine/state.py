@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
-from typing import TYPE_CHECKING, NamedTuple
 
+from twinhull import jsontext
 from twinhull.config import Config
 from twinhull.host import facts, files, locks
-from twinhull.model import ExitRecord, Instance, Status
+from twinhull.model import ExitRecord, Instance
 from twinhull.store import db
+from twinhull.tuples import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
+    from twinhull.model import Status
     from twinhull.store.transfer import Progress
 
 
@@ -68,7 +70,7 @@ def is_frozen(identity: str) -> bool:
 def exit_record(home: Home, identity: str) -> ExitRecord | None:
     """What the shim wrote at the end, if it did."""
     try:
-        record = json.loads(files.read(f"{home.directory(identity)}/exit"))
+        record = jsontext.loads(files.read(f"{home.directory(identity)}/exit"))
     except (FileNotFoundError, ValueError):
         return None
     return ExitRecord(record["code"], record["signal"], bool(record["oom"]), record["finished"])
@@ -76,4 +78,4 @@ def exit_record(home: Home, identity: str) -> ExitRecord | None:
 
 def write_exit(home: Home, identity: str, record: ExitRecord) -> None:
     """Write the record in the place of a shim that was lost."""
-    files.publish(f"{home.directory(identity)}/exit", json.dumps(record._asdict()).encode())
+    files.publish(f"{home.directory(identity)}/exit", jsontext.dumps(record._asdict()).encode())

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
-from typing import Literal, NamedTuple
 
 from twinhull.errors import HostUnfit
 from twinhull.host import attempts
 from twinhull.host.facts import read, read_facts
 from twinhull.model import Facts
+from twinhull.tuples import NamedTuple
 
-State = Literal["ok", "degraded", "missing"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Literal
+
+    State = Literal["ok", "degraded", "missing"]
+
 INSTALL = "apt-get install -y"
 MINIMUM_KERNEL = (5, 12)  # mount_setattr(2); clone3 with CLONE_INTO_CGROUP is 5.7, openat2 5.6
 

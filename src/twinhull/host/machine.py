@@ -7,9 +7,9 @@ observation it rests on, and where there is none the answer says so.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from twinhull.host.facts import read
+from twinhull.tuples import NamedTuple
 
 # The first namespaces of a boot have fixed inode numbers (include/uapi/linux/nsfs.h, proc_ns.h).
 INITIAL_NAMESPACES = {

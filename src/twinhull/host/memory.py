@@ -6,10 +6,13 @@ Promise: a process that ends while it is looked at counts as nothing, never as a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import NamedTuple
 
 from twinhull.host.facts import read
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 

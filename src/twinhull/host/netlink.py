@@ -9,10 +9,13 @@ import os
 
 # The C module itself: the package around it imports selectors and enum (1.5 ms).
 from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from twinhull.plan.netlink import HEADER
+from twinhull.scopes import contextmanager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROUTE, NETFILTER = 0, 12  # NETLINK_ROUTE, NETLINK_NETFILTER
 ERROR, DONE = 2, 3  # NLMSG_ERROR, NLMSG_DONE

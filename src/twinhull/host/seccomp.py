@@ -7,11 +7,14 @@ and library.
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from twinhull.errors import HostUnfit
 from twinhull.host import files
 from twinhull.plan import seccomp as profile
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 LIBRARY_PATHS = ("/usr/lib/x86_64-linux-gnu/libseccomp.so.2", "/usr/lib64/libseccomp.so.2", "/usr/lib/libseccomp.so.2")
 

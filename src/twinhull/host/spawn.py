@@ -6,11 +6,12 @@ Promise: a child gets the descriptors named here and no others, and default sign
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NoReturn
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import NoReturn
 
 FIRST_FREE_FD = 64  # below it lie the numbers that a plan may give to the child
 PLAN_FD, CLIENT_FD, DIRECTORY_FD = 3, 4, 5

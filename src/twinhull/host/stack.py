@@ -7,15 +7,21 @@ said to be unknown.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
-from typing import Literal, NamedTuple
 
 from twinhull.host.facts import read
 from twinhull.host.machine import Machine, system
 from twinhull.host.memory import costs, tree
-from twinhull.model import Isolation
+from twinhull.tuples import NamedTuple
 
-Level = Literal["Infrastructure", "Host OS", "Hypervisor", "Guest OS", "Engine", "App"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Literal
+
+    from twinhull.model import Isolation
+
+    Level = Literal["Infrastructure", "Host OS", "Hypervisor", "Guest OS", "Engine", "App"]
+
 GIB = 1 << 30
 
 

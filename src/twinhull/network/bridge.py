@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, NamedTuple
 
 from twinhull.config import ROOT_STATE, Config
 from twinhull.errors import Conflict, HostUnfit, InvalidRequest
 from twinhull.host import files, locks, netlink
 from twinhull.network import firewall, leases, ports
 from twinhull.plan.netlink import add_address, delete_link, dump_routes, make_bridge, route_of
+from twinhull.tuples import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
     from sqlite3 import Connection

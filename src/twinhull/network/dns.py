@@ -11,10 +11,6 @@ dnsmasq is not root and must reach its files, so they lie below /run/twinhull wh
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
 
 from twinhull.config import ROOT_RUN, Config
 from twinhull.errors import HostUnfit
@@ -24,15 +20,19 @@ from twinhull.model import Endpoint
 from twinhull.network.bridge import table_name
 from twinhull.plan.netlink import pack_address
 from twinhull.plan.ops import Op
+from twinhull.scopes import contextmanager
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from collections.abc import Iterable, Iterator
 
 RESOLV_CONF = "/etc/resolv.conf"
 REAL_RESOLV_CONF = "/run/systemd/resolve/resolv.conf"  # what the stub at 127.0.0.53 asks itself
 STUB_SERVERS = {"127.0.0.53", "127.0.0.54"}
 LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
+NAME_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
+MAX_NAME = 253
 PORT = 53
 ANSWER_TIMEOUT_S, ANSWER_STEP_S = 1.0, 0.002
 START_PATIENCE_S = (0.02, 0.05, 0.1, 0.0)
@@ -120,6 +120,11 @@ def publish(config: Config, endpoint: Endpoint, names: Iterable[str]) -> None:
         pass
 
 
+def is_askable(name: str) -> bool:
+    """True for a name that a resolver could ask for: letters, digits, _, and inside it also . and -."""
+    return 0 < len(name) <= MAX_NAME and NAME_LETTERS.issuperset(name) and name.strip(".-") == name
+
+
 @contextmanager
 def publishing(config: Config, endpoint: Endpoint, names: Iterable[str]) -> Iterator[None]:
     """The same while the block does something else: the names answer when it is left.
@@ -127,7 +132,7 @@ def publishing(config: Config, endpoint: Endpoint, names: Iterable[str]) -> Iter
     The first workload of a network waits 5 to 15 ms for the name server; its own start takes as long.
     No lock is held meanwhile: a start that fails is undone under it, by the shim.
     """
-    known = tuple(dict.fromkeys([name for name in names if NAME.fullmatch(name)]))
+    known = tuple(dict.fromkeys([name for name in names if is_askable(name)]))
     directory = directory_of(config, endpoint.network)
     make_directories(directory)
     temporary = f"{directory}/{endpoint.host_link}"
@@ -139,8 +144,10 @@ def publishing(config: Config, endpoint: Endpoint, names: Iterable[str]) -> Iter
         yield
     except BaseException:
         if starter:
-            with suppress(HostUnfit):
+            try:
                 starter.finish()
+            except HostUnfit:
+                pass  # what went wrong before is what is told
         withdraw(config, endpoint)
         raise
     if starter:
@@ -265,8 +272,10 @@ def forget(config: Config, network: str) -> None:
     with locks.locked(f"{directory}/dnsmasq.pid.lock"):
         end(f"{directory}/dnsmasq.pid")
         files.remove_tree(directory)
-    with suppress(OSError):  # another network of the installation is there
+    try:
         os.rmdir(os.path.dirname(directory))
+    except OSError:
+        pass  # another network of the installation is there
 
 
 def end(pid_file: str) -> None:

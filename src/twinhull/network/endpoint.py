@@ -6,8 +6,6 @@ takes it back in the order given. A veth costs the host five messages in two sen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from twinhull.config import Config
 from twinhull.model import Endpoint, Port
 from twinhull.network import dns, ports
@@ -15,6 +13,10 @@ from twinhull.network.bridge import table_name
 from twinhull.plan import netlink
 from twinhull.plan.netlink import GUEST_INDEX, INSIDE_INDEX, LOOPBACK_INDEX, TAP_INDEX
 from twinhull.plan.ops import NETNS_FD, Op
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Ops = tuple[Op, ...]
 

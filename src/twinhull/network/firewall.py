@@ -7,10 +7,6 @@ Docker, ufw or firewalld drop what is forwarded, an accept for our link goes int
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
 from twinhull.errors import HostUnfit
 from twinhull.host import netlink
 from twinhull.host.facts import read
@@ -18,8 +14,10 @@ from twinhull.network.programs import first_of, run, succeed
 from twinhull.plan import nftables
 from twinhull.plan.nftables import NFPROTO_INET, NFPROTO_IPV4, Chain
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from collections.abc import Iterable
 
 VERSION = 1  # of the rules below; a table of another version is replaced
 MARK_CHAIN = "crossing"  # its handle is remembered: another handle, another table
@@ -205,9 +203,9 @@ def remove_rules(chain: Chain, link: str) -> None:
     """Delete the rules of one nft chain that name our link and carry our comment."""
     place = [nftables.FAMILIES[chain.family], chain.table, chain.name]
     for line in run(["nft", "-a", "list", "chain", *place])[1].splitlines():
-        handle = re.search(r"# handle (\d+)$", line)
-        if handle and f'"{link}"' in line and f'comment "{COMMENT}"' in line:
-            succeed(["nft", "delete", "rule", *place, "handle", handle[1]])
+        handle = line.rpartition("# handle ")[2]
+        if handle.isdecimal() and f'"{link}"' in line and f'comment "{COMMENT}"' in line:
+            succeed(["nft", "delete", "rule", *place, "handle", handle])
 
 
 def unload(table: str) -> None:

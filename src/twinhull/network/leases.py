@@ -7,12 +7,12 @@ or a thousand are taken, unless the network is nearly full.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from twinhull.config import Config
 from twinhull.errors import Conflict, NotFound
 from twinhull.model import Endpoint
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sqlite3 import Connection
 

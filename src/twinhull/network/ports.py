@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from errno import EADDRINUSE, EADDRNOTAVAIL, EXFULL
-from typing import TYPE_CHECKING, Literal
 
 from twinhull.config import Config
 from twinhull.errors import Conflict, InvalidRequest, LaunchError, TwinhullError
@@ -14,9 +12,12 @@ from twinhull.plan.netlink import pack_address
 from twinhull.plan.nftables import Element, component
 from twinhull.plan.ops import Op
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from collections.abc import Iterable
     from sqlite3 import Connection
+    from typing import Literal
 
 PROTOCOLS = {"tcp": 6, "udp": 17}
 MAX_PORT = 65535

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from socket import create_server, socket
-from typing import TYPE_CHECKING, NamedTuple
 
 from twinhull.config import Config
 from twinhull.host import netlink
@@ -20,9 +18,13 @@ from twinhull.network.endpoint import addressing, inside_messages
 from twinhull.plan import netlink as messages
 from twinhull.plan import nftables
 from twinhull.plan.netlink import INSIDE_INDEX, LOOPBACK_INDEX
+from twinhull.scopes import contextmanager
 from twinhull.store.db import transaction
+from twinhull.tuples import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from sqlite3 import Connection
 
 CLONE_NEWNET = 0x40000000

@@ -8,10 +8,9 @@ Source: image-spec, layer.md; overlayfs.rst, "whiteouts and opaque directories".
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from twinhull.errors import RegistryError
 from twinhull.oci.tar import Header
+from twinhull.tuples import NamedTuple
 
 MAX_ENTRIES = 2_000_000
 MAX_LAYER_BYTES = 1 << 38  # of files as they will be, holes counted

@@ -7,13 +7,17 @@ names the document.
 from __future__ import annotations
 
 import hashlib
-import json
-from typing import Any, NamedTuple
 
+from twinhull import jsontext
 from twinhull.errors import RegistryError
 from twinhull.oci import platform
 from twinhull.oci.platform import Platform
 from twinhull.oci.reference import is_digest
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MAX_MANIFEST_BYTES = 4 << 20  # what registries accept (distribution's limit)
 MAX_CONFIG_BYTES = 8 << 20
@@ -156,7 +160,7 @@ def load(content: bytes, what: str, limit_bytes: int) -> dict[str, Any]:
     if len(content) > limit_bytes:
         raise RegistryError(f"the {what} has {len(content)} bytes, more than {limit_bytes}")
     try:
-        document = json.loads(content)
+        document = jsontext.loads(content)
     except (ValueError, RecursionError):
         raise RegistryError(f"the {what} is not JSON") from None
     if not isinstance(document, dict):
@@ -172,7 +176,7 @@ def manifest_document(config: bytes, layers: tuple[Descriptor, ...]) -> bytes:
         "config": descriptor_document(Descriptor(OCI_CONFIG, digest_of(config), len(config))),
         "layers": [descriptor_document(layer) for layer in layers],
     }
-    return json.dumps(document, separators=(",", ":")).encode()
+    return jsontext.dumps(document, compact=True).encode()
 
 
 def descriptor_document(descriptor: Descriptor) -> dict[str, str | int]:

@@ -5,9 +5,8 @@ Promise: the spellings of uname, Debian and Docker for one machine become one va
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from twinhull.errors import InvalidRequest
+from twinhull.tuples import NamedTuple
 
 # uname -m, Debian and older images -> GOARCH, variant (image-spec, image-index.md, "platform")
 ARCHITECTURES = {

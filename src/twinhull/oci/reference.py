@@ -8,9 +8,12 @@ of the grammar costs more than a hundred references read this way.
 
 from __future__ import annotations
 
-from typing import NamedTuple, NoReturn
-
 from twinhull.errors import InvalidRequest
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 DOCKER_HUB = "docker.io"
 DEFAULT_TAG = "latest"

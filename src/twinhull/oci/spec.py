@@ -6,12 +6,15 @@ from (layers on this host, a disk in a guest) is the runtime's business.
 
 from __future__ import annotations
 
-import json
-from typing import Any, NamedTuple
-
+from twinhull import jsontext
 from twinhull.errors import InvalidRequest
 from twinhull.model import Image, Request
 from twinhull.plan import defaults
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 OCI_VERSION = "1.2.0"
 CPU_PERIOD_US = 100_000
@@ -47,7 +50,7 @@ def make_spec(
     Raises:
         InvalidRequest: no command, an unknown user, a malformed variable.
     """
-    config = json.loads(image.config).get("config") or {}
+    config = jsontext.loads(image.config).get("config") or {}
     user = resolve_user(request.user or config.get("User") or "", image.passwd, image.group)
     spec: dict[str, Any] = {
         "ociVersion": OCI_VERSION,

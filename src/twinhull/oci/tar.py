@@ -9,11 +9,17 @@ Source: POSIX pax(1), "ustar Interchange Format" and "pax Header Block"; GNU tar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from struct import Struct
-from typing import Literal, NamedTuple
 
 from twinhull.errors import RegistryError
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Literal
+
+    Kind = Literal["file", "directory", "symlink", "hardlink", "character", "block", "fifo"]
 
 BLOCK_BYTES = 512
 ZEROES = bytes(BLOCK_BYTES)
@@ -25,7 +31,6 @@ MAX_NUMBER = 1 << 62
 HEADER = Struct("100s8s8s8s12s12s8xc100s8s64x8s8s155s12x")
 GNU_MAGIC = b"ustar  \0"
 
-Kind = Literal["file", "directory", "symlink", "hardlink", "character", "block", "fifo"]
 KINDS: dict[bytes, Kind] = {
     b"\0": "file",
     b"0": "file",

@@ -6,13 +6,16 @@ pause costs 7 to 15 ms of RCU, so no controller is touched without need.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
-
 from twinhull.errors import UnsupportedSpec
 from twinhull.model import Facts
 from twinhull.plan.devices import compile_devices
 from twinhull.plan.ops import Op
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Literal
 
 GUEST_FACTS = Facts(cgroup2="/sys/fs/cgroup", cgroup2_controllers=("cpu", "memory", "pids"))
 

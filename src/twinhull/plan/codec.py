@@ -10,12 +10,15 @@ All integers are little-endian and nothing is aligned. docs/plan-format.md is th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from struct import Struct
 from struct import error as StructError
 
 from twinhull.errors import InvalidRequest
 from twinhull.plan.ops import BY_CODE, BY_NAME, MAX_OPS, MAX_PLAN_BYTES, VERSION, Arg, Op
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MAGIC = b"TWPL"
 HEADER = Struct("<4sIII")

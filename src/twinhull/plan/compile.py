@@ -6,9 +6,6 @@ of layers; in a guest the image and the scratch space are disks, and the network
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
-
 from twinhull.errors import UnsupportedSpec
 from twinhull.model import Facts
 from twinhull.plan import defaults
@@ -16,8 +13,14 @@ from twinhull.plan.cgroups import cgroup_ops
 from twinhull.plan.mounts import compile_mounts
 from twinhull.plan.ops import Op, Plan
 from twinhull.plan.process import process_ops
+from twinhull.tuples import NamedTuple
 
-Place = Literal["host", "guest"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Literal
+
+    Place = Literal["host", "guest"]
 
 CLONE_FLAGS = {
     "mount": 0x00020000,

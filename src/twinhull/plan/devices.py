@@ -7,9 +7,12 @@ decides, so the program asks them from the last to the first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from struct import Struct
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
 
 INSTRUCTION = Struct("<BBhi")
 LOAD_WORD, MOVE, MOVE_REG, AND, AND_REG, RIGHT = 0x61, 0xB4, 0xBC, 0x54, 0x5C, 0x74

@@ -8,9 +8,9 @@ from 1, on its own connection. docs/plan-format.md describes each conversation.
 
 from __future__ import annotations
 
-from enum import IntEnum
 from struct import Struct
-from typing import NamedTuple
+
+from twinhull.tuples import NamedTuple
 
 PROTOCOL_VERSION = 1
 HEADER = Struct("<IIHH")
@@ -18,7 +18,7 @@ MAX_PAYLOAD_BYTES = 64 << 10
 INITIAL_CREDIT_BYTES = 256 << 10
 
 
-class Kind(IntEnum):
+class Kind:
     """Frame kinds; C → S is client to server (shim, relay, agent), S → C the answer."""
 
     HELLO = 1  # both: version u32, sent first by the server
@@ -48,12 +48,17 @@ class Kind(IntEnum):
     ATTACH = 25  # C → S, stream 0: STDIN_OPEN to take stdin; output flows from now on
 
 
-class Flag(IntEnum):
+class Flag:
     """Bits of a frame's flags."""
 
     LAST = 1  # PLAN, EXEC: the plan is complete
     STDIN_OPEN = 2  # EXEC, ATTACH: the client will send stdin
     ALL = 4  # SIGNAL: to every process of the workload
+
+
+def numbers(table: type[Kind] | type[Flag]) -> dict[str, int]:
+    """Return the constants of one of the two by name. An enum would cost each start 8 ms."""
+    return {name: value for name, value in vars(table).items() if name.isupper()}
 
 
 class Frame(NamedTuple):

@@ -6,8 +6,6 @@ them, and a volume may be a single file, which 9p cannot share by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from twinhull.plan.compile import CLONE_FLAGS, device_ops
 from twinhull.plan.defaults import DEVICE_RULES, MASKED_PATHS, MOUNTS, NAMESPACES, READONLY_PATHS
 from twinhull.plan.devices import compile_devices
@@ -15,6 +13,10 @@ from twinhull.plan.mounts import compile_mounts
 from twinhull.plan.netlink import GUEST_INDEX, LOOPBACK_INDEX, link_up
 from twinhull.plan.ops import Arg, Op, Plan
 from twinhull.plan.qemu import SHARES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # 9p (Documentation/filesystems/9p.rst): the largest message that virtio carries without a bounce.
 SHARE_OPTIONS = "trans=virtio,version=9p2000.L,msize=524288"

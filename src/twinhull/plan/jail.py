@@ -6,14 +6,17 @@ namespaces of its own, below a read-only root of its own files, and holds only t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
-
 from twinhull.model import Facts, Volume
 from twinhull.plan.cgroups import cgroup_ops
 from twinhull.plan.netlink import TAP_INDEX
 from twinhull.plan.ops import Op, Plan
 from twinhull.plan.qemu import AGENT_FD, MEMORY_FD, QMP_FD, SHARES, STATE_FD, TAP_FD
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
 
 # clone(2)
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWPID = 0x20000, 0x2000000, 0x4000000, 0x8000000, 0x20000000

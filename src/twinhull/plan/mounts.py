@@ -6,11 +6,14 @@ descriptor from openat2(RESOLVE_IN_ROOT): no path inside the root is ever follow
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
-
 from twinhull.errors import UnsupportedSpec
 from twinhull.plan.ops import Op
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
 
 # mount_setattr(2)
 RDONLY, NOSUID, NODEV, NOEXEC = 0x1, 0x2, 0x4, 0x8

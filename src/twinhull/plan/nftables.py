@@ -8,11 +8,14 @@ Sources: linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from struct import Struct
-from typing import NamedTuple
 
 from twinhull.plan.netlink import ACK, CREATE, DUMP, EXCLUSIVE, attribute, attributes_of, message, nested, text
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 BATCH_BEGIN, BATCH_END = 16, 17
 SUBSYSTEM = 10 << 8

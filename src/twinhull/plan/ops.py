@@ -13,12 +13,17 @@ Argument kinds: s = text (no NUL inside), i = unsigned 64-bit integer, b = bytes
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Literal
+
+    Stage = Literal["host", "child", "undo"]
 
 VERSION = 1
 
-Stage = Literal["host", "child", "undo"]
 Arg = str | int | bytes
 
 

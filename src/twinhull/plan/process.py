@@ -7,14 +7,17 @@ seccomp while CAP_SYS_ADMIN may load it without no_new_privs, else last; identit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from struct import pack
-from typing import Any
 
 from twinhull.errors import UnsupportedSpec
 from twinhull.model import Facts
 from twinhull.plan.defaults import CAPABILITY_NUMBERS
 from twinhull.plan.ops import Op
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
 
 RLIMITS = {
     name: number

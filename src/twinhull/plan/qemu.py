@@ -6,9 +6,14 @@ and control arrive as descriptors, whose numbers are the constants below.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from twinhull.tuples import NamedTuple
 
-Accelerator = Literal["kvm", "tcg"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Accelerator = Literal["kvm", "tcg"]
+    Memory = Literal["private", "saved", "restored"]
 
 # The numbers QEMU sees.
 MEMORY_FD, STATE_FD, KERNEL_FD, INITRD_FD = 10, 11, 12, 13
@@ -52,9 +57,6 @@ class Drives(NamedTuple):
     image: bool = True
     scratch: bool = True
     durable: bool = True
-
-
-Memory = Literal["private", "saved", "restored"]
 
 
 def arguments(machine: Machine, *, memory: Memory, drives: Drives, binary: str) -> tuple[str, ...]:

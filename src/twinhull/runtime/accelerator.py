@@ -6,15 +6,19 @@ TCG is never called a wall (QEMU's security policy promises isolation with hardw
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable
-from typing import NamedTuple
 
+from twinhull import jsontext
 from twinhull.config import Config
 from twinhull.host import files
 from twinhull.host.facts import boot_id, read
-from twinhull.plan.qemu import Accelerator
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twinhull.plan.qemu import Accelerator
 
 DEVICE = "/dev/kvm"
 
@@ -42,14 +46,14 @@ def choose(config: Config, build: str, probe: Callable[[], str]) -> Choice:
     failure = probe()
     choice = Choice("tcg", f"a guest did not run under KVM: {failure}") if failure else Choice("kvm", "")
     files.make_directory(os.path.dirname(path))
-    files.publish(path, json.dumps([boot, *choice]).encode())
+    files.publish(path, jsontext.dumps([boot, *choice]).encode())
     return choice
 
 
 def load(path: str) -> tuple[str, Choice] | None:
     """Return (boot id, choice) of an earlier probe."""
     try:
-        boot, accelerator, reason = json.loads(files.read(path))
+        boot, accelerator, reason = jsontext.loads(files.read(path))
     except (FileNotFoundError, ValueError):
         return None
     return boot, Choice("kvm" if accelerator == "kvm" else "tcg", reason)

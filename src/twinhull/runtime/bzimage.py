@@ -5,7 +5,6 @@ Promise: what is returned begins with an ELF header.
 
 from __future__ import annotations
 
-import re
 import struct
 import tempfile
 
@@ -76,6 +75,8 @@ def decompress_by(tool: str, payload: bytes) -> bytes:
 
 def release(kernel: bytes) -> str:
     """Return the release of an uncompressed kernel, as uname -r will show it."""
+    import re
+
     match = re.search(rb"Linux version (\S+) \(", kernel)
     if not match:
         raise HostUnfit("the guest kernel does not name its version")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from twinhull.errors import HostUnfit, TwinhullError
 from twinhull.host import files
@@ -13,6 +12,7 @@ from twinhull.plan.frames import Kind
 from twinhull.plan.ops import Plan
 from twinhull.runtime import sandbox
 from twinhull.runtime.sandbox import Sandbox
+from twinhull.tuples import NamedTuple
 
 
 class Prepared(NamedTuple):

@@ -6,8 +6,6 @@ Promise: when `find_guest` returns, all of it is on disk and named by what it wa
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import NamedTuple
 
 from twinhull.config import Config
 from twinhull.errors import HostUnfit
@@ -19,6 +17,11 @@ from twinhull.runtime import accelerator
 from twinhull.runtime.container import launcher_path
 from twinhull.runtime.hypervisor import Hypervisor, find_hypervisor
 from twinhull.runtime.kernel import Kernel, find_kernel
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KEPT_INITRDS = 2
 

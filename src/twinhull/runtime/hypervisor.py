@@ -7,14 +7,17 @@ firmware at the paths where QEMU looks for them, and nothing else.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import NamedTuple
 
 from twinhull.config import Config
 from twinhull.errors import HostUnfit
 from twinhull.host import files, spawn
 from twinhull.host.stamp import stamp
 from twinhull.plan.qemu import SHARES
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 BINARY = "qemu-system-x86_64"
 FIRMWARE = ("bios-microvm.bin", "qboot.rom", "kvmvapic.bin", "linuxboot_dma.bin", "pvh.bin")

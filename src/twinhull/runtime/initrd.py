@@ -6,10 +6,13 @@ Promise: the same inputs give the same bytes, so that a digest names an archive.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from twinhull.host import files
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 S_IFDIR, S_IFREG, S_IFCHR = 0o040000, 0o100000, 0o020000
 MODULES_DIRECTORY = "modules"

@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import time
 from _socket import timeout as SocketTimeout
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from twinhull.errors import GuestError, LaunchError, TwinhullError
 from twinhull.host import files, locks
@@ -19,6 +17,11 @@ from twinhull.plan.frames import Frame, Kind
 from twinhull.plan.ops import Plan
 from twinhull.runtime import container, sandbox
 from twinhull.runtime.sandbox import HOST_STREAM, Sandbox, launch_error, printable
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 CONSOLE_TAIL_BYTES = 2000
 JAIL_TIMEOUT_S = 10.0
@@ -71,7 +74,7 @@ def start(
     return started
 
 
-def expect(started: Started, kind: Kind, stream: int, deadline: float) -> Frame:
+def expect(started: Started, kind: int, stream: int, deadline: float) -> Frame:
     """Return the next frame of this kind and stream, or raise what went wrong instead.
 
     Raises:

@@ -5,18 +5,21 @@ Promise: finding one costs a directory listing; what makes one is imported only 
 
 from __future__ import annotations
 
-import json
 import os
-import re
-from collections.abc import Callable
-from typing import NamedTuple
+from itertools import groupby
 
+from twinhull import jsontext
 from twinhull.config import Config
 from twinhull.errors import HostUnfit
 from twinhull.host import files
 from twinhull.host.stamp import stamp
+from twinhull.tuples import NamedTuple
 
-Progress = Callable[[str], None]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Progress = Callable[[str], None]
 
 META = "kernel.json"
 
@@ -94,13 +97,14 @@ def cached(root: str, prefix: str = "") -> Kernel | None:
 
 def version_key(name: str) -> list[tuple[int, str]]:
     """Sort 6.1.0-9 before 6.1.0-56."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)]
+    parts = ["".join(part) for _, part in groupby(f" {name}", str.isdecimal)]  # the first is text
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]
 
 
 def load(directory: str) -> Kernel | None:
     """Return the kernel of a directory, or None where there is none of ours."""
     try:
-        value = json.loads(files.read(f"{directory}/{META}"))
+        value = jsontext.loads(files.read(f"{directory}/{META}"))
         return Kernel(
             directory,
             value["release"],

@@ -7,14 +7,19 @@ every module a guest needs, in load order. Nothing is ever installed on the host
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Iterator
 
+from twinhull import jsontext
 from twinhull.errors import HostUnfit
 from twinhull.host import files
 from twinhull.runtime import bzimage, modules, package
-from twinhull.runtime.kernel import META, Kernel, Progress, load
+from twinhull.runtime.kernel import META, Kernel, load
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from twinhull.runtime.kernel import Progress
 
 # In load order, where a module needs another that it does not name: libcrc32c asks for the algorithm.
 WANTED = (
@@ -93,7 +98,7 @@ def keep(root: str, name: str, image: bytes, tree: str, origin: str) -> Kernel:
         "features": sorted(features(chosen.available)),
         "digest": summary.hexdigest(),
     }
-    files.publish(f"{staging}/{META}", json.dumps(meta, indent=1).encode(), 0o644)
+    files.publish(f"{staging}/{META}", jsontext.dumps(meta).encode(), 0o644)
     settle(staging, f"{root}/{name}")
     kernel = load(f"{root}/{name}")
     assert kernel, "a published kernel can be read"

@@ -10,11 +10,14 @@ import lzma
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from twinhull.errors import HostUnfit
 from twinhull.host import files, spawn
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 SUFFIXES = (".ko", ".ko.xz", ".ko.gz", ".ko.zst")
 

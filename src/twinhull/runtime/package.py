@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 import tarfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import NamedTuple
 
 from twinhull.errors import HostUnfit
 from twinhull.host import files, spawn
+from twinhull.scopes import contextmanager
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 DOWNLOAD_TIMEOUT_S = 300.0
 # The metapackages that name the newest kernel. The cloud flavour has no 9p, so it cannot share a volume.

@@ -5,19 +5,23 @@ Promise: no call outlives its deadline; a QEMU that is gone is a GuestError.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from _socket import AF_UNIX, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, socket
 from _socket import timeout as SocketTimeout
-from collections.abc import Callable
-from typing import Any
 
+from twinhull import jsontext
 from twinhull.errors import GuestError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Message = dict[str, Any]
 
 SOCKET = "qmp"
 DEFAULT_TIMEOUT_S = 10.0
-Message = dict[str, Any]
 
 
 class Monitor:
@@ -43,7 +47,7 @@ class Monitor:
 
     def give(self, name: str, fd: int) -> None:
         """Give QEMU a descriptor, to be named in a later command (getfd)."""
-        message = json.dumps({"execute": "getfd", "arguments": {"fdname": name}}).encode()
+        message = jsontext.dumps({"execute": "getfd", "arguments": {"fdname": name}}).encode()
         self.connection.sendmsg([message], [(SOL_SOCKET, SCM_RIGHTS, fd.to_bytes(4, "little"))])
         self.answer("getfd")
 
@@ -53,7 +57,7 @@ class Monitor:
         if arguments:
             message["arguments"] = {name.replace("_", "-"): value for name, value in arguments.items()}
         try:
-            self.connection.sendall(json.dumps(message).encode())
+            self.connection.sendall(jsontext.dumps(message).encode())
         except OSError as error:
             raise GuestError(f"QEMU's monitor is gone: {error.strerror}") from None
 
@@ -74,7 +78,7 @@ class Monitor:
     def receive(self, wanted: Callable[[Message], bool]) -> Message:
         """Return the next message that is wanted, and keep the events before it."""
         while True:
-            message = json.loads(self.line())
+            message = jsontext.loads(self.line())
             if wanted(message):
                 return dict(message)
             if "event" in message:

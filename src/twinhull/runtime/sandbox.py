@@ -33,21 +33,21 @@ class Sandbox:
         self.connection = connection
         self.shim_pid = 0  # set where the shim is a child of this process
 
-    def send(self, kind: Kind, stream: int = 0, payload: bytes = b"", flags: int = 0) -> None:
+    def send(self, kind: int, stream: int = 0, payload: bytes = b"", flags: int = 0) -> None:
         """Send one frame."""
         try:
             self.connection.sendall(frames.encode(Frame(kind, stream, payload, flags)))
         except (BrokenPipeError, ConnectionResetError):
             raise lost() from None
 
-    def offer(self, kind: Kind, stream: int = 0, payload: bytes = b"") -> None:
+    def offer(self, kind: int, stream: int = 0, payload: bytes = b"") -> None:
         """Send one frame to a peer that may have ended: what it said before can still be received."""
         try:
             self.send(kind, stream, payload)
         except SupervisorLost:
             pass
 
-    def send_plan(self, kind: Kind, stream: int, plan: bytes, flags: int = 0) -> None:
+    def send_plan(self, kind: int, stream: int, plan: bytes, flags: int = 0) -> None:
         """Send an encoded plan in as many frames as it needs."""
         for start in range(0, len(plan), CHUNK_BYTES):
             last = Flag.LAST if start + CHUNK_BYTES >= len(plan) else 0
@@ -78,7 +78,7 @@ class Sandbox:
             taken += part
         return taken
 
-    def expect(self, kind: Kind, stream: int = 0) -> Frame:
+    def expect(self, kind: int, stream: int = 0) -> Frame:
         """Return the next frame of this kind and stream; others are passed over.
 
         Raises:

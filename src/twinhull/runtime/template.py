@@ -7,13 +7,11 @@ holder (`launcher hold`) as a sealed memfd, which no guest can change.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from _socket import AF_UNIX, CMSG_LEN, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, socket
-from collections.abc import Callable
-from typing import NamedTuple
 
+from twinhull import jsontext as json
 from twinhull.config import Config
 from twinhull.errors import GuestError
 from twinhull.host import files, locks, spawn
@@ -26,6 +24,11 @@ from twinhull.plan.jail import Jail, jail_plan
 from twinhull.plan.qemu import MEMORY_FD, Drives, Machine, arguments
 from twinhull.runtime import accelerator, jailed, qmp, scratch
 from twinhull.runtime.guest import Guest, boot_files, kvm_device
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 VERSION = 1
 IDLE_S = 600

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
 
 from twinhull.config import Config
 from twinhull.errors import GuestError, TwinhullError, UnsupportedSpec
@@ -21,15 +19,23 @@ from twinhull.plan.frames import Kind
 from twinhull.plan.guest import guest_plan
 from twinhull.plan.jail import OVERHEAD_BYTES, Jail, Opened, jail_plan, restored
 from twinhull.plan.ops import Op, Plan
-from twinhull.plan.qemu import IMAGE_FD, MEMORY_FD, SCRATCH_FD, STATE_FD, Drives, Machine, Memory, arguments
+from twinhull.plan.qemu import IMAGE_FD, MEMORY_FD, SCRATCH_FD, STATE_FD, Drives, Machine, arguments
 from twinhull.runtime import accelerator, jailed, qmp, template
 from twinhull.runtime.accelerator import Choice
 from twinhull.runtime.container import Prepared
 from twinhull.runtime.guest import Guest, boot_files, counter_rate, find_guest, kvm_device
 from twinhull.runtime.jailed import Started
 from twinhull.runtime.template import Template
+from twinhull.tuples import NamedTuple
 
-Progress = Callable[[str], None]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from twinhull.plan.qemu import Memory
+
+    Progress = Callable[[str], None]
 
 RESTORE_TIMEOUT_S = 10.0
 PROBE_TIMEOUT_S = 5.0

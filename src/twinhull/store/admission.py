@@ -6,7 +6,6 @@ Promise: rows come last and an image's at the very end, in one transaction with 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from twinhull.config import Config
 from twinhull.model import Image, Layer
@@ -15,6 +14,7 @@ from twinhull.store import accounts, content, images, snapshot
 from twinhull.store import db as database
 from twinhull.store.transfer import Received
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sqlite3 import Connection
 

@@ -6,11 +6,9 @@ digest. Several images in one archive are all loaded, each under the names it ha
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+from twinhull import jsontext
 from twinhull.config import Config
 from twinhull.errors import InvalidRequest, NotFound
 from twinhull.host import spawn
@@ -22,9 +20,13 @@ from twinhull.store import content, images, refusals, registry
 from twinhull.store.decompress import decompressed
 from twinhull.store.proxy import skopeo
 from twinhull.store.transfer import Progress
+from twinhull.tuples import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from sqlite3 import Connection
+    from typing import Any
 
 FORMATS = ("docker-archive", "oci-archive")
 CHUNK_BYTES = 1 << 20
@@ -129,7 +131,7 @@ def chunks(path: str) -> Iterator[bytes]:
 def parse_json(content: bytes, path: str) -> Any:
     """Parse a list of contents."""
     try:
-        return json.loads(content)
+        return jsontext.loads(content)
     except (ValueError, RecursionError):
         raise InvalidRequest(f"{path} has a list of contents that is not JSON") from None
 

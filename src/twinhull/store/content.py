@@ -14,16 +14,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import TYPE_CHECKING
+from contextlib import suppress
 
 from twinhull.config import Config
 from twinhull.errors import Conflict, RegistryError
 from twinhull.host import files, locks
+from twinhull.scopes import contextmanager
 from twinhull.store import db as database
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from sqlite3 import Connection
 
 

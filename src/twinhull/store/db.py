@@ -6,11 +6,11 @@ spans a call that can block.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from twinhull.scopes import contextmanager
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from sqlite3 import Connection
 
 SCHEMA_VERSION = 1

@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 import threading
 import zlib
-from collections.abc import Iterator
 from itertools import chain
-from typing import Any
 
 from twinhull.errors import HostUnfit, RegistryError
 from twinhull.host import spawn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
 
 CHUNK_BYTES = 1 << 20
 GZIP_WBITS = 31  # zlib: a gzip header and trailer around the window of 2**15

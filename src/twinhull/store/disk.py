@@ -7,7 +7,6 @@ and attributes are those that a container sees, because it is made of the same o
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from twinhull.config import Config
 from twinhull.errors import HostUnfit, RegistryError
@@ -15,6 +14,7 @@ from twinhull.host import files, spawn
 from twinhull.host.stamp import stamp
 from twinhull.model import Image
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sqlite3 import Connection
 

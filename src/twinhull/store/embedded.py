@@ -6,12 +6,10 @@ only while nothing else of that name was pulled.
 
 from __future__ import annotations
 
-import json
 import os
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
 
+from twinhull import jsontext
 from twinhull.config import Config
 from twinhull.errors import HostUnfit
 from twinhull.host import files, spawn
@@ -21,8 +19,11 @@ from twinhull.oci.reference import parse
 from twinhull.oci.tar import BLOCK_BYTES
 from twinhull.store import admission, content, images
 from twinhull.store.transfer import Progress, Silent, receive
+from twinhull.tuples import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from sqlite3 import Connection
 
 NAME = "docker.io/twinhull/busybox:latest"
@@ -215,4 +216,4 @@ def config_document(here: platform.Platform, diff_id: str) -> bytes:
         "rootfs": {"type": "layers", "diff_ids": [diff_id]},
         "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "twinhull: busybox-static"}],
     }
-    return json.dumps(document, separators=(",", ":")).encode()
+    return jsontext.dumps(document, compact=True).encode()

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
 
 from twinhull.errors import InvalidRequest
 from twinhull.host import spawn
 from twinhull.oci.reference import Reference, parse
 from twinhull.store import refusals
 from twinhull.store.proxy import skopeo
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 COPIED = ("docker-daemon", "containers-storage", "docker-archive")
 DOCKER_SOCKET = "/var/run/docker.sock"

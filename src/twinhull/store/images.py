@@ -6,15 +6,16 @@ Promise: an image that has a row has all its layers unpacked and synced. Names a
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, NamedTuple
-
+from twinhull import jsontext
 from twinhull.errors import Conflict, InvalidRequest, NotFound
 from twinhull.model import Image, Layer
 from twinhull.oci.reference import DOCKER_HUB, HEX, LOCAL_FILES, familiar, parse
+from twinhull.tuples import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sqlite3 import Connection
+    from typing import Any
 
 SCHEMA = """
 CREATE TABLE image (
@@ -124,7 +125,7 @@ def by_digest(db: Connection, digest: str) -> Image | None:
 
 def insert(db: Connection, image: Image, created: float) -> None:
     """Add the row, or refresh the one that is there. Call inside a transaction, when every layer has its row."""
-    row = (*image[:4], json.dumps(image.layers), *image[5:], created)
+    row = (*image[:4], jsontext.dumps(image.layers), *image[5:], created)
     db.execute(f"INSERT OR IGNORE INTO image VALUES ({','.join('?' * len(row))})", row)
 
 
@@ -172,5 +173,5 @@ def short_name(listed: Listed) -> str:
 
 def from_row(row: tuple[Any, ...]) -> Image:
     """Return the value of one row."""
-    layers = tuple(Layer(*layer) for layer in json.loads(row[4]))
+    layers = tuple(Layer(*layer) for layer in jsontext.loads(row[4]))
     return Image(row[0], row[1], row[2], row[3], layers, row[5], row[6], row[7])

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
-
+from twinhull import jsontext
 from twinhull.errors import Conflict, NotFound
 from twinhull.model import Endpoint, Instance, Port, Request, Volume
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sqlite3 import Connection
+    from typing import Any
 
 SCHEMA = """
 CREATE TABLE instance (
@@ -48,12 +48,12 @@ def insert(db: Connection, instance: Instance) -> None:
         )
     row = (
         *instance[:6],
-        json.dumps(instance.command),
+        jsontext.dumps(instance.command),
         instance.request,
         instance.started,
         instance.boot_id,
-        json.dumps(instance.endpoint) if instance.endpoint else None,
-        json.dumps(instance.ports),
+        jsontext.dumps(instance.endpoint) if instance.endpoint else None,
+        jsontext.dumps(instance.ports),
         int(instance.remove),
     )
     db.execute(f"INSERT INTO instance ({COLUMNS}) VALUES ({','.join('?' * len(row))})", row)
@@ -61,8 +61,8 @@ def insert(db: Connection, instance: Instance) -> None:
 
 def set_endpoint(db: Connection, identity: str, endpoint: Endpoint | None, ports: tuple[Port, ...]) -> None:
     """Say what the workload holds of its network from now on."""
-    text = json.dumps(endpoint) if endpoint else None
-    db.execute("UPDATE instance SET endpoint=?, ports=? WHERE id=?", (text, json.dumps(ports), identity))
+    text = jsontext.dumps(endpoint) if endpoint else None
+    db.execute("UPDATE instance SET endpoint=?, ports=? WHERE id=?", (text, jsontext.dumps(ports), identity))
 
 
 def mark_started(db: Connection, identity: str, when: float, boot_id: str) -> None:
@@ -118,20 +118,20 @@ def find(db: Connection, word: str) -> Instance:
 
 def from_row(row: tuple[Any, ...]) -> Instance:
     """Return the values of one row."""
-    endpoint = Endpoint(*json.loads(row[10])) if row[10] else None
-    ports = tuple(Port(*port) for port in json.loads(row[11]))
-    return Instance._make((*row[:6], tuple(json.loads(row[6])), *row[7:10], endpoint, ports, bool(row[12])))
+    endpoint = Endpoint(*jsontext.loads(row[10])) if row[10] else None
+    ports = tuple(Port(*port) for port in jsontext.loads(row[11]))
+    return Instance._make((*row[:6], tuple(jsontext.loads(row[6])), *row[7:10], endpoint, ports, bool(row[12])))
 
 
 def request_text(request: Request) -> str:
     """A request as JSON: only what differs from its defaults, so that it reads well and costs little."""
     defaults = Request("")._asdict()
-    return json.dumps({key: value for key, value in request._asdict().items() if value != defaults[key]})
+    return jsontext.dumps({key: value for key, value in request._asdict().items() if value != defaults[key]})
 
 
 def request_from(text: str) -> Request:
     """The inverse of request_text."""
-    values = json.loads(text)
+    values = jsontext.loads(text)
     for key in ("command", "environment"):
         if key in values:
             values[key] = tuple(values[key])

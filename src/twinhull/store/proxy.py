@@ -11,20 +11,24 @@ says whether the digest was right.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import select
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import TracebackType
-from typing import Any, NamedTuple
 
+from twinhull import jsontext
 from twinhull.errors import HostUnfit, RegistryError
 from twinhull.host import spawn
 from twinhull.oci.manifest import MAX_MANIFEST_BYTES, Descriptor
 from twinhull.oci.platform import Platform
+from twinhull.scopes import contextmanager
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+    from typing import Any
 
 PACKET_BYTES = 32 << 10  # of an answer: JSON of a few numbers and an error text
 PIPE_BYTES = 1 << 20
@@ -106,7 +110,7 @@ class Proxy:
         """
         with self.turn:
             try:
-                self.socket.send(json.dumps({"method": method, "args": args}).encode())
+                self.socket.send(jsontext.dumps({"method": method, "args": args}).encode())
                 data, fds, _, _ = socket.recv_fds(self.socket, PACKET_BYTES, 1)
             except OSError:
                 data, fds = b"", []
@@ -115,7 +119,7 @@ class Proxy:
         if not data:
             raise RegistryError(f"skopeo ended without an answer to {method}", hint=self.last_words())
         try:
-            answer = json.loads(data)
+            answer = jsontext.loads(data)
         except ValueError:
             raise RegistryError("skopeo answered in a way that is not its protocol") from None
         if not answer.get("success"):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, NamedTuple
 
 from twinhull.config import Config
 from twinhull.errors import Conflict, HostUnfit, NotFound, RegistryError
@@ -21,7 +20,9 @@ from twinhull.oci.reference import LOCAL_FILES, Reference, is_digest, is_loopbac
 from twinhull.store import admission, content, embedded, engines, images, refusals
 from twinhull.store.proxy import Proxy, ProxyError, skopeo
 from twinhull.store.transfer import Progress, Received, Silent, receive
+from twinhull.tuples import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sqlite3 import Connection
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
 
 from twinhull.config import Config
 from twinhull.errors import Conflict
@@ -16,7 +15,9 @@ from twinhull.model import Image
 from twinhull.oci.reference import familiar, parse
 from twinhull.store import content, disk, images
 from twinhull.store import db as database
+from twinhull.tuples import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sqlite3 import Connection
 

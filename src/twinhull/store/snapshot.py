@@ -6,12 +6,11 @@ what a layer says where it lies highest hides what it says further down, so the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from twinhull.config import Config
 from twinhull.errors import NotFound
 from twinhull.model import Image
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sqlite3 import Connection
 

@@ -10,18 +10,22 @@ import hashlib
 import os
 import queue
 import threading
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
-from types import TracebackType
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from twinhull.config import Config
 from twinhull.errors import RegistryError
 from twinhull.host import files
 from twinhull.model import Layer
+from twinhull.scopes import contextmanager
 from twinhull.store import content
 from twinhull.store.decompress import decompressed
 from twinhull.store.unpack import unpack
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from types import TracebackType
 
 CHUNKS_AHEAD = 4
 

@@ -12,10 +12,15 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
 
 from twinhull.oci.layer import Limits, Path, clean, kept_xattrs, place, refused
 from twinhull.oci.tar import Archive, Header
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Body = Callable[[], Iterator[memoryview]]
 
 OPEN_DIRECTORIES = 64
 IMPLIED_MODE = 0o755  # of a directory that has no entry of its own
@@ -23,8 +28,6 @@ NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 WHITEOUT_DEVICE = os.makedev(0, 0)
 OPAQUE_XATTR = "trusted.overlay.opaque"
-
-Body = Callable[[], Iterator[memoryview]]
 
 
 def unpack(chunks: Iterator[bytes], root: str, limits: Limits | None = None) -> int:

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))  # the commands are read where they stand, installed or not
 
 from twinhull.cli.arguments import make_parser  # noqa: E402
+from twinhull.cli.help import full_parser  # noqa: E402
 from twinhull.cli.verbs import VERBS, Verb  # noqa: E402
 
 PAGE = ROOT / "docs/cli.md"
@@ -53,7 +54,7 @@ def parser_of(name: str, row: Verb) -> argparse.ArgumentParser:
     """Return the parser of one verb, with its flags."""
     parser = make_parser(name, row)
     getattr(import_module(f"twinhull.cli.{row.module}"), f"configure_{row.function}")(parser)
-    return parser
+    return full_parser(parser)
 
 
 def sentence(text: str) -> str:

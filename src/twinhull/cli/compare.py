@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
 import tempfile
 
 from twinhull import __version__
+from twinhull.cli.parser import REMAINDER
 from twinhull.cli.progress import prepared
 from twinhull.compare import advise, footprint, image, inside, measure, probe, report, rows, statistics
 from twinhull.compare.findings import SIDES, Findings
@@ -21,21 +21,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from twinhull.cli.parser import Arguments, Parser
     from twinhull.config import Config
 
 DEFAULT_IMAGE = "twinhull/busybox"
 MEMORY_FLAGS = ("--memory", "192m")  # with what a guest's kernel takes, the default size of a guest
 
 
-def configure_compare(parser: argparse.ArgumentParser) -> None:
+def configure_compare(parser: Parser) -> None:
     """Flags of compare."""
     parser.add_argument("--quick", action="store_true", help="fewer repeats, under a minute")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="for people, or with raw samples")
     parser.add_argument("image", nargs="?", default=DEFAULT_IMAGE, metavar="IMAGE", help="default: the embedded image")
-    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD", help="instead of the image's command")
+    parser.add_argument("command", nargs=REMAINDER, metavar="-- CMD", help="instead of the image's command")
 
 
-def run_compare(arguments: argparse.Namespace, config: Config) -> int:
+def run_compare(arguments: Arguments, config: Config) -> int:
     """Measure and print; without root, say what can be said and refuse the rest.
 
     Raises:
@@ -77,7 +78,7 @@ def toml(config: Config) -> str:
     return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items())
 
 
-def compare(session: Session, arguments: argparse.Namespace, output: Output, here: machine.Machine) -> None:
+def compare(session: Session, arguments: Arguments, output: Output, here: machine.Machine) -> None:
     """Print each row as soon as it is measured, then the recommendation.
 
     Raises:
@@ -105,7 +106,7 @@ def compare(session: Session, arguments: argparse.Namespace, output: Output, her
         print(json.dumps({**document, "failures": session.failures}, indent=2))
 
 
-def measured_rows(session: Session, arguments: argparse.Namespace) -> Iterator[rows.Row]:
+def measured_rows(session: Session, arguments: Arguments) -> Iterator[rows.Row]:
     """Measure topic after topic."""
     findings, name = session.findings, arguments.image
     wanted = tuple(arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from twinhull.cli.progress import prepared
@@ -12,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from twinhull.cli.parser import Arguments, Parser
     from twinhull.config import Config
 
 
@@ -32,7 +32,7 @@ def each(names: Iterable[str], act: Callable[[str], object], *, show: bool = Tru
     return code
 
 
-def add_names(parser: argparse.ArgumentParser) -> None:
+def add_names(parser: Parser) -> None:
     """The positional workloads."""
     parser.add_argument("names", nargs="+", metavar="NAME", help="name, id, or beginning of an id")
 
@@ -52,21 +52,21 @@ def seconds(text: str) -> float:
     return value
 
 
-def add_time(parser: argparse.ArgumentParser) -> None:
+def add_time(parser: Parser) -> None:
     """The flag -t."""
     parser.add_argument(
         "-t", "--time", type=seconds, default=None, metavar="S", help="seconds before it is killed (10)"
     )
 
 
-def configure_start(parser: argparse.ArgumentParser) -> None:
+def configure_start(parser: Parser) -> None:
     """Flags of start."""
     parser.add_argument("-a", "--attach", action="store_true", help="show its output and end with its status")
     parser.add_argument("-i", "--interactive", action="store_true", help="pass stdin on (with -a)")
     add_names(parser)
 
 
-def run_start(arguments: argparse.Namespace, config: Config) -> int:
+def run_start(arguments: Arguments, config: Config) -> int:
     """Start workloads, or one of them in the foreground."""
     from twinhull.cli.foreground import attach
     from twinhull.cli.run import terminal_size
@@ -83,61 +83,61 @@ def run_start(arguments: argparse.Namespace, config: Config) -> int:
     return attach(config, conversation, tty=request.tty, stdin=arguments.interactive and request.interactive)
 
 
-def configure_restart(parser: argparse.ArgumentParser) -> None:
+def configure_restart(parser: Parser) -> None:
     """Flags of restart."""
     add_time(parser)
     add_names(parser)
 
 
-def run_restart(arguments: argparse.Namespace, config: Config) -> int:
+def run_restart(arguments: Arguments, config: Config) -> int:
     """Stop and start again."""
     engine = prepared(config)
     return each(arguments.names, lambda name: engine.restart(name, timeout_s=arguments.time))
 
 
-def configure_stop(parser: argparse.ArgumentParser) -> None:
+def configure_stop(parser: Parser) -> None:
     """Flags of stop."""
     add_time(parser)
     parser.add_argument("-s", "--signal", default="", help="the signal to send first (the image's, else TERM)")
     add_names(parser)
 
 
-def run_stop(arguments: argparse.Namespace, config: Config) -> int:
+def run_stop(arguments: Arguments, config: Config) -> int:
     """Ask to end."""
     engine = prepared(config)
     return each(arguments.names, lambda name: engine.stop(name, signal=arguments.signal, timeout_s=arguments.time))
 
 
-def configure_kill(parser: argparse.ArgumentParser) -> None:
+def configure_kill(parser: Parser) -> None:
     """Flags of kill."""
     parser.add_argument("-s", "--signal", default="KILL", help="name or number (default: KILL)")
     add_names(parser)
 
 
-def run_kill(arguments: argparse.Namespace, config: Config) -> int:
+def run_kill(arguments: Arguments, config: Config) -> int:
     """Send a signal."""
     engine = prepared(config)
     return each(arguments.names, lambda name: engine.kill(name, arguments.signal))
 
 
-def configure_wait(parser: argparse.ArgumentParser) -> None:
+def configure_wait(parser: Parser) -> None:
     """Flags of wait."""
     add_names(parser)
 
 
-def run_wait(arguments: argparse.Namespace, config: Config) -> int:
+def run_wait(arguments: Arguments, config: Config) -> int:
     """Print the exit codes."""
     engine = prepared(config)
     return each(arguments.names, lambda name: print(engine.wait(name).code, flush=True), show=False)
 
 
-def configure_rm(parser: argparse.ArgumentParser) -> None:
+def configure_rm(parser: Parser) -> None:
     """Flags of rm."""
     parser.add_argument("-f", "--force", action="store_true", help="kill it if it runs; a missing one is fine")
     add_names(parser)
 
 
-def run_rm(arguments: argparse.Namespace, config: Config) -> int:
+def run_rm(arguments: Arguments, config: Config) -> int:
     """Delete workloads."""
     engine = prepared(config)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 
 from twinhull.cli.arguments import add_format
@@ -14,17 +13,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from twinhull.cli.parser import Arguments, Parser
     from twinhull.config import Config
 
 UNFIT = 1  # something that a verb needs is missing
 
 
-def configure_doctor(parser: argparse.ArgumentParser) -> None:
+def configure_doctor(parser: Parser) -> None:
     """Flags of doctor."""
     add_format(parser)
 
 
-def run_doctor(arguments: argparse.Namespace, config: Config) -> int:
+def run_doctor(arguments: Arguments, config: Config) -> int:
     """Print the facts; 0 if nothing is missing, else 1."""
     here = machine.read_machine()
     facts = (*doctor.examine(config.launcher, config.state, known_kvm(config)), *proved_network(config))

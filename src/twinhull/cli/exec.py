@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
-
 from twinhull.cli.foreground import attach, check_keys
+from twinhull.cli.parser import REMAINDER
 from twinhull.cli.progress import prepared
 from twinhull.errors import InvalidRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from twinhull.cli.parser import Arguments, Parser
     from twinhull.config import Config
 
 
-def configure_exec(parser: argparse.ArgumentParser) -> None:
+def configure_exec(parser: Parser) -> None:
     """Flags of exec."""
     add = parser.add_argument
     add("-i", "--interactive", action="store_true", help="pass stdin on")
@@ -26,10 +26,10 @@ def configure_exec(parser: argparse.ArgumentParser) -> None:
     add("-w", "--workdir", default="", metavar="DIR", help="working directory")
     add("--detach-keys", default="", metavar="KEYS", help="leaves it running (default: ctrl-p,ctrl-q)")
     add("name", metavar="NAME")
-    add("command", nargs=argparse.REMAINDER, metavar="CMD")
+    add("command", nargs=REMAINDER, metavar="CMD")
 
 
-def run_exec(arguments: argparse.Namespace, config: Config) -> int:
+def run_exec(arguments: Arguments, config: Config) -> int:
     """Start the process and become its foreground end."""
     import os
 
@@ -56,7 +56,7 @@ def run_exec(arguments: argparse.Namespace, config: Config) -> int:
     return attach(config, conversation, stream=STREAM, tty=tty, stdin=stdin, detach_keys=arguments.detach_keys)
 
 
-def configure_attach(parser: argparse.ArgumentParser) -> None:
+def configure_attach(parser: Parser) -> None:
     """Flags of attach."""
     parser.add_argument("--no-stdin", action="store_true", help="only watch")
     parser.add_argument("--detach-keys", default="", metavar="KEYS", help="leaves it running (default: ctrl-p,ctrl-q)")
@@ -66,7 +66,7 @@ def configure_attach(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME")
 
 
-def run_attach(arguments: argparse.Namespace, config: Config) -> int:
+def run_attach(arguments: Arguments, config: Config) -> int:
     """Connect to the main process's streams."""
     from twinhull.plan.frames import Flag, Kind
     from twinhull.store.instances import request_from

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
@@ -19,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from twinhull.cli.parser import Arguments, Parser
     from twinhull.config import Config
     from twinhull.store.images import Listed
 
@@ -26,14 +26,14 @@ SHORT_ID = 12
 CHUNK_BYTES = 1 << 20
 
 
-def configure_images(parser: argparse.ArgumentParser) -> None:
+def configure_images(parser: Parser) -> None:
     """Flags of images."""
     parser.add_argument("-q", "--quiet", action="store_true", help="only ids")
     parser.add_argument("--no-trunc", action="store_true", help="ids in full")
     add_format(parser)
 
 
-def run_images(arguments: argparse.Namespace, config: Config) -> int:
+def run_images(arguments: Arguments, config: Config) -> int:
     """List images."""
     from twinhull.store import images
 
@@ -73,7 +73,7 @@ def described(row: Listed) -> dict[str, object]:
     }
 
 
-def configure_pull(parser: argparse.ArgumentParser) -> None:
+def configure_pull(parser: Parser) -> None:
     """Flags of pull."""
     parser.add_argument("-q", "--quiet", action="store_true", help="print only the id")
     parser.add_argument("--platform", default="", help="os/architecture[/variant]")
@@ -84,7 +84,7 @@ def configure_pull(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run_pull(arguments: argparse.Namespace, config: Config) -> int:
+def run_pull(arguments: Arguments, config: Config) -> int:
     """Fetch, and print the id."""
     from twinhull.oci.reference import parse
     from twinhull.store import embedded, registry
@@ -100,14 +100,14 @@ def run_pull(arguments: argparse.Namespace, config: Config) -> int:
     return 0
 
 
-def configure_push(parser: argparse.ArgumentParser) -> None:
+def configure_push(parser: Parser) -> None:
     """Flags of push."""
     parser.add_argument("-q", "--quiet", action="store_true", help="print only the digest")
     parser.add_argument("image", metavar="IMAGE")
     parser.add_argument("target", metavar="TARGET", nargs="?", default="", help="where to, if not where IMAGE says")
 
 
-def run_push(arguments: argparse.Namespace, config: Config) -> int:
+def run_push(arguments: Arguments, config: Config) -> int:
     """Send, and print the digest it has there."""
     from twinhull.store import registry
 
@@ -116,13 +116,13 @@ def run_push(arguments: argparse.Namespace, config: Config) -> int:
     return 0
 
 
-def configure_tag(parser: argparse.ArgumentParser) -> None:
+def configure_tag(parser: Parser) -> None:
     """Flags of tag."""
     parser.add_argument("image", metavar="IMAGE")
     parser.add_argument("name", metavar="NAME")
 
 
-def run_tag(arguments: argparse.Namespace, config: Config) -> int:
+def run_tag(arguments: Arguments, config: Config) -> int:
     """Give one more name."""
     home = prepared(config).home
     from twinhull.engine.images import resolve
@@ -135,7 +135,7 @@ def run_tag(arguments: argparse.Namespace, config: Config) -> int:
     return 0
 
 
-def configure_save(parser: argparse.ArgumentParser) -> None:
+def configure_save(parser: Parser) -> None:
     """Flags of save."""
     parser.add_argument("-o", "--output", default="", metavar="FILE", help="the file to write (default: stdout)")
     parser.add_argument(
@@ -144,7 +144,7 @@ def configure_save(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", metavar="IMAGE")
 
 
-def run_save(arguments: argparse.Namespace, config: Config) -> int:
+def run_save(arguments: Arguments, config: Config) -> int:
     """Write an image to a file."""
     from twinhull.engine.images import resolve
     from twinhull.store import archive
@@ -185,7 +185,7 @@ def copy(source: int, target: int) -> None:
         write_all(target, part)
 
 
-def configure_load(parser: argparse.ArgumentParser) -> None:
+def configure_load(parser: Parser) -> None:
     """Flags of load."""
     parser.add_argument(
         "-i", "--input", default="", metavar="FILE", help="an archive or OCI directory (default: stdin)"
@@ -193,7 +193,7 @@ def configure_load(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
 
-def run_load(arguments: argparse.Namespace, config: Config) -> int:
+def run_load(arguments: Arguments, config: Config) -> int:
     """Read images from a file; print their names."""
     from twinhull.store import archive
 
@@ -209,13 +209,13 @@ def run_load(arguments: argparse.Namespace, config: Config) -> int:
     return 0
 
 
-def configure_rmi(parser: argparse.ArgumentParser) -> None:
+def configure_rmi(parser: Parser) -> None:
     """Flags of rmi."""
     parser.add_argument("-f", "--force", action="store_true", help="all names of an id; also while workloads use it")
     parser.add_argument("names", nargs="+", metavar="IMAGE")
 
 
-def run_rmi(arguments: argparse.Namespace, config: Config) -> int:
+def run_rmi(arguments: Arguments, config: Config) -> int:
     """Delete names, and images with their last one."""
     from twinhull.store import removal
 

@@ -92,7 +92,6 @@ def dispatch(words: list[str]) -> int:
 
     parser = make_parser(verb, row)
     getattr(module, f"configure_{row.function}")(parser)
-    parser.check(rest)
     arguments = parser.parse_args(rest)
     from twinhull.config import load
 

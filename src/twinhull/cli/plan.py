@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 
 from twinhull.cli.arguments import add_format
@@ -11,16 +10,17 @@ from twinhull.cli.run import configure_create, request_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from twinhull.cli.parser import Arguments, Parser
     from twinhull.config import Config
 
 
-def configure_plan(parser: argparse.ArgumentParser) -> None:
+def configure_plan(parser: Parser) -> None:
     """Flags of plan: those of create."""
     configure_create(parser)
     add_format(parser, "text")
 
 
-def run_plan(arguments: argparse.Namespace, config: Config) -> int:
+def run_plan(arguments: Arguments, config: Config) -> int:
     """Print the plan, one op a line, by stage."""
     from twinhull.engine.preview import preview
     from twinhull.plan.ops import BY_NAME, render

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 
@@ -19,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from twinhull.cli.parser import Arguments, Parser
     from twinhull.config import Config
     from twinhull.model import Status
 
@@ -26,7 +26,7 @@ SHORT_ID = 12
 COMMAND_WIDTH = 24
 
 
-def configure_ps(parser: argparse.ArgumentParser) -> None:
+def configure_ps(parser: Parser) -> None:
     """Flags of ps."""
     parser.add_argument("-a", "--all", action="store_true", help="also those that do not run")
     parser.add_argument("-q", "--quiet", action="store_true", help="only ids")
@@ -34,7 +34,7 @@ def configure_ps(parser: argparse.ArgumentParser) -> None:
     add_format(parser)
 
 
-def run_ps(arguments: argparse.Namespace, config: Config) -> int:
+def run_ps(arguments: Arguments, config: Config) -> int:
     """List workloads."""
     engine = prepared(config)
     rows = engine.ps(everything=arguments.all)
@@ -111,7 +111,7 @@ def described(engine: Engine, instance: Instance, state: Status) -> dict[str, An
     }
 
 
-def configure_logs(parser: argparse.ArgumentParser) -> None:
+def configure_logs(parser: Parser) -> None:
     """Flags of logs."""
     parser.add_argument("-f", "--follow", action="store_true", help="go on until it ends")
     parser.add_argument("-n", "--tail", default="all", metavar="N", help="so many lines from the end")
@@ -120,7 +120,7 @@ def configure_logs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME")
 
 
-def run_logs(arguments: argparse.Namespace, config: Config) -> int:
+def run_logs(arguments: Arguments, config: Config) -> int:
     """Print what the workload wrote, each stream on its own."""
     engine = prepared(config)
     outputs = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
@@ -160,13 +160,13 @@ def since_time(text: str) -> str:
     return text
 
 
-def configure_inspect(parser: argparse.ArgumentParser) -> None:
+def configure_inspect(parser: Parser) -> None:
     """Flags of inspect."""
     add_format(parser, "text")
     parser.add_argument("names", nargs="+", metavar="NAME", help="workloads or images")
 
 
-def run_inspect(arguments: argparse.Namespace, config: Config) -> int:
+def run_inspect(arguments: Arguments, config: Config) -> int:
     """Print everything known, as a JSON list."""
     engine = prepared(config)
     engine.reconcile(everything=True)

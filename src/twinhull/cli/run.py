@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 
 from twinhull.cli.arguments import cpu_count, memory_bytes
+from twinhull.cli.parser import REMAINDER
 from twinhull.errors import InvalidRequest
 from twinhull.model import Port, Request, Volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from twinhull.cli.parser import Arguments, Parser
     from twinhull.config import Config
     from twinhull.model import IsolationChoice
 
 ISOLATIONS = ("container", "vm", "auto")
 
 
-def configure_create(parser: argparse.ArgumentParser) -> None:
+def configure_create(parser: Parser) -> None:
     """Flags of create: those of run that make sense before a start."""
     add = parser.add_argument
     add(
@@ -51,10 +52,10 @@ def configure_create(parser: argparse.ArgumentParser) -> None:
     add("--userns", choices=("host", "private"), default="host", help="private: a user namespace of its own")
     add("--stop-signal", default="", help="what `stop` sends first")
     add("image", metavar="IMAGE")
-    add("command", nargs=argparse.REMAINDER, metavar="CMD")
+    add("command", nargs=REMAINDER, metavar="CMD")
 
 
-def configure_run(parser: argparse.ArgumentParser) -> None:
+def configure_run(parser: Parser) -> None:
     """Flags of run."""
     configure_create(parser)
     parser.add_argument("-d", "--detach", action="store_true", help="leave it running and print its id")
@@ -64,7 +65,7 @@ def configure_run(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def request_of(arguments: argparse.Namespace, config: Config) -> Request:
+def request_of(arguments: Arguments, config: Config) -> Request:
     """The request these flags make.
 
     Raises:
@@ -98,7 +99,7 @@ def request_of(arguments: argparse.Namespace, config: Config) -> Request:
     )
 
 
-def isolation_of(arguments: argparse.Namespace, config: Config) -> IsolationChoice:
+def isolation_of(arguments: Arguments, config: Config) -> IsolationChoice:
     """The isolation of the flags, else of the configuration.
 
     Raises:
@@ -213,7 +214,7 @@ def require_terminal(request: Request) -> None:
         raise InvalidRequest("the input device is not a TTY", hint="leave -t out when stdin is a pipe or a file")
 
 
-def run_create(arguments: argparse.Namespace, config: Config) -> int:
+def run_create(arguments: Arguments, config: Config) -> int:
     """Create and print the id."""
     from twinhull.cli.progress import prepared
 
@@ -224,7 +225,7 @@ def run_create(arguments: argparse.Namespace, config: Config) -> int:
     return 0
 
 
-def run_run(arguments: argparse.Namespace, config: Config) -> int:
+def run_run(arguments: Arguments, config: Config) -> int:
     """Start, then become the foreground end; or print the id and leave."""
     from twinhull.cli.foreground import attach, check_keys
     from twinhull.cli.progress import prepared

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-
 from twinhull import __version__
 from twinhull.cli.arguments import add_format
 from twinhull.cli.progress import prepared
@@ -15,18 +13,19 @@ from twinhull.model import Instance
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from twinhull.cli.parser import Arguments, Parser
     from twinhull.config import Config
 
 MAX_ANSWER = 4096
 
 
-def configure_stack(parser: argparse.ArgumentParser) -> None:
+def configure_stack(parser: Parser) -> None:
     """Flags of stack."""
     add_format(parser)
     parser.add_argument("name", metavar="NAME", help="a workload that runs: its name, id or beginning of it")
 
 
-def run_stack(arguments: argparse.Namespace, config: Config) -> int:
+def run_stack(arguments: Arguments, config: Config) -> int:
     """Print the layers, the program on top; as JSON, the lowest first."""
     engine = prepared(config)
     instance = engine.find(arguments.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 
@@ -12,6 +11,7 @@ from twinhull.cli.render import document
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from twinhull.cli.parser import Arguments, Parser
     from twinhull.config import Config
 
 TOOLS = (
@@ -23,12 +23,12 @@ TOOLS = (
 )
 
 
-def configure_version(parser: argparse.ArgumentParser) -> None:
+def configure_version(parser: Parser) -> None:
     """Flags of version."""
     add_format(parser)
 
 
-def run_version(arguments: argparse.Namespace, config: Config) -> int:
+def run_version(arguments: Arguments, config: Config) -> int:
     """Print versions; a tool that is missing is said to be."""
     from twinhull.plan.frames import PROTOCOL_VERSION
     from twinhull.plan.ops import VERSION

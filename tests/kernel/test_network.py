@@ -13,7 +13,7 @@ import pytest
 from tests.support import netlab
 from tests.support.netlab import UPLINK_ADDRESS, WORLD_ADDRESS, Lab, fetch, inside, serving, sh
 from twinhull.model import Endpoint
-from twinhull.network.endpoint import plan_none
+from twinhull.network.alone import plan_none
 
 BRIDGE_NETFILTER = "/proc/sys/net/bridge/bridge-nf-call-iptables"
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from twinhull.config import Config
 from twinhull.errors import Conflict, InvalidRequest, NotFound
 from twinhull.model import Endpoint, Port
-from twinhull.network import bridge, dns, endpoint, leases
+from twinhull.network import alone, bridge, dns, endpoint, etc, leases
 from twinhull.plan import codec
 
 CONFIG = Config()
@@ -106,7 +106,7 @@ def test_every_root_has_names_of_its_own_that_fit() -> None:
 @pytest.mark.parametrize("guest", [False, True])
 def test_plans_are_what_the_op_table_allows(guest: bool) -> None:
     published = [Port("0.0.0.0", 8080, 80), Port("::1", 8080, 80)]
-    for ops in (*endpoint.plan_endpoint(CONFIG, PLACE, published, guest=guest), *endpoint.plan_none(guest=guest)):
+    for ops in (*endpoint.plan_endpoint(CONFIG, PLACE, published, guest=guest), *alone.plan_none(guest=guest)):
         assert codec.decode(codec.encode(ops)) == ops
 
 
@@ -124,14 +124,14 @@ def test_ports_are_held_before_anything_is_made() -> None:
 def test_resolv_conf_names_the_gateway_and_keeps_the_search_list() -> None:
     host = "# by hand\nnameserver 127.0.0.53\nsearch corp.example lan\noptions edns0 ndots:5 trust-ad\n"
     expected = "nameserver 10.87.0.1\nsearch corp.example lan\noptions edns0 trust-ad ndots:0\n"
-    assert dns.workload_resolv_conf("10.87.0.1", host) == expected
-    assert dns.servers_of(host) == ["127.0.0.53"]
-    assert dns.servers_of("nameserver fe80::1%eth0\nnameserver\n") == ["fe80::1"]
+    assert etc.workload_resolv_conf("10.87.0.1", host) == expected
+    assert etc.servers_of(host) == ["127.0.0.53"]
+    assert etc.servers_of("nameserver fe80::1%eth0\nnameserver\n") == ["fe80::1"]
 
 
 def test_hosts_holds_the_workloads_own_name() -> None:
-    assert dns.hosts_file(PLACE, "web").splitlines()[-1] == "10.87.0.2\tweb"
-    assert dns.hosts_file(None, "web").splitlines()[-1] == "127.0.1.1\tweb"
+    assert etc.hosts_file(PLACE, "web").splitlines()[-1] == "10.87.0.2\tweb"
+    assert etc.hosts_file(None, "web").splitlines()[-1] == "127.0.1.1\tweb"
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a\n10.0.0.1 b", "-a", "a.", ".a", "a#b", "a/b", "x" * 300])

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twinhull.cli.arguments import make_parser
@@ -110,6 +110,7 @@ def test_any_words_are_read_as_argparse_reads_them(verb: str) -> None:
     word = st.one_of(st.sampled_from(POOL), st.sampled_from(flags or ["-x"]), st.sampled_from(glued or ["-x"]))
 
     # argparse fails with a traceback of its own where "--" comes twice and a name is expected for the second.
+    @settings(max_examples=30)
     @given(st.lists(word, max_size=6).filter(lambda words: words.count("--") < 2))
     def check(words: list[str]) -> None:
         assert outcome(parser.parse_args, words) == outcome(full_parser(parser).parse_args, words)

@@ -57,11 +57,13 @@ def plan(config: Config, request: Request, endpoint: Endpoint | None, ports: tup
     guest = request.isolation == "vm"
     if request.network == "host":
         return Network()
+    if endpoint is None:
+        from twinhull.network import alone
+
+        own = (Op("network", alone.guest_messages_none()),) if guest else ()
+        return Network(*alone.plan_none(guest=guest), own)
     from twinhull.network import endpoint as ends
 
-    if endpoint is None:
-        alone = (Op("network", ends.guest_messages_none()),) if guest else ()
-        return Network(*ends.plan_none(guest=guest), alone)
     host, undo = ends.plan_endpoint(config, endpoint, ports, guest=guest)
     inside: tuple[Op, ...] = ()
     if guest:
@@ -71,15 +73,15 @@ def plan(config: Config, request: Request, endpoint: Endpoint | None, ports: tup
 
 def etc_files(request: Request, endpoint: Endpoint | None, hostname: str) -> Iterator[tuple[str, str]]:
     """Give (path inside, content) of what the workload reads about its network."""
-    from twinhull.network import dns
+    from twinhull.network import etc
 
     yield "/etc/hostname", hostname + "\n"
     if request.network == "host":
         yield "/etc/hosts", files.read("/etc/hosts").decode("utf-8", "replace")
-        yield "/etc/resolv.conf", dns.resolv_conf_host()
+        yield "/etc/resolv.conf", etc.resolv_conf_host()
     else:
-        yield "/etc/hosts", dns.hosts_file(endpoint, hostname)
-        yield "/etc/resolv.conf", dns.resolv_conf(endpoint)
+        yield "/etc/hosts", etc.hosts_file(endpoint, hostname)
+        yield "/etc/resolv.conf", etc.resolv_conf(endpoint)
 
 
 def explain(error: LaunchError) -> TwinhullError:

@@ -235,7 +235,7 @@ def check_subnet(subnet: str) -> tuple[int, int]:
 
 def routes() -> list[tuple[int, int]]:
     """Return what the host routes, and its name servers, as (address, prefix length)."""
-    from twinhull.network.dns import name_servers
+    from twinhull.network.etc import name_servers
 
     with netlink.opened(netlink.ROUTE) as sock:
         found = [route_of(body) for body in netlink.dump(sock, dump_routes())]

@@ -1,4 +1,4 @@
-"""Names: what a workload finds in its /etc, and the name server of its network.
+"""The name server of a network, and the names of the workloads on it.
 
 One dnsmasq a network answers on the gateway's address: with the names of the workloads, one file
 each in a directory that it watches, and with the host's real name servers for everything else. It
@@ -18,6 +18,7 @@ from twinhull.host import files, locks
 from twinhull.host.facts import read
 from twinhull.model import Endpoint
 from twinhull.network.bridge import table_name
+from twinhull.network.etc import real_resolv_conf
 from twinhull.plan.netlink import pack_address
 from twinhull.plan.ops import Op
 from twinhull.scopes import contextmanager
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Iterable, Iterator
 
-RESOLV_CONF = "/etc/resolv.conf"
-REAL_RESOLV_CONF = "/run/systemd/resolve/resolv.conf"  # what the stub at 127.0.0.53 asks itself
-STUB_SERVERS = {"127.0.0.53", "127.0.0.54"}
-LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 NAME_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 MAX_NAME = 253
 PORT = 53
@@ -40,58 +37,6 @@ BUSY = "Address already in use"
 STDERR = 2
 RECURSIVE_QUESTION = b"\1\0\0\1\0\0\0\0\0\0"  # RFC 1035 4.1.1: flags, one question, nothing else
 HEADER_BYTES = 12
-
-
-def hosts_file(endpoint: Endpoint | None, hostname: str) -> str:
-    """Return /etc/hosts of a workload; without an endpoint its own name is its loopback."""
-    return f"{LOCALHOST}{endpoint.address if endpoint else '127.0.1.1'}\t{hostname}\n"
-
-
-def resolv_conf(endpoint: Endpoint | None) -> str:
-    """Return /etc/resolv.conf of a workload on a network; without an endpoint nobody can be asked."""
-    if endpoint is None:
-        return "# no network\n"
-    return workload_resolv_conf(endpoint.gateway, read(RESOLV_CONF))
-
-
-def workload_resolv_conf(name_server: str, host: str) -> str:
-    """Return a resolv.conf with this name server, and the search list and options of the host's.
-
-    ndots:0 asks for a bare name first as it is: a wildcard of a search domain must not answer for a workload.
-    """
-    lines = [f"nameserver {name_server}"]
-    options = []
-    for line in host.splitlines():
-        word, _, rest = line.strip().partition(" ")
-        if word in ("search", "domain"):
-            lines.append(f"{word} {rest.strip()}")
-        elif word == "options":
-            options += [option for option in rest.split() if not option.startswith("ndots:")]
-    return "\n".join([*lines, " ".join(["options", *options, "ndots:0"]), ""])
-
-
-def resolv_conf_host() -> str:
-    """Return /etc/resolv.conf for a workload in the host's own network: the stub answers there too."""
-    return read(RESOLV_CONF)
-
-
-def real_resolv_conf() -> str:
-    """Return the path of the file that names the host's real servers, as they are now and will be."""
-    servers = set(servers_of(read(RESOLV_CONF)))
-    if servers and servers <= STUB_SERVERS and os.path.exists(REAL_RESOLV_CONF):
-        return REAL_RESOLV_CONF
-    return RESOLV_CONF
-
-
-def name_servers() -> list[str]:
-    """Return the addresses of the host's real name servers."""
-    return servers_of(read(real_resolv_conf()))
-
-
-def servers_of(text: str) -> list[str]:
-    """Return the addresses that a resolv.conf names."""
-    words = [line.split() for line in text.splitlines()]
-    return [line[1].partition("%")[0] for line in words if len(line) > 1 and line[0] == "nameserver"]
 
 
 def directory_of(config: Config, network: str) -> str:
@@ -280,7 +225,7 @@ def forget(config: Config, network: str) -> None:
 
 def end(pid_file: str) -> None:
     """End the name server; closing its inotify takes the kernel 15 ms, for which nobody waits. The lock is held."""
-    import signal
+    from _signal import SIGTERM, pidfd_send_signal  # type: ignore[import-not-found]  # has no stub
 
     if pid := pid_of(pid_file):
         try:
@@ -289,7 +234,7 @@ def end(pid_file: str) -> None:
             return
         try:
             if pid_of(pid_file) == pid:
-                signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+                pidfd_send_signal(pidfd, SIGTERM)
         finally:
             os.close(pidfd)
     files.remove_file(pid_file)

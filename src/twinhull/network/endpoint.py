@@ -50,13 +50,6 @@ def plan_endpoint(
     return host, (*ports.delete_ops(table, endpoint, published), *dns.undo_ops(config, endpoint))
 
 
-def plan_none(*, guest: bool = False) -> tuple[Ops, Ops]:
-    """Return the ops for a namespace with nothing but its loopback; a guest has its own."""
-    if guest:
-        return (Op("netns"),), ()
-    return (Op("netns"), Op("netlink-inside", (netlink.link_up(LOOPBACK_INDEX, ack=True), 1))), ()
-
-
 def outside_messages(endpoint: Endpoint, *, hairpin: bool) -> tuple[bytes, int]:
     """Return what is sent in the host's namespace: the veth, and its host end into the bridge.
 
@@ -92,11 +85,6 @@ def guest_messages(endpoint: Endpoint, index: int = GUEST_INDEX) -> tuple[bytes,
     """
     loopback = netlink.link_up(LOOPBACK_INDEX)
     return loopback + netlink.set_mac(GUEST_LINK, endpoint.mac) + addressing(endpoint, index), 1
-
-
-def guest_messages_none() -> tuple[bytes, int]:
-    """Return what is sent in a guest without a network."""
-    return netlink.link_up(LOOPBACK_INDEX, ack=True), 1
 
 
 def addressing(endpoint: Endpoint, index: int) -> bytes:

@@ -136,20 +136,27 @@ def free_port(db: Connection, address: str, protocol: str) -> int:
     Raises:
         Conflict: none was found.
     """
-    import socket
-
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
     for _ in range(FREE_PORT_TRIES):
         try:
-            with socket.socket(family, kind) as probe:
-                probe.bind((address, 0))
-                number = int(probe.getsockname()[1])
+            number = any_port(address, protocol)
         except OSError as error:
             raise Conflict(f"no {protocol} port of {address} can be had: {error.strerror}") from error
         if not holder_of(db, address, number, protocol):
             return number
     raise Conflict(f"no free {protocol} port was found on {address}")
+
+
+def any_port(address: str, protocol: str) -> int:
+    """Return a port that no process of the host had a moment ago."""
+    from _socket import AF_INET, AF_INET6, SOCK_DGRAM, SOCK_STREAM, socket
+
+    family = AF_INET6 if ":" in address else AF_INET
+    probe = socket(family, SOCK_DGRAM if protocol == "udp" else SOCK_STREAM)
+    try:
+        probe.bind((address, 0))
+        return int(probe.getsockname()[1])
+    finally:
+        probe.close()
 
 
 def explain(error: LaunchError) -> TwinhullError:

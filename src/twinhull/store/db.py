@@ -6,12 +6,15 @@ spans a call that can block.
 
 from __future__ import annotations
 
+import sys
+
 from twinhull.scopes import contextmanager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from sqlite3 import Connection
+    from typing import Any
 
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 30.0
@@ -23,16 +26,40 @@ def connect(path: str, schema: Callable[[], str]) -> Connection:
     Args:
         schema: gives the CREATE statements of every table, asked for only when there is none.
     """
-    # The C module itself: the package around it imports datetime and collections.abc adapters (2 ms).
-    from _sqlite3 import connect as open_database
-
-    connection: Connection = open_database(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    connection: Connection = driver().connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version != SCHEMA_VERSION:
         create(connection, schema())
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
     return connection
+
+
+def driver() -> Any:
+    """Return the C module below sqlite3: the package around it imports datetime and adapters, 2 ms.
+
+    It imports functools, 5 ms with what that imports, for lru_cache alone, and that is in C as well: where nobody
+    has imported functools yet, a module with nothing else stands in for it meanwhile.
+    """
+    if "functools" in sys.modules:
+        import _sqlite3
+
+        return _sqlite3
+    stand_in: Any = type(sys)("functools")
+    stand_in.lru_cache = lru_cache
+    sys.modules["functools"] = stand_in
+    try:
+        import _sqlite3
+    finally:
+        del sys.modules["functools"]
+    return _sqlite3
+
+
+def lru_cache(size: int) -> Callable[[Callable[..., Any]], Any]:
+    """functools.lru_cache as far as _sqlite3 needs it, for the statements of a connection."""
+    from _functools import _lru_cache_wrapper  # type: ignore[import-not-found]  # has no stub
+
+    return lambda function: _lru_cache_wrapper(function, size, False, tuple)
 
 
 def create(connection: Connection, statements: str) -> None:

@@ -7,13 +7,14 @@ from twinhull.engine.state import Home
 from twinhull.errors import InvalidRequest, LaunchError, TwinhullError
 from twinhull.host import files
 from twinhull.model import Endpoint, Instance, Port, Request
-from twinhull.plan.compile import Network
-from twinhull.plan.ops import Op
 from twinhull.scopes import contextmanager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from twinhull.plan.compile import Network
+    from twinhull.plan.ops import Op
 
 
 def check(request: Request) -> None:
@@ -54,6 +55,9 @@ def reserve(home: Home, identity: str, request: Request) -> tuple[Endpoint | Non
 
 def plan(config: Config, request: Request, endpoint: Endpoint | None, ports: tuple[Port, ...]) -> Network:
     """The ops for the workload's network."""
+    from twinhull.plan.compile import Network
+    from twinhull.plan.ops import Op
+
     guest = request.isolation == "vm"
     if request.network == "host":
         return Network()

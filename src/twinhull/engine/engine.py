@@ -9,14 +9,10 @@ from __future__ import annotations
 import os
 
 from twinhull.config import Config, load
-from twinhull.engine import images, life
 from twinhull.engine.reconcile import finish, reconcile
 from twinhull.engine.state import Home, exit_record, open_home, status
 from twinhull.errors import InvalidRequest
 from twinhull.model import Image, Instance, Request
-from twinhull.plan.defaults import STOP_TIMEOUT_S
-from twinhull.plan.frames import ExitStatus, Kind
-from twinhull.runtime.sandbox import Sandbox, exit_status
 from twinhull.store import instances
 from twinhull.tuples import NamedTuple
 
@@ -28,6 +24,8 @@ if TYPE_CHECKING:
     from twinhull.engine import logs
     from twinhull.engine.execute import ExecRequest
     from twinhull.model import IsolationChoice, Status
+    from twinhull.plan.frames import ExitStatus
+    from twinhull.runtime.sandbox import Sandbox
     from twinhull.store.transfer import Progress
 
 ISOLATION_CHOICES: tuple[IsolationChoice, ...] = ("container", "vm", "auto")
@@ -90,6 +88,8 @@ class Engine:
 
     def image(self, reference: str, *, platform: str = "", pull: str = "missing") -> Image:
         """Return an image that is here, fetched first if need be (pull: always, missing, never)."""
+        from twinhull.engine import images
+
         return images.resolve(self.home, reference, platform=platform, pull=pull)
 
     def run(
@@ -106,6 +106,8 @@ class Engine:
         Args:
             request: everything else that can be asked for; `image`, `command` and `isolation` win.
         """
+        from twinhull.engine.gather import collect
+
         wanted = self.request(image, command, isolation=isolation, request=request)
         wanted = wanted._replace(interactive=bool(stdin) or wanted.interactive, remove=True)
         instance, conversation = self.run_attached(wanted)
@@ -128,6 +130,8 @@ class Engine:
 
     def run_attached(self, request: Request, *, size: tuple[int, int] = (0, 0)) -> tuple[Instance, Sandbox]:
         """Create and start; the caller holds the first, lossless client's end."""
+        from twinhull.engine import images, life
+
         life.require_root(self.home)
         self.reconcile()
         request = settled(request)
@@ -138,6 +142,8 @@ class Engine:
 
     def create(self, request: Request) -> Instance:
         """Write a workload down without starting it."""
+        from twinhull.engine import images, life
+
         life.require_root(self.home)
         self.reconcile()
         request = settled(request)
@@ -146,6 +152,8 @@ class Engine:
 
     def start(self, name: str, *, size: tuple[int, int] = (0, 0)) -> Sandbox:
         """Start a workload that does not run; the caller holds the first client's end."""
+        from twinhull.engine import images, life
+
         self.reconcile()
         instance = self.find(name)
         return self.adopt(life.start(self.home, instance, images.of_instance(self.home, instance), size=size))
@@ -173,6 +181,8 @@ class Engine:
 
     def exit_of(self, instance: Instance) -> ExitStatus | None:
         """How it ended, if it did."""
+        from twinhull.plan.frames import ExitStatus
+
         record = exit_record(self.home, instance.id)
         return ExitStatus(record.code, record.signal, record.oom) if record else None
 
@@ -196,6 +206,7 @@ class Engine:
     def exec(self, name: str, command: list[str] | tuple[str, ...], *, stdin: bytes = b"") -> Result:
         """Run one more process inside and return status and output."""
         from twinhull.engine.execute import STREAM, ExecRequest
+        from twinhull.engine.gather import collect
 
         request = ExecRequest(tuple(command), interactive=bool(stdin))
         return collect(self.exec_attached(name, request), STREAM, stdin)
@@ -209,6 +220,7 @@ class Engine:
     def exec_detached(self, name: str, request: ExecRequest) -> None:
         """Start one more process and leave it running; nobody sees what it writes."""
         from twinhull.engine.execute import STREAM
+        from twinhull.plan.frames import Kind
 
         conversation = self.exec_attached(name, request)
         try:
@@ -226,6 +238,7 @@ class Engine:
     def stop(self, name: str, *, signal: str = "", timeout_s: float | None = None) -> None:
         """Ask to end, and end after the timeout (10 s)."""
         from twinhull.engine import control
+        from twinhull.plan.defaults import STOP_TIMEOUT_S
 
         seconds = float(STOP_TIMEOUT_S) if timeout_s is None else timeout_s
         control.stop(self.home, self.find(name), signal=signal, timeout_s=seconds)
@@ -258,46 +271,3 @@ def configured_isolation(config: Config) -> IsolationChoice:
 def settled(request: Request) -> Request:
     """`auto` decided: the host's kernel serves, so a container does."""
     return request._replace(isolation="container") if request.isolation == "auto" else request
-
-
-def collect(conversation: Sandbox, stream: int, stdin: bytes) -> Result:
-    """Feed stdin, gather both outputs until the process has ended."""
-    gathered: dict[int, bytearray] = {Kind.STDOUT: bytearray(), Kind.STDERR: bytearray()}
-    feeder = Feeder(conversation, stream, stdin)
-    feeder.feed(0)
-    while True:
-        frame = conversation.receive()
-        if frame.stream != stream:
-            continue
-        if frame.kind in gathered:
-            gathered[frame.kind] += frame.payload
-            if frame.payload:
-                conversation.offer(Kind.CREDIT, stream, len(frame.payload).to_bytes(4, "little"))
-        elif frame.kind == Kind.CREDIT:
-            feeder.feed(int.from_bytes(frame.payload[:4], "little"))
-        elif frame.kind == Kind.EXIT:
-            conversation.close()
-            return Result(exit_status(frame).code, bytes(gathered[Kind.STDOUT]), bytes(gathered[Kind.STDERR]))
-
-
-class Feeder:
-    """Sends stdin within its credit, then the end of it."""
-
-    def __init__(self, conversation: Sandbox, stream: int, data: bytes) -> None:
-        from twinhull.plan.frames import INITIAL_CREDIT_BYTES
-
-        self.conversation, self.stream = conversation, stream
-        self.rest, self.credit, self.ended = memoryview(data), INITIAL_CREDIT_BYTES, not data
-
-    def feed(self, credit: int) -> None:
-        """Send what the credit allows."""
-        from twinhull.plan.frames import MAX_PAYLOAD_BYTES
-
-        self.credit += credit
-        while self.rest and self.credit:
-            part = self.rest[: min(self.credit, MAX_PAYLOAD_BYTES)]
-            self.conversation.offer(Kind.STDIN, self.stream, bytes(part))
-            self.rest, self.credit = self.rest[len(part) :], self.credit - len(part)
-        if not self.rest and not self.ended:
-            self.ended = True
-            self.conversation.offer(Kind.EOF, self.stream)

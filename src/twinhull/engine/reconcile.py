@@ -13,7 +13,6 @@ from twinhull.engine.state import Home, exit_record, write_exit
 from twinhull.errors import Conflict
 from twinhull.host import files, locks
 from twinhull.model import ExitRecord, Instance
-from twinhull.runtime.container import undo
 from twinhull.store import instances
 from twinhull.store.db import transaction
 
@@ -111,6 +110,8 @@ def rescue(home: Home, identity: str) -> None:
     directory = home.directory(identity)
     if not needs_help(directory):
         return
+    from twinhull.runtime.container import undo
+
     undo(home.config.launcher, directory)
     instance = instances.get(home.db, identity)
     if instance is None:

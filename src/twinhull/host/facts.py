@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from twinhull.host import files
 from twinhull.model import Facts
 
 CONTROLLERS = ("cpu", "memory", "pids", "devices", "blkio", "cpuset", "freezer")
@@ -48,8 +49,7 @@ def cgroup_mounts(mountinfo: str) -> tuple[str, tuple[tuple[str, str], ...]]:
 def read(path: str) -> str:
     """Return a kernel file's text, "" if it is not there."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
+        return files.read(path).decode("utf-8", "surrogateescape")
     except OSError:
         return ""
 

@@ -22,11 +22,11 @@ rm -f served
 
 
 def imported(twinhull: Twinhull, line: str) -> set[str]:
-    """Run a command line, without a configuration; the names of the modules that it imported."""
+    """Run a command line; the names of the modules that it imported."""
     interpreter = COMMAND.read_text().splitlines()[0].removeprefix("#!").split()
     done = subprocess.run(
         [*interpreter, "-X", "importtime", str(COMMAND), *line.split()],
-        env=twinhull.environment(TWINHULL_CONFIG=""),
+        env=twinhull.environment(),
         capture_output=True,
         text=True,
         timeout=60,

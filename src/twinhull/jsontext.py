@@ -17,7 +17,7 @@ class Reading:
     """How the scanner reads: json's defaults."""
 
     strict = True
-    object_hook = object_pairs_hook = None
+    object_hook = object_pairs_hook = array_hook = None
     parse_float, parse_int, parse_constant = float, int, CONSTANTS.__getitem__
 
 

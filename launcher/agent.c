@@ -99,20 +99,20 @@ static void prepare_policy(struct agent *agent)
 /* Memory that the plan will need, in place before the guest is saved: a fault costs more than what it is for. */
 static int prepare_memory(struct agent *agent, struct connection *from)
 {
-	struct server *server = agent->server;
 	void *shared = mmap(NULL, MAX_PLAN_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED)
 		return -errno;
 	memory_populate(shared, PREPARED_PLAN_BYTES, true);
 	from->plan = shared;
-	server->plan = map_memory(sizeof(*server->plan));
-	server->chunk = map_memory(MAX_PAYLOAD);
+	agent->server->plan = map_memory(sizeof(struct plan));
+	agent->server->chunk = map_memory(MAX_PAYLOAD);
 	return 0;
 }
 
 /* Whatever runs before the template is saved costs its guests nothing. The plan will lie where the child sees it. */
 static int work_ahead(struct agent *agent, struct connection *from, struct failure *why)
 {
+	guest_simplify();
 	prepare_policy(agent);
 	agent->host.route_fd = netlink_open(NETLINK_ROUTE);
 	int error = perform_part(agent, &agent->plan, false, why);

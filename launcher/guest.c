@@ -137,7 +137,7 @@ static void make_groups(void)
 
 /* On disks that a host keeps in its memory nothing is won by sorting or holding back; and the kernel's counters need
  * no bringing up to date every second. */
-static void simplify(void)
+void guest_simplify(void)
 {
 	static const struct {
 		const char *path, *value;
@@ -174,7 +174,6 @@ int guest_prepare(void)
 	status = load_modules();
 	make_groups();
 	forbid_autoconf();
-	simplify();
 	/* The file system, not a mount of it: the agent was started from the kernel's own mount of the first root, and
 	 * a workload that reaches it by /proc/PID/exe must not change it (CVE-2019-5736). */
 	if (mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0)

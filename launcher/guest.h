@@ -15,6 +15,9 @@ int guest_open_port(const char *name);
  * guest is saved. Reads no boot id and opens no network socket. */
 void guest_warm_up(void);
 
+/* Of the kernel, what only costs a guest of ours time; to change it takes longer than one start wins. */
+void guest_simplify(void);
+
 /* Flush every file system and cut the power. Does not return. */
 _Noreturn void guest_power_off(void);
 

@@ -13,7 +13,6 @@
 #define MADV_POPULATE_READ 22
 #define MADV_POPULATE_WRITE 23
 #endif
-#define MAPS_BYTES 8192
 #define STACK_BYTES 65536 /* deeper than we ever are */
 
 void *map_memory(size_t length)
@@ -42,7 +41,7 @@ static void grow_stack(void)
 
 void memory_prefault(void)
 {
-	char maps[MAPS_BYTES];
+	char maps[8192];
 	grow_stack();
 	if (file_read(AT_FDCWD, "/proc/self/maps", maps, sizeof(maps)) < 0)
 		return;

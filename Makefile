@@ -67,12 +67,14 @@ golden: setup-dev
 	@git --no-pager diff --stat -- tests/golden
 
 test-clients: setup-dev
+	@sh scripts/setup bench
 	$(PYTEST) tests/clients
 
 bench: setup
 	@PYTHONPATH=src $(BIN)/python -m bench $(ROUNDS)
 
 fuzz: setup-dev
+	@sh scripts/setup fuzz
 	$(PYTEST) tests/fuzz
 	@$(MAKE) --silent fuzz-launcher
 
@@ -118,4 +120,4 @@ fuzz-launcher: $(FUZZERS)
 
 $(BUILD)/fuzz/%: launcher/fuzz_%.c $(filter-out launcher/main.c,$(SOURCES)) | $(GENERATED)
 	@mkdir -p $(@D)
-	$(FUZZ_CC) -std=c11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -o $@ $^
+	$(FUZZ_CC) -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Wno-gnu-variable-sized-type-not-at-end -o $@ $^

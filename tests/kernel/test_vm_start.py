@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,15 @@ def test_a_template_whose_memory_is_damaged_is_made_again(vm: Twinhull) -> None:
     assert (result.exit_code, result.stdout) == (0, "hi\n"), result.stderr
     assert memory.stat().st_mtime_ns != made
     assert vm(*ECHO, check=True).stderr == ""
+
+
+def test_a_template_that_is_made_again_does_not_get_the_memory_of_the_one_before(vm: Twinhull) -> None:
+    vm(*ECHO, timeout_s=120, check=True)
+    shutil.rmtree(template(vm))  # while its holder goes on
+    result = vm(*ECHO, timeout_s=120)
+    assert (result.exit_code, result.stdout) == (0, "hi\n"), result.stderr
+    assert "booting instead" not in result.stderr
+    assert template(vm).exists()
 
 
 def test_a_template_that_does_not_start_is_followed_by_a_cold_boot_that_says_so(vm: Twinhull) -> None:

@@ -105,6 +105,7 @@ def make_template(config: Config, guest: Guest, machine: Machine, progress: Call
         files.make_directory(staging)
         try:
             save(config, guest, machine, staging, key)
+            end_holder(config, key)  # of a template that was damaged or deleted: its memory is another guest's
             files.remove_tree(directory)
             os.rename(staging, directory)
         finally:

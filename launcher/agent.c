@@ -32,7 +32,8 @@ struct agent {
 
 	/* What CONFIG had us do before a template was saved: a plan that most workloads' plans begin like. */
 	uint8_t bytes[MAX_PAYLOAD];
-	struct plan plan;
+	struct plan *plan; /* NULL: nothing was done ahead */
+	struct plan *part; /* of a plan, the ops that are performed together */
 	struct ahead ahead;
 	const struct op *policy_op;
 	int policy; /* its program, loaded, or -1 */
@@ -41,13 +42,14 @@ struct agent {
 /* Perform the host stage without its device policy, or that alone; what was done ahead is not done again. */
 static int perform_part(struct agent *agent, const struct plan *plan, bool policy, struct failure *why)
 {
-	static struct plan part;
-	part.count = 0;
+	const struct plan *done = agent->plan;
+	struct plan *part = agent->part;
+	part->count = 0;
 	for (size_t i = 0; i < plan->count; i++)
 		if ((plan->ops[i].code == OP_DEVICE_POLICY) == policy &&
-		    (plan == &agent->plan || policy || !ops_contain(agent->plan.ops, agent->plan.count, &plan->ops[i])))
-			part.ops[part.count++] = plan->ops[i];
-	return host_perform(&agent->host, &part, why);
+		    (policy || !done || done == plan || !ops_contain(done->ops, done->count, &plan->ops[i])))
+			part->ops[part->count++] = plan->ops[i];
+	return host_perform(&agent->host, part, why);
 }
 
 static int on_plan(void *context, const struct plan *plan, struct failure *why)
@@ -85,9 +87,9 @@ static void hold_namespaces(struct agent *agent)
 /* The kernel's first attachment of a device policy patches its own code; a group that nobody enters pays for it. */
 static void prepare_policy(struct agent *agent)
 {
-	for (size_t i = 0; i < agent->plan.count; i++)
-		if (agent->plan.ops[i].code == OP_DEVICE_POLICY)
-			agent->policy_op = &agent->plan.ops[i];
+	for (size_t i = 0; i < agent->plan->count; i++)
+		if (agent->plan->ops[i].code == OP_DEVICE_POLICY)
+			agent->policy_op = &agent->plan->ops[i];
 	if (!agent->policy_op)
 		return;
 	agent->policy = cgroup_policy_load(agent->policy_op->args[0].text, agent->policy_op->args[0].length);
@@ -115,11 +117,11 @@ static int work_ahead(struct agent *agent, struct connection *from, struct failu
 	guest_simplify();
 	prepare_policy(agent);
 	agent->host.route_fd = netlink_open(NETLINK_ROUTE);
-	int error = perform_part(agent, &agent->plan, false, why);
+	int error = perform_part(agent, agent->plan, false, why);
 	if (!error)
 		error = from->plan ? -EPROTO : prepare_memory(agent, from);
 	if (!error)
-		error = spawn_ahead(&agent->host, &agent->plan, from->plan, &agent->ahead, why);
+		error = spawn_ahead(&agent->host, agent->plan, from->plan, &agent->ahead, why);
 	if (!error)
 		hold_namespaces(agent);
 	memory_prefault();
@@ -130,10 +132,10 @@ static int work_ahead(struct agent *agent, struct connection *from, struct failu
 static int on_config(struct agent *agent, struct connection *from, const struct frame *frame)
 {
 	struct failure why = {.index = UINT32_MAX};
-	if (agent->plan.count)
+	if (agent->plan || !(agent->plan = map_memory(sizeof(*agent->plan))))
 		return -EPROTO;
 	memcpy(agent->bytes, frame->payload, frame->length);
-	int error = plan_decode(agent->bytes, frame->length, &agent->plan, &why);
+	int error = plan_decode(agent->bytes, frame->length, agent->plan, &why);
 	if (!error)
 		error = work_ahead(agent, from, &why);
 	if (error)
@@ -192,6 +194,7 @@ static _Noreturn void serve(int port)
 	host_init(&agent.host, -1);
 	agent.policy = -1;
 	agent.server = &server;
+	agent.part = map_memory(sizeof(*agent.part));
 	agent.random = fd_high(open("/dev/urandom", O_RDWR | O_CLOEXEC));
 	server_init(&server, &agent.host, &hooks);
 	server.accepts_plan = true;

@@ -311,16 +311,15 @@ static int read_plan(struct setup *setup, struct plan *plan, struct shape *shape
 _Noreturn void child_run_ahead(const struct host *host, const struct plan *plan, const struct shape *shape,
                                const struct ends *ends, const void *bytes)
 {
-	static struct plan later;
+	struct plan *later = map_memory(sizeof(*later));
 	struct shape later_shape;
 	struct setup setup;
 	struct report ready = {.kind = REPORT_READY};
 	begin(&setup, host, plan, shape, ends);
-	int error = settle(&setup, 0);
+	int error = later ? settle(&setup, 0) : -ENOMEM;
 	if (error)
 		fail(&setup, error);
 	perform(&setup);
-	memset(&later, 0, sizeof(later));
 	scaffold_leave(&setup);
 	error = report_send(ends->status, &ready, -1);
 	if (error)
@@ -328,7 +327,7 @@ _Noreturn void child_run_ahead(const struct host *host, const struct plan *plan,
 	memory_prefault();
 	memory_populate((void *)(uintptr_t)bytes, PREPARED_PLAN_BYTES, false);
 	await_parent(&setup);
-	error = read_plan(&setup, &later, &later_shape, bytes);
+	error = read_plan(&setup, later, &later_shape, bytes);
 	if (error)
 		fail(&setup, error);
 	run(&setup);

@@ -9,11 +9,8 @@
 
 #include "descriptor.h"
 
-#ifndef MADV_POPULATE_READ /* Linux 5.14 */
-#define MADV_POPULATE_READ 22
-#define MADV_POPULATE_WRITE 23
-#endif
-#define STACK_BYTES 65536 /* deeper than we ever are */
+enum { POPULATE_READ = 22, POPULATE_WRITE = 23 }; /* madvise(2) of Linux 5.14, which musl does not name */
+#define STACK_BYTES 65536                         /* deeper than we ever are */
 
 void *map_memory(size_t length)
 {
@@ -29,7 +26,7 @@ void unmap_memory(void *memory, size_t length)
 
 void memory_populate(void *memory, size_t length, bool write)
 {
-	madvise(memory, length, write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
+	madvise(memory, length, write ? POPULATE_WRITE : POPULATE_READ);
 }
 
 static void grow_stack(void)
@@ -51,6 +48,6 @@ void memory_prefault(void)
 		uintptr_t from = strtoul(line, &end, 16);
 		uintptr_t to = *end == '-' ? strtoul(end + 1, &end, 16) : from;
 		if (strncmp(end, " rw-p", 5) == 0)
-			memory_populate((void *)from, to - from, true);
+			memory_populate((void *)from, to - from < 1u << 20 ? to - from : STACK_BYTES, true);
 	}
 }

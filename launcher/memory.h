@@ -11,7 +11,7 @@ void unmap_memory(void *memory, size_t length);
 
 /* Have pages in place, for reading or for writing. */
 void memory_populate(void *memory, size_t length, bool write);
-/* Have every private page of ours that may be written in place: of what a fork shares, our own copy. */
+/* Have every private page of ours that may be written in place, of large maps the first: our own copy of a fork's. */
 void memory_prefault(void);
 
 #endif

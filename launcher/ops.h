@@ -6,7 +6,7 @@
 #define PLAN_VERSION 1
 #define PLAN_HEADER_BYTES 16
 #define OP_HEADER_BYTES 8
-#define MAX_OPS 1024
+#define MAX_OPS 8192
 #define MAX_PLAN_BYTES 4194304
 #define NETNS_FD 62
 #define MAX_OP_CODE 86

@@ -12,6 +12,7 @@ TwinhullError                  exit  HTTP
 │   └── CommandNotFound         127   400
 ├── SupervisorLost              125   500   the shim vanished in the middle of a conversation
 └── GuestError                  125   500   the guest did not come up, or its agent left the protocol
+    └── TemplateFailed          125   500   a saved guest did not start; a boot still may
 
 A workload's own exit status is a value (ExitStatus), never an exception.
 """
@@ -119,3 +120,9 @@ class GuestError(TwinhullError):
     """The guest did not come up, or its agent answered out of protocol."""
 
     code = "guest_failed"
+
+
+class TemplateFailed(GuestError):
+    """A saved guest did not start, and nothing is left of it; a boot still may."""
+
+    code = "template_failed"

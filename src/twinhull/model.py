@@ -50,6 +50,7 @@ class Request(NamedTuple):
     ports: tuple[Port, ...] = ()
     tty: bool = False
     interactive: bool = False
+    stdin_open: bool = False  # with interactive: it stays open though nobody who started it feeds it
     remove: bool = False
     readonly: bool = False
     platform: str = ""

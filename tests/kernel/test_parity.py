@@ -87,6 +87,34 @@ def test_stdin_reaches_the_workload_and_its_end_too(wall: Wall) -> None:
     assert result.stdout.strip() == str(len(text))
 
 
+def test_the_end_of_stdin_ends_a_workload_that_is_kept_as_well(wall: Wall) -> None:
+    kept = wall(*wall.words("-i", "--name", "kept", "busybox", "cat"), stdin="first\n")
+    assert (kept.exit_code, kept.stdout) == (0, "first\n")
+    again = wall("start", "-a", "-i", "kept", stdin="second\n")
+    assert (again.exit_code, again.stdout) == (0, "second\n")
+    wall("create", "--isolation", wall.isolation, "--network", "none", "-i", "--name", "made", "busybox", "cat")
+    made = wall("start", "-a", "-i", "made", stdin="third\n")
+    assert (made.exit_code, made.stdout) == (0, "third\n")
+
+
+def test_stdin_of_a_detached_workload_waits_for_who_attaches(wall: Wall) -> None:
+    wall.detached("-i", "--name", "waits", "busybox", "sh", "-c", "read line; echo got $line")
+    assert wall("ps", "--format", "json", check=True).json()[0]["status"] == "running"
+    assert wall("attach", "waits", stdin="it\n").stdout == "got it\n"
+
+
+def test_thousands_of_words_and_a_megabyte_of_them_arrive(wall: Wall) -> None:
+    many = wall.run("busybox", "sh", "-c", "echo $#", *map(str, range(4000)))
+    assert many.stdout.strip() == "3999", many.stderr
+    large = wall.run("busybox", "sh", "-c", "echo $#", "x", *["y" * 120_000] * 10)
+    assert large.stdout.strip() == "10", large.stderr
+
+
+def test_without_a_network_only_loopback_is_up(wall: Wall) -> None:
+    shown = wall.run("--network", "none", "busybox", "ip", "-o", "link").stdout
+    assert [line.split()[1] for line in shown.splitlines() if ",UP" in line] == ["lo:"], shown
+
+
 def test_without_interactive_stdin_is_empty(wall: Wall) -> None:
     assert wall.run("busybox", "wc", "-c", stdin="unseen").stdout.strip() == "0"
 

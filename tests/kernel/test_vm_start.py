@@ -100,6 +100,37 @@ def test_a_template_that_does_not_start_is_followed_by_a_cold_boot_that_says_so(
     assert not state.exists(), "the template was trusted again"
 
 
+def test_the_cold_boot_after_a_template_that_does_not_start_has_its_network(vm: Twinhull) -> None:
+    vm(*ECHO, timeout_s=120, check=True)
+    state = template(vm) / "state"
+    state.write_bytes(b"\xff" * state.stat().st_size)
+    script = (
+        "ping -c1 -W5 $(ip route | awk '/default/ {print $3}') >/dev/null && nslookup $HOSTNAME >/dev/null && echo ok"
+    )
+    result = vm("run", "--rm", "--vm", "--name", "again", "busybox", "sh", "-c", script, timeout_s=120)
+    assert (result.exit_code, result.stdout) == (0, "ok\n"), result.stderr
+    assert "booting instead" in result.stderr
+
+
+def test_a_disk_that_is_gone_or_cut_short_is_made_again(vm: Twinhull) -> None:
+    vm(*ECHO, timeout_s=120, check=True)
+    (disk,) = (vm.root / "state/disks").glob("*.erofs")
+    size = disk.stat().st_size
+    disk.write_bytes(disk.read_bytes()[:5000])
+    assert vm(*ECHO, check=True).stdout == "hi\n"
+    disk.unlink()
+    assert vm(*ECHO, check=True).stdout == "hi\n"
+    assert disk.stat().st_size == size
+
+
+def test_more_memory_than_the_host_has_is_refused_at_once(vm: Twinhull) -> None:
+    began = time.monotonic()
+    result = vm("run", "--rm", "--vm", "--network", "none", "--memory", "100000g", "busybox", "true")
+    assert result.exit_code == 125
+    assert "cannot have more" in result.stderr
+    assert time.monotonic() - began < 5
+
+
 def test_a_guest_that_does_not_come_up_is_an_error_with_its_console(tmp_path: Path) -> None:
     broken = tmp_path / "vmlinux"
     (source,) = Path("build/kernels").glob("[0-9]*/vmlinux")

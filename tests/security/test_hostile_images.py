@@ -38,7 +38,17 @@ def test_an_image_whose_proc_sys_or_dev_is_a_link_does_not_start(box: Box, tmp_p
     result = box.run(image, "cat", f"/{name}/self/status")
     box.twinhull("rmi", image)
     assert (result.exit_code, result.stdout) == (125, ""), result
-    assert f"/{name}" in result.stderr
+    assert f"the image has a symbolic link at /{name}" in result.stderr
+
+
+def test_an_image_that_names_no_signal_there_is_can_be_stopped(box: Box, tmp_path: Path) -> None:
+    image = pull(box.twinhull, tmp_path, "deaf", config={"Cmd": ["cat"], "StopSignal": "NOSUCH"})
+    box.twinhull("run", "-d", "-i", *box.words, "--name", "deaf", image, check=True)
+    stopped = box.twinhull("stop", "-t", "0", "deaf")
+    shown = box.twinhull("inspect", "deaf", check=True).json()[0]["status"]
+    box.twinhull("rm", "-f", "deaf", check=True)
+    box.twinhull("rmi", image)
+    assert (stopped.exit_code, shown) == (0, "exited"), stopped.stderr
 
 
 def test_what_an_image_has_below_dev_is_never_used(box: Box, tmp_path: Path) -> None:

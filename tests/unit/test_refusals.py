@@ -25,7 +25,7 @@ REAL: list[tuple[str, type[TwinhullError], str]] = [
         'pinging container registry reg.example: Get "https://reg.example/v2/": dial tcp 127.0.0.1:1: connect: '
         "connection refused",
         RegistryError,
-        "cannot reach reg.example: connect: connection refused",
+        "cannot fetch reg.example/x:latest: cannot reach reg.example: connect: connection refused",
     ),
     (
         'pinging container registry reg.example: Get "https://reg.example/v2/": dial tcp: lookup reg.example: no such '

@@ -79,8 +79,9 @@ def run_start(arguments: Arguments, config: Config) -> int:
         raise InvalidRequest("-a takes one workload", hint="start the others without -a")
     name = arguments.names[0]
     request = request_from(engine.find(name).request)
-    conversation = engine.start(name, size=terminal_size(request.tty))
-    return attach(config, conversation, tty=request.tty, stdin=arguments.interactive and request.interactive)
+    stdin = arguments.interactive and request.interactive
+    conversation = engine.start(name, size=terminal_size(request.tty), stdin=stdin)
+    return attach(config, conversation, tty=request.tty, stdin=stdin)
 
 
 def configure_restart(parser: Parser) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 BUG = 125
+NO_SPACE = (28, 122)  # ENOSPC, EDQUOT: the import of errno would be one more at each start
 COLLECT_AFTER = 50_000  # objects: the imports of a start make no garbage, and looking for it took 2 ms
 
 
@@ -56,24 +57,39 @@ def guarded(words: list[str]) -> int:
         if error.hint:
             print(f"  hint: {error.hint}", file=sys.stderr)
         return error.exit_code
-    except PermissionError as error:
-        if debug or os.geteuid() == 0:
-            raise
-        print(f"twinhull: {error.strerror}: {error.filename}", file=sys.stderr)
-        print("  hint: sudo twinhull …, or set TWINHULL_ROOT to a directory of yours", file=sys.stderr)
+    except BrokenPipeError:
+        return 128 + 13
+    except OSError as error:
+        hint = hint_for(error)
+        if debug or not hint:
+            return bug(error, debug=debug)
+        print(f"twinhull: {error.strerror}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
+        print(f"  hint: {hint}", file=sys.stderr)
         return BUG
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        return 128 + 13
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else BUG
     except Exception as error:
-        if debug:
-            raise
-        print(f"twinhull: {type(error).__name__}: {error}", file=sys.stderr)
-        print("  hint: this is a bug; twinhull --debug VERB … shows where", file=sys.stderr)
-        return BUG
+        return bug(error, debug=debug)
+
+
+def hint_for(error: OSError) -> str:
+    """What a user can do about an error of the system, "" where it is no user's affair."""
+    if error.errno in NO_SPACE:
+        return "make room on the file system of twinhull's state (df shows it), then try again"
+    if isinstance(error, PermissionError) and os.geteuid() != 0:
+        return "sudo twinhull …, or set TWINHULL_ROOT to a directory of yours"
+    return ""
+
+
+def bug(error: Exception, *, debug: bool) -> int:
+    """Say that this should not have happened, and how to see where it did."""
+    if debug:
+        raise error
+    print(f"twinhull: {type(error).__name__}: {error}", file=sys.stderr)
+    print("  hint: this is a bug; twinhull --debug VERB … shows where", file=sys.stderr)
+    return BUG
 
 
 def dispatch(words: list[str]) -> int:

@@ -76,6 +76,8 @@ def printable(text: str) -> str:
 def state_text(engine: Engine, instance: Instance, state: Status) -> str:
     """As Docker says it."""
     now = time.time()
+    if state in ("running", "paused") and not instance.started:
+        return "starting"
     if state in ("running", "paused"):
         return f"up {duration(now - instance.started)}{' (paused)' if state == 'paused' else ''}"
     record = exit_record(engine.home, instance.id)

@@ -230,7 +230,7 @@ def run_run(arguments: Arguments, config: Config) -> int:
     from twinhull.cli.foreground import attach, check_keys
     from twinhull.cli.progress import prepared
 
-    request = request_of(arguments, config)
+    request = request_of(arguments, config)._replace(stdin_open=arguments.detach)
     check_keys(arguments.detach_keys)
     if not arguments.detach:
         require_terminal(request)

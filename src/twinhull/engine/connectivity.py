@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twinhull.config import Config
 from twinhull.engine.state import Home
-from twinhull.errors import InvalidRequest, LaunchError, TwinhullError
+from twinhull.errors import InvalidRequest, LaunchError, TwinhullError, UnsupportedSpec
 from twinhull.host import files
 from twinhull.model import Endpoint, Instance, Port, Request
 from twinhull.scopes import contextmanager
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from twinhull.plan.compile import Network
     from twinhull.plan.ops import Op
+
+ELOOP = 40
 
 
 def check(request: Request) -> None:
@@ -89,7 +91,10 @@ def etc_files(request: Request, endpoint: Endpoint | None, hostname: str) -> Ite
 
 
 def explain(error: LaunchError) -> TwinhullError:
-    """Say what a step of the launcher that failed means to whoever asked for the network."""
+    """Say what a step of the launcher that failed means to whoever asked for it."""
+    if error.errno == ELOOP and error.target.startswith(("/proc", "/sys", "/dev")):
+        hint = "mounts of the kernel's own would go where the link leads (CVE-2023-28642)"
+        return UnsupportedSpec(f"the image has a symbolic link at {error.target}, which is refused", hint=hint)
     from twinhull.network import ports
 
     return ports.explain(error)

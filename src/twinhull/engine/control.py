@@ -73,7 +73,8 @@ def stop(home: Home, instance: Instance, *, signal: str = "", timeout_s: float =
         if status(home, instance) not in ("running", "paused"):
             return
         request = instances.request_from(instance.request)
-        number = signal_number(signal or request.stop_signal or image_stop_signal(home, instance))
+        wanted = signal or request.stop_signal
+        number = signal_number(wanted) if wanted else image_stop_signal(home, instance)
         ask_to_end(home, instance, number, timeout_s)
         wait_for_shim(home, instance)
     finish(home, instance.id)
@@ -100,16 +101,18 @@ def ask_to_end(home: Home, instance: Instance, number: int, timeout_s: float) ->
         conversation.close()
 
 
-def image_stop_signal(home: Home, instance: Instance) -> str:
-    """The signal the image asks for, TERM otherwise."""
+def image_stop_signal(home: Home, instance: Instance) -> int:
+    """The signal the image asks for, TERM otherwise: an image that names none there is must not go on for ever."""
     from twinhull import jsontext
     from twinhull.plan.defaults import STOP_SIGNAL
     from twinhull.store import images
 
     image = images.by_digest(home.db, instance.image_digest)
-    if image is None:
-        return STOP_SIGNAL
-    return str((jsontext.loads(image.config).get("config") or {}).get("StopSignal") or STOP_SIGNAL)
+    config = (jsontext.loads(image.config).get("config") if image else None) or {}
+    try:
+        return signal_number(str(config.get("StopSignal") or STOP_SIGNAL))
+    except InvalidRequest:
+        return signal_number(STOP_SIGNAL)
 
 
 def wait_for_shim(home: Home, instance: Instance, timeout_s: float = END_TIMEOUT_S) -> None:

@@ -11,7 +11,7 @@ import os
 from twinhull.config import Config, load
 from twinhull.engine.reconcile import finish, reconcile
 from twinhull.engine.state import Home, exit_record, open_home, status
-from twinhull.errors import InvalidRequest
+from twinhull.errors import HostUnfit, InvalidRequest
 from twinhull.model import Image, Instance, Request
 from twinhull.store import instances
 from twinhull.tuples import NamedTuple
@@ -150,13 +150,15 @@ class Engine:
         with images.unpruned(self.home):
             return life.create(self.home, self.image(request.image, platform=request.platform), request)
 
-    def start(self, name: str, *, size: tuple[int, int] = (0, 0)) -> Sandbox:
-        """Start a workload that does not run; the caller holds the first client's end."""
+    def start(self, name: str, *, size: tuple[int, int] = (0, 0), stdin: bool = False) -> Sandbox:
+        """Start a workload that does not run; the caller holds the first client's end, and may feed it."""
         from twinhull.engine import images, life
 
         self.reconcile()
         instance = self.find(name)
-        return self.adopt(life.start(self.home, instance, images.of_instance(self.home, instance), size=size))
+        return self.adopt(
+            life.start(self.home, instance, images.of_instance(self.home, instance), size=size, stdin=stdin)
+        )
 
     def restart(self, name: str, *, timeout_s: float | None = None) -> None:
         """Stop and start."""
@@ -171,7 +173,10 @@ class Engine:
 
     def ps(self, *, everything: bool = False) -> list[tuple[Instance, Status]]:
         """Workloads with their states, newest first; those that ended only with `everything`."""
-        self.reconcile(everything=True)
+        try:
+            self.reconcile(everything=True)
+        except HostUnfit:
+            pass  # a full disk: what there is can be told all the same
         rows = [(instance, status(self.home, instance)) for instance in instances.everything(self.home.db)]
         return [row for row in rows if everything or row[1] in ("running", "paused")]
 

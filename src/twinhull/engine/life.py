@@ -12,7 +12,7 @@ from twinhull import jsontext
 from twinhull.engine import connectivity, names
 from twinhull.engine.reconcile import forget, settle
 from twinhull.engine.state import Home, status
-from twinhull.errors import Conflict, HostUnfit, InvalidRequest, LaunchError
+from twinhull.errors import Conflict, HostUnfit, InvalidRequest, LaunchError, TemplateFailed
 from twinhull.host import files, locks
 from twinhull.host.facts import boot_id, read_facts
 from twinhull.host.seccomp import default_filter
@@ -178,14 +178,19 @@ def keep_failed(home: Home, instance: Instance) -> None:
     files.remove_file(f"{home.config.run}/exited/{instance.id}")
 
 
-def start(home: Home, instance: Instance, image: Image, *, size: tuple[int, int] = (0, 0)) -> Sandbox:
+def start(
+    home: Home, instance: Instance, image: Image, *, size: tuple[int, int] = (0, 0), stdin: bool = False
+) -> Sandbox:
     """Start a workload that is created, exited or lost.
+
+    Args:
+        stdin: the caller feeds it.
 
     Raises:
         Conflict: it is running.
     """
     directory = home.directory(instance.id)
-    request = instances.request_from(instance.request)
+    request = instances.request_from(instance.request)._replace(stdin_open=not stdin)
     with locks.locked(f"{directory}/lock", wait=False, busy=f"{instance.name} is being started or stopped"):
         state = status(home, instance)
         if state in ("running", "paused"):
@@ -226,13 +231,34 @@ def restore_record(home: Home, instance: Instance, record: bytes) -> None:
 
 
 def launch(home: Home, instance: Instance, image: Image, request: Request, size: tuple[int, int]) -> Sandbox:
-    """Steps 3 to 7: bundle, shim, start mark, exec. The instance's lock is held."""
+    """Steps 3 to 7, once more from the beginning where a template does not start. The instance's lock is held."""
+    try:
+        return attempt(home, instance, image, request, size, cold=not home.config.vm_template)
+    except TemplateFailed as error:
+        home.notice(f"{error.message}; booting instead")
+    # A link of the first attempt may still be there: the kernel takes it away late. The next has another name.
+    connectivity.disconnect(home, instance)
+    with transaction(home.db):
+        endpoint, ports = connectivity.reserve(home, instance.id, request)
+        instances.set_endpoint(home.db, instance.id, endpoint, ports)
+    again = instance._replace(endpoint=endpoint, ports=ports)
+    try:
+        return attempt(home, again, image, request, size, cold=True)
+    except BaseException:
+        connectivity.disconnect(home, again)
+        raise
+
+
+def attempt(
+    home: Home, instance: Instance, image: Image, request: Request, size: tuple[int, int], *, cold: bool
+) -> Sandbox:
+    """Bundle, shim, start mark, exec."""
     bundle = make_bundle(home, instance, image, request, size)
     sandbox = None
     try:
         # Left before it runs: one that ends at once would take its names back while they are being published.
         with connectivity.announcing(home, instance, bundle.hostname):
-            sandbox = ready(home, instance, bundle)
+            sandbox = ready(home, instance, bundle, cold=cold)
         with transaction(home.db, durable=not instance.remove):
             instances.mark_started(home.db, instance.id, time.time(), boot_id())
         sandbox.start()
@@ -244,17 +270,17 @@ def launch(home: Home, instance: Instance, image: Image, request: Request, size:
     return sandbox
 
 
-def ready(home: Home, instance: Instance, bundle: Bundle) -> Sandbox:
+def ready(home: Home, instance: Instance, bundle: Bundle, *, cold: bool) -> Sandbox:
     """A workload that waits for the word to go; what a step of the launcher says is put into the user's words."""
     try:
-        prepared = prepare(home, instance, bundle)
+        prepared = prepare(home, instance, bundle, cold=cold)
     except LaunchError as error:
         raise connectivity.explain(error) from error
     prepared.sandbox.shim_pid = prepared.shim_pid
     return prepared.sandbox
 
 
-def prepare(home: Home, instance: Instance, bundle: Bundle) -> Prepared:
+def prepare(home: Home, instance: Instance, bundle: Bundle, *, cold: bool) -> Prepared:
     """Hand the bundle to the runtime of its isolation."""
     launcher = container.launcher_path(home.config.launcher)
     directory = home.directory(instance.id)
@@ -262,11 +288,11 @@ def prepare(home: Home, instance: Instance, bundle: Bundle) -> Prepared:
     if instance.remove:
         flags.append("--remove")
     if instance.isolation == "vm":
-        return prepare_vm(home, instance, bundle, tuple(flags))
+        return prepare_vm(home, instance, bundle, tuple(flags), cold=cold)
     return container.prepare(launcher, directory, bundle.plan, flags=tuple(flags))
 
 
-def prepare_vm(home: Home, instance: Instance, bundle: Bundle, flags: tuple[str, ...]) -> Prepared:
+def prepare_vm(home: Home, instance: Instance, bundle: Bundle, flags: tuple[str, ...], *, cold: bool) -> Prepared:
     """Start a guest for the bundle: image and scratch as disks, the plan performed inside."""
     from twinhull.runtime import scratch, vm
     from twinhull.store import disk
@@ -288,8 +314,7 @@ def prepare_vm(home: Home, instance: Instance, bundle: Bundle, flags: tuple[str,
         memory_bytes=request.memory_bytes,
         cpus=request.cpus,
     )
-    cold = not home.config.vm_template
-    return vm.start(home.config, workload, flags=flags, cold=cold, progress=home.notice, warn=home.notice)
+    return vm.start(home.config, workload, flags=flags, cold=cold, progress=home.notice)
 
 
 def make_bundle(home: Home, instance: Instance, image: Image, request: Request, size: tuple[int, int]) -> Bundle:
@@ -339,7 +364,7 @@ def guest_root(instance: Instance) -> Root:
 
 
 def stdin_mode(request: Request) -> int:
-    """-i without a client later stays open; without -i there is nothing to read."""
+    """-i ends with the client that feeds it, or waits for one; without -i there is nothing to read."""
     if not request.interactive:
         return STDIN_NONE
-    return STDIN_OPEN if not request.remove else STDIN_CLIENT
+    return STDIN_OPEN if request.stdin_open else STDIN_CLIENT

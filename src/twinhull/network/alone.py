@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twinhull.plan.netlink import LOOPBACK_INDEX, link_up
+from twinhull.plan.netlink import GUEST_INDEX, LOOPBACK_INDEX, link_down, link_up
 from twinhull.plan.ops import Op
 
 Ops = tuple[Op, ...]
@@ -16,5 +16,5 @@ def plan_none(*, guest: bool = False) -> tuple[Ops, Ops]:
 
 
 def guest_messages_none() -> tuple[bytes, int]:
-    """Return what is sent in a guest without a network."""
-    return link_up(LOOPBACK_INDEX, ack=True), 1
+    """Return what is sent in a guest without a network: its machine has a card all the same, with no cable in it."""
+    return link_up(LOOPBACK_INDEX, ack=True) + link_down(GUEST_INDEX, ack=True), 2

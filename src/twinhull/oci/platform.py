@@ -23,6 +23,8 @@ ARCHITECTURES = {
     "mips64el": ("mips64le", ""),
     "ppc64el": ("ppc64le", ""),
 }
+# GOARCH of the architectures that Linux runs on
+KNOWN = "386 amd64 arm arm64 loong64 mips mipsle mips64 mips64le ppc64 ppc64le riscv64 s390x".split()
 DEFAULT_VARIANTS = {"arm64": "v8", "arm": "v7", "amd64": "v1"}
 
 
@@ -53,14 +55,15 @@ def parse(text: str) -> Platform:
     """Read what --platform says; an architecture alone means Linux.
 
     Raises:
-        InvalidRequest: empty parts, or more than three.
+        InvalidRequest: empty parts, more than three, or not one that Linux runs on.
     """
     parts = text.split("/")
     if not all(part.replace("-", "").replace("_", "").isalnum() for part in parts) or len(parts) > 3:
         raise InvalidRequest(f"bad platform {text!r}", hint="OS/ARCHITECTURE[/VARIANT], for example linux/arm64")
-    if len(parts) == 1:
-        return normalise("linux", parts[0])
-    return normalise(*parts)
+    found = normalise("linux", parts[0]) if len(parts) == 1 else normalise(*parts)
+    if found.os != "linux" or found.architecture not in KNOWN:
+        raise InvalidRequest(f"no such platform: {text}", hint=f"linux/ with one of {', '.join(KNOWN)}")
+    return found
 
 
 def runs(wanted: Platform, image: Platform) -> bool:

@@ -281,7 +281,7 @@ def number(field: bytes, *, negative: bool = False) -> int:
     if not text:
         return 0
     if text.strip(b"01234567"):
-        raise broken(f"{text!r} is not an octal number")
+        raise broken("a number in a header is none")
     return int(text, 8)
 
 

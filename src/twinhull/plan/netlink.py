@@ -134,6 +134,11 @@ def link_up(index: int, *, ack: bool = False) -> bytes:
     return message(NEWLINK, ACK if ack else 0, LINK.pack(0, 0, index, IFF_UP, IFF_UP))
 
 
+def link_down(index: int, *, ack: bool = False) -> bytes:
+    """Take a link down, by index."""
+    return message(NEWLINK, ACK if ack else 0, LINK.pack(0, 0, index, 0, IFF_UP))
+
+
 def set_mac(name: str, mac: str, *, up: bool = True) -> bytes:
     """Give a link, by name, its hardware address, and bring it up."""
     flag = IFF_UP if up else 0

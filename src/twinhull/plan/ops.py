@@ -55,7 +55,7 @@ class Plan(NamedTuple):
 # A descriptor number in an op ("i:fd") is the number the process that is exec'ed will see. The shim
 # and the launcher keep their own descriptors out of the range 3..63.
 NETNS_FD = 62  # rtnetlink messages name the workload's network namespace by this number
-MAX_OPS = 1024
+MAX_OPS = 8192  # each argument and each variable is one
 MAX_PLAN_BYTES = 4 << 20
 
 # fmt: off

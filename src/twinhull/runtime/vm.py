@@ -10,7 +10,7 @@ import os
 import time
 
 from twinhull.config import Config
-from twinhull.errors import GuestError, TwinhullError, UnsupportedSpec
+from twinhull.errors import GuestError, InvalidRequest, TemplateFailed, TwinhullError, UnsupportedSpec
 from twinhull.host import files
 from twinhull.host.facts import read_facts
 from twinhull.model import Volume
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str], None]
 
-RESTORE_TIMEOUT_S = 10.0
+RESTORE_TIMEOUT_S = 30.0  # twenty at once on two processors took 10
+EARLY_PLAN_BYTES = 64 << 10  # so much may wait on the way to a guest that does not run yet
 PROBE_TIMEOUT_S = 5.0
 PROBE_MEMORY_BYTES = 128 << 20
 # What the guest's kernel takes of its memory before a workload has any.
@@ -92,6 +93,7 @@ def machine_for(config: Config, ready: Prerequisites, workload: Workload) -> Mac
     """Return the machine for a workload's limits.
 
     Raises:
+        InvalidRequest: more memory than the host has.
         UnsupportedSpec: volumes with a kernel that has no 9p.
     """
     if workload.volumes and "shares" not in ready.guest.kernel.features:
@@ -99,6 +101,8 @@ def machine_for(config: Config, ready: Prerequisites, workload: Workload) -> Mac
             f"the guest kernel {ready.guest.kernel.release} cannot share volumes: it has no 9p",
             hint="set vm_kernel in the configuration to a kernel with 9p, or leave -v out",
         )
+    if workload.memory_bytes > (here := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
+        raise InvalidRequest(f"this machine has {here >> 20}m of memory, and a virtual machine cannot have more")
     wanted = max(config.vm_memory_bytes, workload.memory_bytes + KERNEL_BYTES if workload.memory_bytes else 0)
     memory = 1 << (wanted - 1).bit_length()
     cpus = max(1, -int(-workload.cpus // 1))
@@ -114,26 +118,25 @@ def start(
     flags: tuple[str, ...] = (),
     cold: bool = False,
     progress: Progress = lambda _: None,
-    warn: Progress = lambda _: None,
 ) -> Prepared:
     """Start a virtual machine and perform the workload's plan in it; its process waits for START.
 
     Args:
         cold: boot, even where a template could be used.
-        warn: takes one line where something slower than asked for is done.
 
     Raises:
+        TemplateFailed: the template did not start; what had been made for it is undone, the network too.
         GuestError: it did not come up in time.
         LaunchError: an op failed, on the host or in the guest.
     """
     ready = prepare(config, progress)
     machine = machine_for(config, ready, workload)
-    if not cold:
-        try:
-            return start_template(config, ready, machine, workload, flags=flags, progress=progress)
-        except GuestError as error:
-            warn(f"the template did not start ({first_line(error)}); booting instead")
-    return start_cold(config, ready, machine, workload, flags=flags)
+    if cold:
+        return start_cold(config, ready, machine, workload, flags=flags)
+    try:
+        return start_template(config, ready, machine, workload, flags=flags, progress=progress)
+    except GuestError as error:
+        raise TemplateFailed(f"the template did not start ({first_line(error)})") from error
 
 
 def first_line(error: TwinhullError) -> str:
@@ -157,16 +160,21 @@ def start_template(
         started = launch(ready, jail, workload, {MEMORY_FD: memory}, flags)
     finally:
         os.close(memory)
+    encoded = codec.encode(guest_plan(workload.plan))
+    early = len(encoded) <= EARLY_PLAN_BYTES
+    deadline = time.monotonic() + RESTORE_TIMEOUT_S
     try:
-        send_plan(started, workload)
-        try:
-            resume(workload.directory)
-        except GuestError as error:
-            template.discard(config, saved)
-            raise jailed.guest_error(started, error.message) from None
-        return wait_ready(started, time.monotonic() + RESTORE_TIMEOUT_S)
-    except BaseException:
+        if early:
+            send_plan(started, encoded, deadline)
+        resume(workload.directory)
+        if not early:
+            send_plan(started, encoded, deadline)
+        return wait_ready(started, deadline)
+    except BaseException as error:
         jailed.end(started)
+        if isinstance(error, GuestError):
+            template.discard(config, saved)
+            raise jailed.guest_error(started, first_line(error)) from None
         raise
 
 
@@ -191,8 +199,9 @@ def start_cold(
     jail = jail._replace(opened=(*jail.opened, *boot_files(ready.guest)))
     started = launch(ready, jail, workload, {}, flags)
     try:
-        send_plan(started, workload)
-        return wait_ready(started, time.monotonic() + config.vm_boot_timeout_s)
+        deadline = time.monotonic() + config.vm_boot_timeout_s
+        send_plan(started, codec.encode(guest_plan(workload.plan)), deadline)
+        return wait_ready(started, deadline)
     except BaseException:
         jailed.end(started)
         raise
@@ -235,9 +244,20 @@ def launch(
     return jailed.start(ready.guest.launcher, workload.directory, plan, inherit=inherit, flags=flags)
 
 
-def send_plan(started: Started, workload: Workload) -> None:
-    """Send the guest's plan; it waits in the agent's port until somebody there reads it."""
-    started.sandbox.send_plan(Kind.PLAN, 0, codec.encode(guest_plan(workload.plan)))
+def send_plan(started: Started, encoded: bytes, deadline: float) -> None:
+    """Send the guest's plan; it waits in the agent's port until somebody there reads it.
+
+    Raises:
+        GuestError: nobody does, and it is larger than what can wait.
+    """
+    connection = started.sandbox.connection
+    connection.settimeout(max(deadline - time.monotonic(), 0.001))
+    try:
+        started.sandbox.send_plan(Kind.PLAN, 0, encoded)
+    except TimeoutError:
+        raise jailed.guest_error(started, "the virtual machine does not take its plan") from None
+    finally:
+        connection.settimeout(None)
 
 
 def wait_ready(started: Started, deadline: float) -> Prepared:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 
+from twinhull.errors import HostUnfit
 from twinhull.scopes import contextmanager
 
 TYPE_CHECKING = False
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 SCHEMA_VERSION = 1
+MAKE_ROOM = "make room on the file system of twinhull's state (df shows it), then try again"
 BUSY_TIMEOUT_S = 30.0
 
 
@@ -85,12 +87,21 @@ def transaction(connection: Connection, *, durable: bool = True) -> Iterator[Non
     """
     if not durable:
         connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute("BEGIN IMMEDIATE")
     try:
+        connection.execute("BEGIN IMMEDIATE")
         yield
-    except BaseException:
-        connection.execute("ROLLBACK")
+        connection.execute("COMMIT")
+    except BaseException as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        if is_full(error):
+            raise HostUnfit("no space left for the database", hint=MAKE_ROOM) from error
         raise
-    connection.execute("COMMIT")
-    if not durable:
-        connection.execute("PRAGMA synchronous=FULL")
+    finally:
+        if not durable:
+            connection.execute("PRAGMA synchronous=FULL")
+
+
+def is_full(error: BaseException) -> bool:
+    """True for what SQLite raises when its file cannot grow."""
+    return getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"

@@ -52,9 +52,15 @@ def chain_of(image: Image) -> str:
 
 
 def find(config: Config, db: Connection, chain: str) -> str:
-    """The disk of a stack, "" if there is none."""
-    row = db.execute("SELECT file FROM disk WHERE chain=?", (chain,)).fetchone()
-    return f"{config.state}/disks/{row[0]}" if row else ""
+    """The disk of a stack, "" if there is none, or not the file that was made."""
+    row = db.execute("SELECT file, size_bytes FROM disk WHERE chain=?", (chain,)).fetchone()
+    if not row:
+        return ""
+    path = f"{config.state}/disks/{row[0]}"
+    try:
+        return path if os.stat(path).st_size == row[1] else ""
+    except FileNotFoundError:
+        return ""
 
 
 def make(config: Config, db: Connection, image: Image, chain: str) -> str:

@@ -53,9 +53,11 @@ def explain(text: str, reference: Reference) -> TwinhullError:
     if says(text, CORRUPT):
         return RegistryError(f"corrupt content in {name}: {last}", hint="pull again; the damage may be at its source")
     if says(text, UNREACHABLE):
-        return RegistryError(f"cannot reach {registry}: {last}", hint="is the name right, and the network up?")
+        hint = f"is the name right, and the network up? {name} is not here"
+        return RegistryError(f"cannot fetch {name}: cannot reach {registry}: {last}", hint=hint)
     if says(text, ABSENT):
-        return NotFound(f"no such image: {name} in {registry}", hint="check the name and the tag")
+        where = f" in {registry}" if reference.domain else ""
+        return NotFound(f"no such image: {name}{where}", hint="check the name and the tag")
     return RegistryError(f"{name}: {last}")
 
 

@@ -186,7 +186,8 @@ class Unpacker:
                 self.clear(parent, path)
             os.link(target[-1], name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
         except (FileNotFoundError, PermissionError):
-            raise refused(header.name, f"is a hard link to {header.link!r}, which is no file of the layer") from None
+            link = header.link[:200].decode(errors="backslashreplace")
+            raise refused(header.name, f"is a hard link to {link!r}, which is no file of this layer") from None
         finally:
             os.close(source)
 

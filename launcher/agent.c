@@ -39,17 +39,14 @@ struct agent {
 	int policy; /* its program, loaded, or -1 */
 };
 
-/* Perform the host stage without its device policy, or that alone; what was done ahead is not done again. */
+/* Perform the host stage without its device policy, or that alone. */
 static int perform_part(struct agent *agent, const struct plan *plan, bool policy, struct failure *why)
 {
-	const struct plan *done = agent->plan;
-	struct plan *part = agent->part;
-	part->count = 0;
+	agent->part->count = 0;
 	for (size_t i = 0; i < plan->count; i++)
-		if ((plan->ops[i].code == OP_DEVICE_POLICY) == policy &&
-		    (policy || !done || done == plan || !ops_contain(done->ops, done->count, &plan->ops[i])))
-			part->ops[part->count++] = plan->ops[i];
-	return host_perform(&agent->host, part, why);
+		if ((plan->ops[i].code == OP_DEVICE_POLICY) == policy)
+			agent->part->ops[agent->part->count++] = plan->ops[i];
+	return host_perform(&agent->host, agent->part, why);
 }
 
 static int on_plan(void *context, const struct plan *plan, struct failure *why)

@@ -346,13 +346,22 @@ def command_line(wall: Wall, script: str) -> str:
 
 
 def test_memory_and_process_limits_hold(wall: Wall) -> None:
-    eater = "x=$(head -c 200000000 /dev/zero | tr '\\0' x); echo survived"
+    eater = "dd if=/dev/zero of=/dev/null bs=200M count=1 && echo survived"
     result = wall.run("--memory", "64m", "busybox", "sh", "-c", eater)
     assert "survived" not in result.stdout
     assert result.exit_code != 0
     forks = "for i in $(seq 40); do sleep 3 & done 2>&1; wait"
     result = wall.run("--pids-limit", "10", "busybox", "sh", "-c", forks)
     assert "fork" in result.stdout + result.stderr
+
+
+def test_exec_joins_a_workload_with_limits_and_finds_them(wall: Wall) -> None:
+    wall.detached("--memory", "64m", "--pids-limit", "50", "--name", "limited", "busybox", "sleep", "1000")
+    limits = "cat /sys/fs/cgroup/pids.max 2>/dev/null || cat /sys/fs/cgroup/pids/pids.max"
+    result = wall("exec", "limited", "sh", "-c", f"{limits}; cat /proc/self/cgroup | wc -l")
+    assert result.exit_code == 0, result.stderr
+    if wall.isolation == "vm":
+        assert result.stdout.splitlines()[0] == "50"
 
 
 def test_the_json_of_inspect_names_the_request(wall: Wall) -> None:

@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import os
 
+MAKE_ROOM = "make room on the file system of twinhull's state (df shows it), then try again"
+
 
 class TwinhullError(Exception):
     """Base of all deliberate errors. Anything else that escapes is a bug.

@@ -11,7 +11,7 @@ import sys
 from gc import set_threshold
 
 from twinhull.cli.verbs import VERBS
-from twinhull.errors import TwinhullError
+from twinhull.errors import MAKE_ROOM, TwinhullError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def guarded(words: list[str]) -> int:
 def hint_for(error: OSError) -> str:
     """What a user can do about an error of the system, "" where it is no user's affair."""
     if error.errno in NO_SPACE:
-        return "make room on the file system of twinhull's state (df shows it), then try again"
+        return MAKE_ROOM
     if isinstance(error, PermissionError) and os.geteuid() != 0:
         return "sudo twinhull …, or set TWINHULL_ROOT to a directory of yours"
     return ""

@@ -92,7 +92,7 @@ def etc_files(request: Request, endpoint: Endpoint | None, hostname: str) -> Ite
 
 def explain(error: LaunchError) -> TwinhullError:
     """Say what a step of the launcher that failed means to whoever asked for it."""
-    if error.errno == ELOOP and error.target.startswith(("/proc", "/sys", "/dev")):
+    if error.errno == ELOOP and error.target.split("/")[1:2] in (["proc"], ["sys"], ["dev"]):
         hint = "mounts of the kernel's own would go where the link leads (CVE-2023-28642)"
         return UnsupportedSpec(f"the image has a symbolic link at {error.target}, which is refused", hint=hint)
     from twinhull.network import ports

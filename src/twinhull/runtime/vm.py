@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str], None]
 
-RESTORE_TIMEOUT_S = 30.0  # twenty at once on two processors took 10
+RESTORE_TIMEOUT_S = 30.0  # many at once share the processors: ten take several seconds on two
 EARLY_PLAN_BYTES = 64 << 10  # so much may wait on the way to a guest that does not run yet
 PROBE_TIMEOUT_S = 5.0
 PROBE_MEMORY_BYTES = 128 << 20

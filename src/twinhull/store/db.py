@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from twinhull.errors import HostUnfit
+from twinhull.errors import MAKE_ROOM, HostUnfit
 from twinhull.scopes import contextmanager
 
 TYPE_CHECKING = False
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 SCHEMA_VERSION = 1
-MAKE_ROOM = "make room on the file system of twinhull's state (df shows it), then try again"
 BUSY_TIMEOUT_S = 30.0
 
 

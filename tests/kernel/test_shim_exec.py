@@ -113,6 +113,7 @@ def test_many_execs_run_at_once_and_one_too_many_is_refused(supervise: Supervise
     client = running(supervise)
     for stream in range(1, 65):
         client.execute("sh", "-c", f"echo {stream}; exec sleep 2000", stream=stream)
+        client.expect(Kind.STARTED, stream)
     client.execute("true", stream=65)
     ended = client.collect(65)
     assert "too many" in ended.refusal

@@ -6,11 +6,12 @@ import os
 import platform
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from bench.contenders import Works, others
 from bench.measure import Command, Samples, take_turns
-from bench.ours import processes_of_ours, stop_everything, supervisor_mb, twinhull_works
+from bench.ours import processes_of_ours, settle, stop_everything, supervisor_mb, twinhull_works
 from bench.promises import SPEC, Promise, read_promises
 from tests.support import leaks
 from tests.support.command import share_kernels
@@ -48,7 +49,7 @@ def measure_times(folder: Path, promises: dict[str, Promise], rounds: int) -> li
             print(f"not measured: {line}")
         verdicts += [False for promise in promises.values() if promise.unit == "×" and promise.name not in our_works]
         for work in our_works:
-            samples = take_turns(merged(work, our_works, their_works), rounds)
+            samples = take_turns(merged(work, our_works, their_works), rounds, partial(settle, root))
             print(f"\n{work}")
             for name, values in sorted(samples.items(), key=lambda pair: pair[1].median_ms):
                 print(f"  {name:10} {values.median_ms:9.1f} ms ± {values.spread_ms:.1f}")
@@ -84,7 +85,7 @@ def measure_processes(folder: Path, promises: dict[str, Promise]) -> list[bool]:
     """Weigh idle containers, then count what is left when they are gone."""
     print("\nmemory and processes")
     weight = verdict(promises["supervisor"], supervisor_mb(folder / "twinhull"))
-    return [weight, verdict(promises["resident"], len(processes_of_ours()))]
+    return [weight, verdict(promises["resident"], len(processes_of_ours(folder / "twinhull")))]
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import signal
 import statistics
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 LIMIT_S = 60.0  # a command that takes longer is ended and counts as failed
@@ -62,13 +62,18 @@ def run_ms(command: Command) -> float:
     return taken_ms
 
 
-def take_turns(contenders: Mapping[str, Command], rounds: int) -> dict[str, Samples]:
-    """Run every contender once to warm up, then in each round once, in random order."""
+def take_turns(contenders: Mapping[str, Command], rounds: int, settle: Callable[[], None]) -> dict[str, Samples]:
+    """Run every contender once to warm up, then in each round once, in random order.
+
+    Args:
+        settle: returns when nothing is at work any more that a command before has left behind.
+    """
     for command in contenders.values():
         run_ms(command)
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name in shuffled(list(contenders)):
+            settle()
             times[name].append(run_ms(contenders[name]))
     return {name: Samples(tuple(values)) for name, values in times.items()}
 

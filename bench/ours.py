@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,8 @@ from bench.contenders import ENTRY, Works, twinhull
 from bench.measure import Failed, pss_kb, run_ms
 from tests.support import leaks
 from tests.support.command import Twinhull
+from twinhull.config import Config
+from twinhull.runtime import spare
 
 IDLE_CONTAINERS = 10
 
@@ -24,10 +27,11 @@ def twinhull_works(root: Path) -> Iterator[tuple[Works, list[str]]]:
         "exec": {"twinhull": twinhull(root, "exec", "bench-idle", "true")},
         "vm-template": {"twinhull": twinhull(root, "run", "--rm", "--vm", "busybox", "echo", "hi")},
     }
-    cold = root / "cold.toml"
-    cold.write_text("vm_template = false\n")
     guest = works["vm-template"]["twinhull"]
-    works["vm-cold"] = {"twinhull": guest._replace(variables=(*guest.variables, ("TWINHULL_CONFIG", str(cold))))}
+    for work, setting in (("vm-restored", "vm_spare"), ("vm-cold", "vm_template")):
+        config = root / f"{work}.toml"
+        config.write_text(f"{setting} = false\n")
+        works[work] = {"twinhull": guest._replace(variables=(*guest.variables, ("TWINHULL_CONFIG", str(config))))}
     absent: list[str] = []
     run_ms(twinhull(root, "run", "--detach", "--name", "bench-idle", "busybox", "sleep", "1000"))
     try:
@@ -42,20 +46,27 @@ def twinhull_works(root: Path) -> Iterator[tuple[Works, list[str]]]:
         run_ms(twinhull(root, "rm", "--force", "bench-idle"))
 
 
+def settle(root: Path) -> None:
+    """Return when no guest in waiting is being made any more: that would be measured with whatever comes next."""
+    config = Config(state=str(root / "state"), run=str(root / "run"))
+    while spare.is_being_made(config):
+        time.sleep(0.05)
+
+
 def supervisor_mb(root: Path) -> float:
     """Start idle containers and return what all processes of ours weigh, for each of them, in MB (PSS)."""
     names = [f"bench-{number}" for number in range(IDLE_CONTAINERS)]
     try:
         for name in names:
             run_ms(twinhull(root, "run", "--detach", "--network", "none", "--name", name, "busybox", "sleep", "1000"))
-        return sum(map(pss_kb, processes_of_ours())) / IDLE_CONTAINERS / 1000
+        return sum(map(pss_kb, processes_of_ours(root))) / IDLE_CONTAINERS / 1000
     finally:
         for name in names:
             run_ms(twinhull(root, "rm", "--force", name))
 
 
-def processes_of_ours() -> list[int]:
-    """Pids of our commands' offspring that run the launcher, but for the holders of templates."""
+def processes_of_ours(root: Path) -> list[int]:
+    """Pids of our commands' offspring that run the launcher, but for holders of templates and guests in waiting."""
     launcher = os.stat(ENTRY.parents[2] / "src/twinhull/bin/launcher")
     found = []
     leaks.reap()
@@ -64,18 +75,20 @@ def processes_of_ours() -> list[int]:
             status = os.stat(f"/proc/{pid}/exe")
         except OSError:
             continue
-        if (status.st_dev, status.st_ino) == (launcher.st_dev, launcher.st_ino) and not holds_template(pid):
+        if (status.st_dev, status.st_ino) == (launcher.st_dev, launcher.st_ino) and not is_kept(root, pid):
             found.append(pid)
     return found
 
 
-def holds_template(pid: int) -> bool:
-    """True for a process that keeps the memory of a template, for ten minutes after its last use."""
+def is_kept(root: Path, pid: int) -> bool:
+    """True for what is kept for ten minutes after a template's last use: its holder, and the guest that waits."""
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return file.read().split(b"\0")[1:2] == [b"hold"]
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
     except OSError:
         return False
+    return words[1:2] == ["hold"] or any(
+        (root / "state/spares" / os.path.basename(word)).exists() for word in words[2:] if word
+    )
 
 
 def stop_everything(root: Path) -> None:

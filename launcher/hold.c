@@ -3,10 +3,13 @@
  *	hold DIGEST IDLE_SECONDS   descriptors: 3 the memory file, 4 a listening socket, 5 the directory it is in
  *	hold --digest              3 the memory file: print its digest
  *
- * The file is copied into a memfd that nobody can change any more; a client of root's gets it by SCM_RIGHTS with one
- * byte. A file that is not what DIGEST says is never lent: its client finds the end of the stream. Ends after so many
- * seconds without a client, or when the machine is short of memory; unlinks the socket (`sock`) before. `holder` in
- * the directory holds its process number, and stays locked while it lives. */
+ * The file is copied into a memfd that nobody can change any more. A client of root's sends one message: `m` and gets
+ * the memory; `k` with the name of a guest in waiting and what belongs to it, which are kept unless one is there
+ * already; `s` and gets those, and nobody else does. An answer is one byte or the name, with SCM_RIGHTS. A file that is
+ * not what DIGEST says is never lent: its client finds the end of the stream, as does one that asks for what is not
+ * there. Ends after so many seconds without a client, or when the machine is short of memory; unlinks the socket
+ * (`sock`) before. The guest in waiting ends with its conversation, which then is nobody's. `holder` in the directory
+ * holds our process number, and stays locked while we live. */
 #define _GNU_SOURCE
 
 #include <errno.h>
@@ -123,27 +126,88 @@ static int fill(const char *wanted)
 	return fd_take(&memory);
 }
 
-static void lend(int memory)
+#define NAME_BYTES 64
+#define SPARE_FDS 3
+#define CLIENT_TIMEOUT_MS 1000
+
+/* A guest in waiting: its name, its first client's end of the conversation, and what else whoever takes it needs. */
+struct spare {
+	char name[NAME_BYTES];
+	int fds[SPARE_FDS]; /* the conversation first; -1: there is none */
+};
+
+union control {
+	struct cmsghdr header;
+	char bytes[CMSG_SPACE(SPARE_FDS * sizeof(int))];
+};
+
+static void send_fds(int client, const void *data, size_t length, const int *fds, unsigned count)
 {
-	CLEANUP_FD int client = accept_trusted(LISTEN_FD);
-	if (client < 0)
-		return;
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = {0};
-	struct iovec byte = {.iov_base = "m", .iov_len = 1};
+	union control control = {0};
+	struct iovec part = {.iov_base = (void *)data, .iov_len = length};
 	struct msghdr message = {
-		.msg_iov = &byte,
+		.msg_iov = &part,
 		.msg_iovlen = 1,
 		.msg_control = &control,
-		.msg_controllen = sizeof(control),
+		.msg_controllen = (socklen_t)CMSG_LEN(count * sizeof(int)),
 	};
 	control.header.cmsg_level = SOL_SOCKET;
 	control.header.cmsg_type = SCM_RIGHTS;
-	control.header.cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(&control.header), &memory, sizeof(memory));
+	control.header.cmsg_len = (socklen_t)CMSG_LEN(count * sizeof(int));
+	memcpy(CMSG_DATA(&control.header), fds, count * sizeof(int));
 	sendmsg(client, &message, MSG_NOSIGNAL);
+}
+
+/* The bytes of a request, at most size, and the descriptors with it: SPARE_FDS of them or none. */
+static ssize_t receive_fds(int client, char *data, size_t size, int *fds)
+{
+	union control control;
+	struct iovec part = {.iov_base = data, .iov_len = size};
+	struct msghdr message = {
+		.msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = CMSG_LEN(SPARE_FDS * sizeof(int)), /* not its SPACE, which may hold one more */
+	};
+	struct pollfd waiting = {.fd = client, .events = POLLIN};
+	for (size_t i = 0; i < SPARE_FDS; i++)
+		fds[i] = -1;
+	if (poll(&waiting, 1, CLIENT_TIMEOUT_MS) <= 0)
+		return -1;
+	ssize_t got = recvmsg(client, &message, MSG_CMSG_CLOEXEC);
+	struct cmsghdr *header = got > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
+		memcpy(fds, CMSG_DATA(header), header->cmsg_len - CMSG_LEN(0));
+	return got;
+}
+
+static void drop(struct spare *spare)
+{
+	for (size_t i = 0; i < SPARE_FDS; i++)
+		fd_close(&spare->fds[i]);
+}
+
+static void serve_client(int memory, struct spare *spare)
+{
+	struct spare given;
+	char request[1 + NAME_BYTES];
+	CLEANUP_FD int client = accept_trusted(LISTEN_FD);
+	if (client < 0)
+		return;
+	ssize_t length = receive_fds(client, request, sizeof(request), given.fds);
+	if (length == 1 && request[0] == 'm')
+		send_fds(client, "m", 1, &memory, 1);
+	if (length == 1 && request[0] == 's' && spare->fds[0] >= 0) {
+		send_fds(client, spare->name, NAME_BYTES, spare->fds, SPARE_FDS);
+		drop(spare);
+	}
+	if (length == sizeof(request) && request[0] == 'k' && given.fds[SPARE_FDS - 1] >= 0 && spare->fds[0] < 0) {
+		memcpy(given.name, request + 1, NAME_BYTES);
+		*spare = given;
+		send(client, "k", 1, MSG_NOSIGNAL);
+		return;
+	}
+	drop(&given);
 }
 
 struct pressure {
@@ -177,25 +241,32 @@ static bool is_short_of_memory(struct pressure *pressure)
 	return pressure->stalled_us - before >= PRESSURE_US;
 }
 
-static bool take_turn(int memory, struct pressure *pressure, int idle_ms)
+/* A guest in waiting says nothing but that it has ended. */
+static bool take_turn(int memory, struct spare *spare, struct pressure *pressure, int idle_ms)
 {
-	struct pollfd fds[] = {{.fd = LISTEN_FD, .events = POLLIN}, {.fd = pressure->fd, .events = POLLPRI}};
-	if (poll(fds, 2, idle_ms) <= 0 || fds[1].revents & POLLERR)
+	struct pollfd fds[] = {
+		{.fd = LISTEN_FD, .events = POLLIN},
+		{.fd = pressure->fd, .events = POLLPRI},
+		{.fd = spare->fds[0], .events = POLLIN},
+	};
+	if (poll(fds, 3, idle_ms) <= 0 || fds[1].revents & POLLERR)
 		return false;
 	if (fds[1].revents && is_short_of_memory(pressure))
 		return false;
+	if (fds[2].revents)
+		drop(spare);
 	if (fds[0].revents)
-		lend(memory);
+		serve_client(memory, spare);
 	return true;
 }
 
 /* Whoever connected before the name went away is still served. */
-static void lend_to_the_last(int memory)
+static void serve_the_last(int memory, struct spare *spare)
 {
 	struct pollfd waiting = {.fd = LISTEN_FD, .events = POLLIN};
 	unlinkat(DIRECTORY_FD, "sock", 0);
 	while (poll(&waiting, 1, 0) > 0)
-		lend(memory);
+		serve_client(memory, spare);
 }
 
 /* Our number in a file that stays locked while we live: that is how we are found, and told to end. */
@@ -223,9 +294,10 @@ static int hold(const char *digest, int idle_ms)
 		return 1; /* with the socket, every client's wait ends */
 	}
 	struct pressure pressure = watch_pressure();
-	while (take_turn(memory, &pressure, idle_ms))
+	struct spare spare = {.fds = {-1, -1, -1}};
+	while (take_turn(memory, &spare, &pressure, idle_ms))
 		;
-	lend_to_the_last(memory);
+	serve_the_last(memory, &spare);
 	return 0;
 }
 

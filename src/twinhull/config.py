@@ -37,6 +37,7 @@ class Config(NamedTuple):
     vm_kernel: str = ""  # a vmlinux or bzImage to boot guests with; "" finds one
     vm_boot_timeout_s: float = 60.0
     vm_template: bool = True  # start guests from a saved one; false boots each of them
+    vm_spare: bool = True  # without KVM, keep one guest in waiting while machines are started now and then
 
     @property
     def database(self) -> str:

@@ -77,6 +77,7 @@ def test_a_container_starts_faster_and_weighs_less(result: dict[str, Any]) -> No
 def test_a_boot_takes_longer_than_a_start_from_the_template(result: dict[str, Any]) -> None:
     samples = result["samples"]
     assert min(samples["vm_cold.first_output_s"]) > min(samples["vm.first_output_s"])
+    assert min(samples["vm_spare.first_output_s"]) < min(samples["vm.first_output_s"])
 
 
 def test_every_sample_is_a_positive_time_or_amount(result: dict[str, Any]) -> None:

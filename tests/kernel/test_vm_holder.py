@@ -15,6 +15,7 @@ from tests.support.privileges import LAUNCHER
 from tests.support.vm import wait_until
 from twinhull.config import Config
 from twinhull.host import locks
+from twinhull.runtime import holder as holders
 from twinhull.runtime import template
 
 F_GET_SEALS, SEALED = 1034, 0xF
@@ -38,6 +39,7 @@ class Holder:
 
     def __init__(self, directory: Path, memory: Path) -> None:
         self.directory = directory
+        self.run = str(directory.parents[1])
         self.memory = memory
 
     def start(self, digest: str, *, idle_s: int = 30) -> None:
@@ -53,13 +55,11 @@ class Holder:
         os.close(fds[5])
 
     def borrow(self) -> int | None:
-        connection = template.connect(str(self.directory))
+        connection = holders.connect(str(self.directory))
         if connection is None:
             return None
-        try:
-            return template.receive_descriptor(connection)
-        finally:
-            connection.close()
+        _, fds = holders.ask(connection, holders.MEMORY)
+        return fds[0] if fds else None
 
     def is_alive(self) -> bool:
         return locks.is_held(str(self.directory / "holder"))
@@ -71,7 +71,7 @@ def holder(tmp_path: Path, memory: Path, nothing_is_left_behind: None) -> Iterat
     directory.mkdir(parents=True)
     held = Holder(directory, memory)
     yield held
-    template.end_holder(Config(run=str(tmp_path / "run")), "key")
+    holders.end(Config(run=held.run), "key")
     wait_until(lambda: not held.is_alive(), "the end of the holder")
 
 

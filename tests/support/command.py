@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from tests.support import leaks
 from twinhull.config import Config
 from twinhull.network import bridge
-from twinhull.runtime import template
+from twinhull.runtime import holder
 
 REPOSITORY = Path(__file__).parents[2]
 COMMAND = REPOSITORY / ".venv/bin/twinhull"
@@ -34,10 +34,12 @@ class Result(NamedTuple):
 class Twinhull:
     """`twinhull(*words)` runs one command; `popen` leaves it running. State is below `root`."""
 
-    def __init__(self, root: Path, settings: dict[str, str] | None = None, variables: dict[str, str] | None = None):
+    def __init__(self, root: Path, settings: dict[str, Any] | None = None, variables: dict[str, str] | None = None):
         self.root = root
         self.config = root / "config.toml"
-        self.config.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in (settings or {}).items()))
+        # What is made behind a command's back belongs to the tests of it.
+        settings = {"vm_spare": False, **(settings or {})}
+        self.config.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items()))
         self.variables = variables or {}
         leaks.claim(root)
         share_kernels(root)
@@ -93,7 +95,7 @@ class Twinhull:
         for name in self.names():
             self("rm", "--force", name)
         remove_network(self.root)
-        template.end_holders(Config(state=str(self.root / "state"), run=str(self.root / "run")))
+        holder.end_all(Config(state=str(self.root / "state"), run=str(self.root / "run")))
 
 
 def share_kernels(root: Path) -> None:

@@ -38,8 +38,9 @@ def claim(root: Path) -> None:
     """Take note of what this state directory names things by."""
     state = root / "state"
     MARKS.update((str(root), f"{bridge.tag(Config(state=str(state))):08x}"))
-    with contextlib.suppress(FileNotFoundError):
-        MARKS.update(identity[:6] for identity in os.listdir(state / "instances") if not identity.startswith("."))
+    for folder in ("instances", "spares"):
+        with contextlib.suppress(FileNotFoundError):
+            MARKS.update(identity[:6] for identity in os.listdir(state / folder) if not identity.startswith("."))
 
 
 def is_ours(name: str) -> bool:

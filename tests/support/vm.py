@@ -23,8 +23,12 @@ class Machine(NamedTuple):
 
 
 def machine(twinhull: Twinhull, identity: str) -> Machine:
-    """Find the processes of a running workload: its keeper holds the lock `alive`."""
-    directory = str(twinhull.root / "state/instances" / identity)
+    """Find the processes of a running workload."""
+    return machine_in(twinhull.root / "state/instances" / identity)
+
+
+def machine_in(directory: Path) -> Machine:
+    """Find the processes that belong to a directory: the keeper holds the lock `alive`."""
     for process in Path("/proc").iterdir():
         if process.name.isdigit() and f"{directory}/alive" in open_files(int(process.name)):
             keeper = int(process.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -56,3 +57,11 @@ def test_a_wrong_file_is_named(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(InvalidRequest, match=r"config\.toml"):
         config.load({"TWINHULL_CONFIG": str(path), "TWINHULL_ROOT": str(tmp_path)})
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    page = Path("docs/configuration.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", page, re.MULTILINE))
+    assert {name: json.loads(value) if value[0] != "/" else value for name, value in rows.items()} == {
+        name: list(value) if isinstance(value, tuple) else value for name, value in config.Config()._asdict().items()
+    }

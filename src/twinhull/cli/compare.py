@@ -60,16 +60,20 @@ def run_compare(arguments: Arguments, config: Config) -> int:
 
 
 def subjects(config: Config, place: str) -> tuple[CommandLine, ...]:
-    """The container, the VM from its template, and the VM that boots."""
+    """The container, and the VM three times: from its template, as a guest that waited, and booting."""
     prefix = f"compare-{os.getpid()}"
-    boots = f"{place}/config.toml"
-    files.write(boots, toml(config._replace(vm_template=False)).encode())
     vm, container = (("--isolation", side, *MEMORY_FLAGS) for side in ("vm", "container"))
-    return (
-        CommandLine("container", config, container, prefix=prefix),
-        CommandLine("vm", config, vm, prefix=prefix),
-        CommandLine("vm_cold", config, vm, prefix=prefix, environment=(f"TWINHULL_CONFIG={boots}",)),
-    )
+    kinds = {
+        "vm": config._replace(vm_spare=False),
+        "vm_spare": config._replace(vm_spare=True),
+        "vm_cold": config._replace(vm_template=False),
+    }
+    guests = []
+    for name, settings in kinds.items():
+        path = f"{place}/{name}.toml"
+        files.write(path, toml(settings).encode())
+        guests.append(CommandLine(name, config, vm, prefix=prefix, environment=(f"TWINHULL_CONFIG={path}",)))
+    return (CommandLine("container", config, container, prefix=prefix), *guests)
 
 
 def toml(config: Config) -> str:
@@ -118,6 +122,7 @@ def measured_rows(session: Session, arguments: Arguments) -> Iterator[rows.Row]:
     require_a_side(findings)
     findings.image = findings.image._replace(command=command)
     measure.measure_startup(session, name, command)
+    measure.measure_waiting(session, name, command)
     yield rows.startup_row(findings)
     yield rows.isolation_row(findings)
     footprint.measure_footprint(session, name, command)

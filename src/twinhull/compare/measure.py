@@ -12,6 +12,7 @@ import time
 
 from twinhull.compare.session import ISOLATIONS, START_S, Session
 from twinhull.compare.subject import MeasurementFailed, Service, Subject, Timing
+from twinhull.engine import spares
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ NEVER_RAN = (125, 126, 127)  # twinhull failed, or the program could not be star
 NOISE_REPEATS = 25
 NOISE_STEPS = 60_000
 FALLBACK = ("echo", "hi")
-BOOTED_INSTEAD = "booting instead"  # what `run` says when a template does not start
+# What `run` says when a saved guest does not start.
+INSTEAD = ("booting instead", "starting from the template instead")
 
 
 def noise_samples() -> list[float]:
@@ -107,6 +109,24 @@ def measure_startup(session: Session, image: str, command: Sequence[str]) -> Non
                 record(session, subject, run(session, subject, image, command))
 
 
+def measure_waiting(session: Session, image: str, command: Sequence[str]) -> None:
+    """Starts that each find a guest in waiting; the one that the last of them leaves is let go of.
+
+    Apart from the pairs: each start is followed by a second of work for the next, which would be in their times.
+    """
+    if "vm" in session.findings.gaps:
+        return
+    for subject in session.living("vm_spare"):
+        run(session, subject, image, command)
+        for number in range(session.effort.waiting):
+            session.tell(f"a guest in waiting: {number + 1} of {session.effort.waiting}")
+            if not spares.await_one(session.config):
+                session.findings.gap("vm_spare.first_output_s", "none waited; under KVM there are none")
+                break
+            record(session, subject, run(session, subject, image, command))
+    spares.let_go(session.config)
+
+
 def record(session: Session, subject: Subject, timing: Timing) -> None:
     """Keep the times of one run, or why there are none."""
     findings, name, first = session.findings, subject.name, timing.first_s(session.stream)
@@ -117,8 +137,8 @@ def record(session: Session, subject: Subject, timing: Timing) -> None:
         silence = "it wrote nothing" if timing.total_s else f"no output within {START_S:.0f} s"
         session.failed(name, f"{silence}; {timing.complaint}" if timing.complaint else silence)
         return
-    if name == "vm" and BOOTED_INSTEAD in timing.complaint:
-        session.failed(name, timing.complaint)  # what was timed is a boot, and not a start from the template
+    if any(text in timing.complaint for text in INSTEAD):
+        session.failed(name, timing.complaint)  # what was timed is another kind of start
         return
     findings.add(f"{name}.first_output_s", first)
     if timing.total_s is None:

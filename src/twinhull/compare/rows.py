@@ -136,6 +136,11 @@ def startup_row(findings: Findings) -> Row:
     lines = [
         first._replace(vm=measured(findings, "vm.first_output_s", "s", "template")),
         Line(
+            measured(findings, "vm_spare.first_output_s", "s", "waiting"),
+            Cell(""),
+            findings.ratio("vm_spare.first_output_s", "container.first_output_s"),
+        ),
+        Line(
             measured(findings, "vm_cold.first_output_s", "s", "boot"),
             Cell("nothing to boot") if findings.samples.get("container.first_output_s") else Cell(""),
             cold,

@@ -29,6 +29,7 @@ class Effort(NamedTuple):
 
     pairs: int
     cold: int
+    waiting: int
     instances: int
     copies: int
     copy_rounds: int
@@ -36,8 +37,8 @@ class Effort(NamedTuple):
     limit_s: float
 
 
-QUICK = Effort(pairs=10, cold=3, instances=3, copies=5, copy_rounds=3, idle_s=2.0, limit_s=45.0)
-NORMAL = Effort(pairs=20, cold=5, instances=5, copies=10, copy_rounds=3, idle_s=4.0, limit_s=85.0)
+QUICK = Effort(pairs=10, cold=3, waiting=5, instances=3, copies=5, copy_rounds=3, idle_s=2.0, limit_s=45.0)
+NORMAL = Effort(pairs=20, cold=5, waiting=10, instances=5, copies=10, copy_rounds=3, idle_s=4.0, limit_s=85.0)
 
 
 class Session:

@@ -50,7 +50,6 @@ class Engine:
     def __init__(self, config: Config | None = None, *, progress: Progress | None = None) -> None:
         self.config = config or load()
         self.home: Home = open_home(self.config, progress)
-        self.shims: list[int] = []  # children of this process that may have ended
 
     def __enter__(self) -> Engine:
         return self
@@ -62,26 +61,27 @@ class Engine:
 
     def close(self) -> None:
         """Close the database; workloads go on."""
-        self.collect_shims()
+        self.collect_children()
         self.home.db.close()
 
-    def collect_shims(self) -> None:
+    def collect_children(self) -> None:
         """Reap those of our children that have ended."""
-        for pid in list(self.shims):
+        for pid in list(self.home.children):
             try:
                 if os.waitpid(pid, os.WNOHANG)[0]:
-                    self.shims.remove(pid)
+                    self.home.children.remove(pid)
             except ChildProcessError:
-                self.shims.remove(pid)
+                self.home.children.remove(pid)
 
     def adopt(self, conversation: Sandbox) -> Sandbox:
         """Remember the shim of a conversation, to reap it when it has ended."""
-        self.shims.append(conversation.shim_pid)
+        if conversation.shim_pid:
+            self.home.children.append(conversation.shim_pid)
         return conversation
 
     def reconcile(self, *, everything: bool = False) -> None:
         """Finish what other processes left."""
-        self.collect_shims()
+        self.collect_children()
         reconcile(self.home, everything=everything)
 
     # --- starting

@@ -8,41 +8,30 @@ from __future__ import annotations
 import os
 import time
 
-from twinhull import jsontext
-from twinhull.engine import connectivity, names
+from twinhull.engine import connectivity, names, spares
+from twinhull.engine.bundle import Bundle, make_bundle
 from twinhull.engine.reconcile import forget, settle
 from twinhull.engine.state import Home, status
 from twinhull.errors import Conflict, HostUnfit, InvalidRequest, LaunchError, TemplateFailed
 from twinhull.host import files, locks
-from twinhull.host.facts import boot_id, read_facts
-from twinhull.host.seccomp import default_filter
+from twinhull.host.facts import boot_id
 from twinhull.model import Image, Instance, Request
 from twinhull.oci.spec import Identity, make_spec
-from twinhull.plan.compile import STDIN_CLIENT, STDIN_NONE, STDIN_OPEN, Network, Root, compile_plan
-from twinhull.plan.ops import Plan
 from twinhull.runtime import container
 from twinhull.runtime.container import Prepared
 from twinhull.runtime.sandbox import Sandbox
 from twinhull.scopes import contextmanager
 from twinhull.store import instances
 from twinhull.store.db import transaction
-from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from twinhull.runtime.spare import Spare
+    from twinhull.runtime.vm import Origin
+
 NAME_TRIES = 20
-
-
-class Bundle(NamedTuple):
-    """What a runtime needs of one start: the plan, and what it was made from."""
-
-    plan: Plan
-    image: Image
-    request: Request
-    hostname: str
-    network: Network
 
 
 def create(home: Home, image: Image, request: Request) -> Instance:
@@ -60,21 +49,35 @@ def create(home: Home, image: Image, request: Request) -> Instance:
 
 
 @contextmanager
-def new_directory(home: Home, identity: str) -> Iterator[str]:
+def new_directory(home: Home, identity: str, spare: Spare | None = None) -> Iterator[str]:
     """Make the directory of a new workload and hold its lock; it is gone again if the block raises.
 
     It gets its name when it is whole and locked: a reconcile that finds it before would take it for a leftover.
+    A spare has one.
     """
-    directory, early = home.directory(identity), home.directory(f".{identity}")
-    make_directories(early)
+    directory, early = home.directory(identity), spare.directory if spare else home.directory(f".{identity}")
+    if not spare:
+        make_directories(early)
     with locks.locked(f"{early}/lock"):
         os.rename(early, directory)
         try:
             yield directory
         except BaseException:
             if instances.get(home.db, identity) is None:
+                if spare:
+                    spare.conversation.close()
+                    await_supervisor(directory)
                 files.remove_tree(directory)
             raise
+
+
+def await_supervisor(directory: str) -> None:
+    """Return when no shim lives in a directory; one that is gone has none."""
+    try:
+        with locks.locked(f"{directory}/alive"):
+            pass
+    except FileNotFoundError:
+        pass
 
 
 def new_instance(home: Home, image: Image, request: Request) -> Instance:
@@ -148,14 +151,24 @@ def run(home: Home, image: Image, request: Request, *, size: tuple[int, int] = (
     """Create and start in one go; one transaction, one directory, no second look."""
     instance = new_instance(home, image, request)
     connectivity.prepare(home, request)
-    with new_directory(home, instance.id):
+    with spares.taken(home, request) as spare:
+        if spare:
+            instance = instance._replace(id=spare.identity)
+        return run_in(home, instance, image, request, size, spare)
+
+
+def run_in(
+    home: Home, instance: Instance, image: Image, request: Request, size: tuple[int, int], spare: Spare | None
+) -> tuple[Instance, Sandbox]:
+    """The rest of `run`, with a guest in waiting if there is one."""
+    with new_directory(home, instance.id, spare):
         with transaction(home.db, durable=not request.remove):
             instance = insert_named(home, instance)
             endpoint, ports = connectivity.reserve(home, instance.id, request)
             instances.set_endpoint(home.db, instance.id, endpoint, ports)
         instance = instance._replace(endpoint=endpoint, ports=ports)
         try:
-            return instance, launch(home, instance, image, request, size)
+            return instance, launch(home, instance, image, request, size, spare)
         except BaseException:
             container.undo(home.config.launcher, home.directory(instance.id))  # a shim that was killed has not
             connectivity.disconnect(home, instance)
@@ -230,27 +243,45 @@ def restore_record(home: Home, instance: Instance, record: bytes) -> None:
         keep_failed(home, instance)
 
 
-def launch(home: Home, instance: Instance, image: Image, request: Request, size: tuple[int, int]) -> Sandbox:
-    """Steps 3 to 7, once more from the beginning where a template does not start. The instance's lock is held."""
+def launch(
+    home: Home,
+    instance: Instance,
+    image: Image,
+    request: Request,
+    size: tuple[int, int],
+    spare: Spare | None = None,
+) -> Sandbox:
+    """Steps 3 to 7, once more from the beginning where a saved guest does not start. The instance's lock is held."""
+    saved: list[Origin] = [spare] if spare else []
+    saved += ["template"] if home.config.vm_template else []
+    for origin in saved:
+        try:
+            return attempt(home, instance, image, request, size, origin)
+        except TemplateFailed as error:
+            following = "booting" if origin is saved[-1] else "starting from the template"
+            home.notice(f"{error.message}; {following} instead")
+        instance = reconnect(home, instance, request)
     try:
-        return attempt(home, instance, image, request, size, cold=not home.config.vm_template)
-    except TemplateFailed as error:
-        home.notice(f"{error.message}; booting instead")
-    # A link of the first attempt may still be there: the kernel takes it away late. The next has another name.
+        return attempt(home, instance, image, request, size, "cold")
+    except BaseException:
+        connectivity.disconnect(home, instance)
+        raise
+
+
+def reconnect(home: Home, instance: Instance, request: Request) -> Instance:
+    """Forget a failed attempt. A link of its may still be there: the kernel takes it away late, so the next has
+    another name."""
+    files.remove_file(f"{home.directory(instance.id)}/exit")
+    files.remove_file(f"{home.config.run}/exited/{instance.id}")
     connectivity.disconnect(home, instance)
     with transaction(home.db):
         endpoint, ports = connectivity.reserve(home, instance.id, request)
         instances.set_endpoint(home.db, instance.id, endpoint, ports)
-    again = instance._replace(endpoint=endpoint, ports=ports)
-    try:
-        return attempt(home, again, image, request, size, cold=True)
-    except BaseException:
-        connectivity.disconnect(home, again)
-        raise
+    return instance._replace(endpoint=endpoint, ports=ports)
 
 
 def attempt(
-    home: Home, instance: Instance, image: Image, request: Request, size: tuple[int, int], *, cold: bool
+    home: Home, instance: Instance, image: Image, request: Request, size: tuple[int, int], origin: Origin
 ) -> Sandbox:
     """Bundle, shim, start mark, exec."""
     bundle = make_bundle(home, instance, image, request, size)
@@ -258,29 +289,30 @@ def attempt(
     try:
         # Left before it runs: one that ends at once would take its names back while they are being published.
         with connectivity.announcing(home, instance, bundle.hostname):
-            sandbox = ready(home, instance, bundle, cold=cold)
+            sandbox = ready(home, instance, bundle, origin)
         with transaction(home.db, durable=not instance.remove):
             instances.mark_started(home.db, instance.id, time.time(), boot_id())
         sandbox.start()
     except BaseException:
         if sandbox is not None:
             sandbox.close()
-            sandbox.reap()  # it undoes what it did, and ends
+            await_supervisor(home.directory(instance.id))  # it undoes what it did, and ends
+            sandbox.reap()
         raise
     return sandbox
 
 
-def ready(home: Home, instance: Instance, bundle: Bundle, *, cold: bool) -> Sandbox:
+def ready(home: Home, instance: Instance, bundle: Bundle, origin: Origin) -> Sandbox:
     """A workload that waits for the word to go; what a step of the launcher says is put into the user's words."""
     try:
-        prepared = prepare(home, instance, bundle, cold=cold)
+        prepared = prepare(home, instance, bundle, origin)
     except LaunchError as error:
         raise connectivity.explain(error) from error
     prepared.sandbox.shim_pid = prepared.shim_pid
     return prepared.sandbox
 
 
-def prepare(home: Home, instance: Instance, bundle: Bundle, *, cold: bool) -> Prepared:
+def prepare(home: Home, instance: Instance, bundle: Bundle, origin: Origin) -> Prepared:
     """Hand the bundle to the runtime of its isolation."""
     launcher = container.launcher_path(home.config.launcher)
     directory = home.directory(instance.id)
@@ -288,11 +320,11 @@ def prepare(home: Home, instance: Instance, bundle: Bundle, *, cold: bool) -> Pr
     if instance.remove:
         flags.append("--remove")
     if instance.isolation == "vm":
-        return prepare_vm(home, instance, bundle, tuple(flags), cold=cold)
+        return prepare_vm(home, instance, bundle, tuple(flags), origin)
     return container.prepare(launcher, directory, bundle.plan, flags=tuple(flags))
 
 
-def prepare_vm(home: Home, instance: Instance, bundle: Bundle, flags: tuple[str, ...], *, cold: bool) -> Prepared:
+def prepare_vm(home: Home, instance: Instance, bundle: Bundle, flags: tuple[str, ...], origin: Origin) -> Prepared:
     """Start a guest for the bundle: image and scratch as disks, the plan performed inside."""
     from twinhull.runtime import scratch, vm
     from twinhull.store import disk
@@ -314,57 +346,4 @@ def prepare_vm(home: Home, instance: Instance, bundle: Bundle, flags: tuple[str,
         memory_bytes=request.memory_bytes,
         cpus=request.cpus,
     )
-    return vm.start(home.config, workload, flags=flags, cold=cold, progress=home.notice)
-
-
-def make_bundle(home: Home, instance: Instance, image: Image, request: Request, size: tuple[int, int]) -> Bundle:
-    """Write config.json and the files under /etc; return the plan."""
-    directory, guest = home.directory(instance.id), instance.isolation == "vm"
-    facts = read_facts()
-    hostname = request.hostname or (os.uname().nodename if request.network == "host" else instance.id[:12])
-    etc = tuple(connectivity.etc_files(request, instance.endpoint, hostname))
-    binds = () if guest else tuple(write_etc(directory, path, content) for path, content in etc)
-    spec = make_spec(image, request, Identity(instance.id, hostname, binds), cpu_count=facts.cpu_count)
-    if request.tty and any(size):
-        spec["process"]["consoleSize"] = {"height": size[0], "width": size[1]}
-    files.write(f"{directory}/config.json", jsontext.dumps(spec).encode())
-    network = connectivity.plan(home.config, request, instance.endpoint, instance.ports)
-    plan = compile_plan(
-        spec,
-        facts,
-        guest_root(instance) if guest else layered_root(home, instance, image),
-        network,
-        place="guest" if guest else "host",
-        seccomp=default_filter(home.config.state),
-        stdin=stdin_mode(request),
-        files=tuple((path, content.encode()) for path, content in etc) if guest else (),
-    )
-    return Bundle(plan, image, request, hostname, network)
-
-
-def write_etc(directory: str, path: str, content: str) -> tuple[str, str]:
-    """Write one file that the workload sees under /etc; return (path on the host, path inside)."""
-    source = f"{directory}/{os.path.basename(path)}"
-    files.write(source, content.encode(), 0o644)
-    return source, path
-
-
-def layered_root(home: Home, instance: Instance, image: Image) -> Root:
-    """The image's layers under the workload's own."""
-    from twinhull.store import snapshot
-
-    base, lower = snapshot.lower(home.config, home.db, image)
-    directory = home.directory(instance.id)
-    return Root(base, lower, f"{directory}/upper", f"{directory}/work", volatile=instance.remove)
-
-
-def guest_root(instance: Instance) -> Root:
-    """The image's disk under a scratch disk; what --rm throws away may lie in memory."""
-    return Root("", "image", "tmpfs" if instance.remove else "disk", "", volatile=instance.remove)
-
-
-def stdin_mode(request: Request) -> int:
-    """-i ends with the client that feeds it, or waits for one; without -i there is nothing to read."""
-    if not request.interactive:
-        return STDIN_NONE
-    return STDIN_OPEN if request.stdin_open else STDIN_CLIENT
+    return vm.start(home.config, workload, origin, flags=flags, progress=home.notice)

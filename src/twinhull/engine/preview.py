@@ -10,8 +10,8 @@ import os
 
 from twinhull.config import Config
 from twinhull.engine import connectivity
+from twinhull.engine.bundle import stdin_mode
 from twinhull.engine.images import resolve
-from twinhull.engine.life import stdin_mode
 from twinhull.engine.state import Home, open_home
 from twinhull.host.facts import read_facts
 from twinhull.host.seccomp import default_filter

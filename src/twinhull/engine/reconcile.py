@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 
+from twinhull.engine.spares import sweep
 from twinhull.engine.state import Home, exit_record, write_exit
 from twinhull.errors import Conflict
 from twinhull.host import files, locks
@@ -25,6 +26,7 @@ def reconcile(home: Home, *, everything: bool = False) -> None:
     """Look at what has ended and at what may have been left; act on both."""
     for identity in sorted(os.listdir(f"{home.config.run}/exited")):
         finish(home, identity)
+    sweep(home)
     present = [name for name in os.listdir(f"{home.config.state}/instances") if not is_unfinished(home, name)]
     if not everything and len(present) > SCAN_LIMIT:
         import random

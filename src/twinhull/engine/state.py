@@ -20,11 +20,16 @@ if TYPE_CHECKING:
 
 
 class Home(NamedTuple):
-    """What every verb needs: the configuration, the database, and whom to tell about long work."""
+    """What every verb needs: the configuration, the database, and whom to tell about long work.
+
+    Attributes:
+        children: processes of ours that may have ended, to be reaped.
+    """
 
     config: Config
     db: Connection
-    progress: Progress | None = None
+    progress: Progress | None
+    children: list[int]
 
     def notice(self, text: str) -> None:
         """Tell whoever listens."""
@@ -40,7 +45,7 @@ def open_home(config: Config, progress: Progress | None = None) -> Home:
     """Open the state, making what is missing."""
     for path in (config.state, f"{config.state}/instances", f"{config.run}/exited"):
         files.make_directory(path)
-    return Home(config, db.connect(config.database, schema), progress)
+    return Home(config, db.connect(config.database, schema), progress, [])
 
 
 def schema() -> str:

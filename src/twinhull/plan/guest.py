@@ -6,9 +6,11 @@ them, and a volume may be a single file, which 9p cannot share by itself.
 
 from __future__ import annotations
 
+from twinhull.plan import codec
 from twinhull.plan.compile import CLONE_FLAGS, device_ops
 from twinhull.plan.defaults import DEVICE_RULES, MASKED_PATHS, MOUNTS, NAMESPACES, READONLY_PATHS
 from twinhull.plan.devices import compile_devices
+from twinhull.plan.frames import Flag, Frame, Kind, encode
 from twinhull.plan.mounts import compile_mounts
 from twinhull.plan.netlink import GUEST_INDEX, LOOPBACK_INDEX, link_up
 from twinhull.plan.ops import Arg, Op, Plan
@@ -23,12 +25,21 @@ SHARE_OPTIONS = "trans=virtio,version=9p2000.L,msize=524288"
 MOUNT_NODEV = 4
 STAGE = "/run/stage"
 # Every guest has one workload, so its cgroup has one name: the agent makes it before the template is saved.
-GROUPS, GROUP = "/sys/fs/cgroup/twinhull/", "workload"
+# A rehearsal has one of its own, which goes with it (launcher/agent.c).
+GROUPS, GROUP, REHEARSAL = "/sys/fs/cgroup/twinhull/", "workload", "rehearsal"
 
 
-def guest_plan(plan: Plan) -> tuple[Op, ...]:
+def guest_plan(plan: Plan, group: str = GROUP) -> tuple[Op, ...]:
     """Return the host and child stages that the agent performs."""
-    return (*(Op(op.name, tuple(map(in_group, op.args))) for op in plan.host), *place_shares(plan.child))
+    host = (Op(op.name, tuple(in_group(argument, group) for argument in op.args)) for op in plan.host)
+    return (*host, *place_shares(plan.child))
+
+
+def rehearsal(plan: Plan, seed: bytes) -> bytes:
+    """Return the frames of a whole life, to be played to a guest before it has a workload."""
+    encoded = codec.encode(guest_plan(plan, REHEARSAL))
+    parts = (Frame(Kind.SEED, 0, seed), Frame(Kind.PLAN, 0, encoded, Flag.LAST), Frame(Kind.START, 0))
+    return b"".join(map(encode, parts))
 
 
 def ahead_plan() -> tuple[Op, ...]:
@@ -61,14 +72,14 @@ def standard_root() -> tuple[Op, ...]:
     return (*compile_mounts(mounts), *device_ops(), *masks, *(Op("read-only", (path,)) for path in READONLY_PATHS))
 
 
-def in_group(argument: Arg) -> Arg:
+def in_group(argument: Arg, group: str) -> Arg:
     """A path of the workload's cgroup under the name that it has in a guest."""
     if not isinstance(argument, str) or not argument.startswith(GROUPS):
         return argument
     name, slash, rest = argument.removeprefix(GROUPS).partition("/")
     if not slash and "." in name:  # a file of the parent: it lets a limit pass down
         return argument
-    return f"{GROUPS}{GROUP}{slash}{rest}"
+    return f"{GROUPS}{group}{slash}{rest}"
 
 
 def place_shares(child: Iterable[Op]) -> tuple[Op, ...]:

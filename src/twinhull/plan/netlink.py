@@ -13,7 +13,8 @@ from struct import Struct, pack
 
 REQUEST, ACK, EXCLUSIVE, CREATE = 0x1, 0x4, 0x200, 0x400
 DUMP = 0x300
-NEWLINK, DELLINK, GETLINK, NEWADDR, NEWROUTE, GETROUTE, NEWQDISC, NEWTFILTER = 16, 17, 18, 20, 24, 26, 36, 44
+NEWLINK, DELLINK, GETLINK, NEWADDR, DELADDR, NEWROUTE, GETROUTE = 16, 17, 18, 20, 21, 24, 26
+NEWQDISC, NEWTFILTER = 36, 44
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_FD = 1, 3, 10, 18, 28
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
@@ -106,6 +107,11 @@ def make_veth(host_link: str, *, mac: str, namespace_fd: int, name: str = "eth0"
     return message(NEWLINK, CREATE | EXCLUSIVE, body)
 
 
+def in_namespace(messages: bytes, number_before: int, fd: int) -> bytes:
+    """Return messages that name a network namespace by another descriptor."""
+    return messages.replace(number(IFLA_NET_NS_FD, number_before), number(IFLA_NET_NS_FD, fd))
+
+
 def make_bridge(name: str, *, mac: str) -> bytes:
     """Make a bridge, up. Its MAC is given, or it would change with the ports and with udev's policy."""
     kind = nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, b"bridge"))
@@ -148,10 +154,19 @@ def set_mac(name: str, mac: str, *, up: bool = True) -> bytes:
 
 def add_address(index: int, address: str, prefix: int, *, ack: bool = False) -> bytes:
     """Give a link an address; one that it has already is an error (EEXIST)."""
+    return message(NEWADDR, CREATE | EXCLUSIVE | (ACK if ack else 0), address_body(index, address, prefix))
+
+
+def remove_address(index: int, address: str, prefix: int) -> bytes:
+    """Take an address from a link; with the last one go the link's routes."""
+    return message(DELADDR, ACK, address_body(index, address, prefix))
+
+
+def address_body(index: int, address: str, prefix: int) -> bytes:
+    """Return what a message about an address says."""
     packed = pack_address(address)
     family = AF_INET if len(packed) == 4 else AF_INET6
-    body = ADDRESS.pack(family, prefix, 0, 0, index) + attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed)
-    return message(NEWADDR, CREATE | EXCLUSIVE | (ACK if ack else 0), body)
+    return ADDRESS.pack(family, prefix, 0, 0, index) + attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed)
 
 
 def add_default_route(index: int, gateway: str, *, ack: bool = True) -> bytes:

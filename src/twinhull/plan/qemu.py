@@ -28,6 +28,8 @@ SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=de
 # A template is saved with disks of this size, which real ones may not exceed (QEMU, null-co).
 PLACEHOLDER_BYTES = 1 << 40
 PLACEHOLDER = f"driver=null-co,size={PLACEHOLDER_BYTES},read-zeroes=on"
+# The same under a node whose file QMP can replace while the guest is there.
+REPLACEABLE = f"driver=raw,file.driver=null-co,file.size={PLACEHOLDER_BYTES},file.read-zeroes=on"
 TRANSLATION_CACHE_MB = 128
 GUEST_MAC = "52:54:00:00:00:01"  # a template's; the workload's own is set by the plan in the guest
 
@@ -51,12 +53,15 @@ class Machine(NamedTuple):
 class Drives(NamedTuple):
     """What lies behind the two disks: a descriptor, or zeroes.
 
-    `durable`: what the guest flushes must reach the host's disk, not only its cache.
+    Attributes:
+        durable: what the guest flushes must reach the host's disk, not only its cache.
+        replaceable: they come later, while the guest waits for its workload.
     """
 
     image: bool = True
     scratch: bool = True
     durable: bool = True
+    replaceable: bool = False
 
 
 def arguments(machine: Machine, *, memory: Memory, drives: Drives, binary: str) -> tuple[str, ...]:
@@ -110,7 +115,7 @@ def device_arguments(machine: Machine, drives: Drives) -> tuple[str, ...]:
     There is always a tap, if only one that nobody listens to: a guest saved with the offloads of a tap
     starts on nothing else.
     """
-    image = scratch = PLACEHOLDER
+    image = scratch = REPLACEABLE if drives.replaceable else PLACEHOLDER
     sets: list[str] = []
     if drives.image:
         sets += ("-add-fd", f"fd={IMAGE_FD},set={IMAGE_SET},opaque=image")

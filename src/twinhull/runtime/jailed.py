@@ -28,12 +28,17 @@ JAIL_TIMEOUT_S = 10.0
 
 
 class Started(NamedTuple):
-    """A virtual machine whose QEMU runs: the conversation with its shim, and the shim."""
+    """A virtual machine whose QEMU runs: the conversation with its shim, and the shim.
+
+    Attributes:
+        shim_pid: 0 where the shim is no child of ours.
+    """
 
     sandbox: Sandbox
     shim_pid: int
     directory: str
     launcher: str
+    qemu_pid: int = 0
 
 
 def start(
@@ -67,11 +72,11 @@ def start(
     try:
         expect(started, Kind.READY, HOST_STREAM, time.monotonic() + JAIL_TIMEOUT_S)
         conversation.send(Kind.START, HOST_STREAM)
-        expect(started, Kind.STARTED, HOST_STREAM, time.monotonic() + JAIL_TIMEOUT_S)
+        answer = expect(started, Kind.STARTED, HOST_STREAM, time.monotonic() + JAIL_TIMEOUT_S)
     except BaseException:
         end(started)
         raise
-    return started
+    return started._replace(qemu_pid=conversation.pid(answer))
 
 
 def expect(started: Started, kind: int, stream: int, deadline: float) -> Frame:
@@ -129,8 +134,11 @@ def console_tail(directory: str) -> str:
 def end(started: Started) -> None:
     """Let go of a virtual machine that never began its workload; nothing of it stays, even if its shim was killed."""
     started.sandbox.close()
+    with locks.locked(f"{started.directory}/alive"):  # the shim's, until it ends
+        pass
     try:
-        os.waitpid(started.shim_pid, 0)
+        if started.shim_pid:
+            os.waitpid(started.shim_pid, 0)
     except ChildProcessError:
         pass
     container.undo(started.launcher, started.directory)

@@ -47,17 +47,23 @@ class Monitor:
 
     def give(self, name: str, fd: int) -> None:
         """Give QEMU a descriptor, to be named in a later command (getfd)."""
-        message = jsontext.dumps({"execute": "getfd", "arguments": {"fdname": name}}).encode()
-        self.connection.sendmsg([message], [(SOL_SOCKET, SCM_RIGHTS, fd.to_bytes(4, "little"))])
+        self.send("getfd", fd, fdname=name)
         self.answer("getfd")
 
-    def send(self, command: str, **arguments: Any) -> None:
-        """Send a command whose answer is read later, in order."""
+    def send(self, command: str, fd: int = -1, **arguments: Any) -> None:
+        """Send a command whose answer is read later, in order; a descriptor goes with it unless it is -1.
+
+        The answer to a command with a descriptor must be read before the next one is sent.
+        """
         message: Message = {"execute": command}
         if arguments:
             message["arguments"] = {name.replace("_", "-"): value for name, value in arguments.items()}
+        data = jsontext.dumps(message).encode()
         try:
-            self.connection.sendall(jsontext.dumps(message).encode())
+            if fd >= 0:
+                self.connection.sendmsg([data], [(SOL_SOCKET, SCM_RIGHTS, fd.to_bytes(4, "little"))])
+            else:
+                self.connection.sendall(data)
         except OSError as error:
             raise GuestError(f"QEMU's monitor is gone: {error.strerror}") from None
 

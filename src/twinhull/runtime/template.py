@@ -1,15 +1,14 @@
 """Templates: guests booted once and saved, from which others start in milliseconds.
 
 Promise: a template is believed only when its directory has its final name and its memory the digest it
-was saved with; what is damaged or does not fit is made again, never trusted. Its memory is lent by a
-holder (`launcher hold`) as a sealed memfd, which no guest can change.
+was saved with; what is damaged or does not fit is made again, never trusted. Its memory is lent by its
+holder, and no guest can change it.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from _socket import AF_UNIX, CMSG_LEN, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, socket
 
 from twinhull import jsontext as json
 from twinhull.config import Config
@@ -22,7 +21,7 @@ from twinhull.plan.frames import Kind
 from twinhull.plan.guest import ahead_plan
 from twinhull.plan.jail import Jail, jail_plan
 from twinhull.plan.qemu import MEMORY_FD, Drives, Machine, arguments
-from twinhull.runtime import accelerator, jailed, qmp, scratch
+from twinhull.runtime import accelerator, holder, jailed, qmp, scratch
 from twinhull.runtime.guest import Guest, boot_files, kvm_device
 from twinhull.tuples import NamedTuple
 
@@ -31,11 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 VERSION = 1
-IDLE_S = 600
 MEMORY, STATE, META = "memory", "state", "meta.json"
-SOCKET, HOLDER = "sock", "holder"  # of the holder, in <run>/templates/<key>
 SAVE_TIMEOUT_S = 30.0
-HOLDER_TIMEOUT_S = 20.0
 # After its first answer the guest still finishes what the boot began; a quiet guest saves less.
 SETTLE_S = 0.5
 
@@ -47,6 +43,11 @@ class Template(NamedTuple):
     directory: str
     digest: str
     memory_bytes: int
+
+    @property
+    def memory(self) -> str:
+        """The file with its memory."""
+        return f"{self.directory}/{MEMORY}"
 
     @property
     def state(self) -> str:
@@ -105,7 +106,7 @@ def make_template(config: Config, guest: Guest, machine: Machine, progress: Call
         files.make_directory(staging)
         try:
             save(config, guest, machine, staging, key)
-            end_holder(config, key)  # of a template that was damaged or deleted: its memory is another guest's
+            holder.end(config, key)  # of a template that was damaged or deleted: its memory is another guest's
             files.remove_tree(directory)
             os.rename(staging, directory)
         finally:
@@ -127,7 +128,7 @@ def forget_outdated(config: Config, parts: str) -> None:
             if not alive:
                 jailed.clear(config.launcher, path)
         elif not name.endswith(".lock") and parts_in(path) != parts:
-            end_holder(config, name)
+            holder.end(config, name)
             files.remove_tree(path)
             files.remove_file(f"{path}.lock")
 
@@ -223,7 +224,7 @@ def publish_meta(guest: Guest, directory: str) -> None:
     sizes = {name: os.stat(f"{directory}/{name}").st_size for name in (MEMORY, STATE)}
     summary = digest(guest.launcher, f"{directory}/{MEMORY}")
     meta = {"digest": summary, "sizes": sizes, "parts": parts_of(guest), "created": time.time()}
-    for name in ("undo", "alive", "lock", "qmp", SOCKET):
+    for name in ("undo", "alive", "lock", "qmp", "sock"):
         files.remove_file(f"{directory}/{name}")
     files.publish(f"{directory}/{META}", json.dumps(meta).encode())
 
@@ -244,110 +245,8 @@ def digest(launcher: str, path: str) -> str:
         os.close(fd)
 
 
-# --- the holder
-
-
-def borrow_memory(config: Config, guest: Guest, template: Template) -> int | None:
-    """Return a descriptor of the template's sealed memory, from its holder or a new one; None: it is damaged."""
-    directory = f"{config.run}/templates/{template.key}"
-    if (connection := connect(directory)) is None:
-        files.make_directory(directory)
-        with locks.locked(f"{directory}/lock"):
-            connection = connect(directory)
-            if connection is None:
-                start_holder(guest.launcher, template, directory)
-                connection = connect(directory)
-    if connection is None:
-        return None
-    try:
-        return receive_descriptor(connection)
-    finally:
-        connection.close()
-
-
-def connect(directory: str) -> socket | None:
-    """Connect to the holder of a template, None without one."""
-    try:
-        fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    connection = socket(AF_UNIX, SOCK_STREAM)
-    connection.settimeout(HOLDER_TIMEOUT_S)
-    try:
-        connection.connect(f"/proc/self/fd/{fd}/{SOCKET}")
-        return connection
-    except OSError:
-        connection.close()
-        return None
-    finally:
-        os.close(fd)
-
-
-def start_holder(launcher: str, template: Template, directory: str) -> None:
-    """Start the process that keeps the memory; it answers on a socket that listens from now on."""
-    directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    memory = os.open(f"{template.directory}/{MEMORY}", os.O_RDONLY | os.O_CLOEXEC)
-    listener = socket(AF_UNIX, SOCK_STREAM)
-    try:
-        files.remove_file(f"{directory}/{SOCKET}")
-        listener.bind(f"/proc/self/fd/{directory_fd}/{SOCKET}")
-        listener.listen(64)
-        argv = ["twinhull-hold", "hold", template.digest, str(IDLE_S)]
-        pid = spawn.spawn(launcher, argv, {3: memory, 4: listener.fileno(), 5: directory_fd})
-        os.waitpid(pid, 0)
-    finally:
-        listener.close()
-        os.close(memory)
-        os.close(directory_fd)
-
-
-def receive_descriptor(connection: socket) -> int | None:
-    """Return the descriptor that the holder sends, None if it closes instead: the memory is damaged."""
-    try:
-        data, ancillary, _, _ = connection.recvmsg(1, CMSG_LEN(4), MSG_CMSG_CLOEXEC)
-    except OSError:
-        return None
-    for level, kind, content in ancillary:
-        if data and level == SOL_SOCKET and kind == SCM_RIGHTS and len(content) == 4:
-            return int.from_bytes(content, "little")
-    return None
-
-
 def discard(config: Config, template: Template) -> None:
     """Forget a template that is damaged or does not start; whoever needs it makes it again."""
     with locks.locked(f"{template.directory}.lock"):
         files.remove_tree(template.directory)
-    end_holder(config, template.key)
-
-
-def end_holder(config: Config, key: str) -> bool:
-    """End the holder of a template; False if there is none."""
-    import signal
-
-    directory = f"{config.run}/templates/{key}"
-    try:
-        pid = int(files.read(f"{directory}/{HOLDER}") or b"0")
-        pidfd = os.pidfd_open(pid) if pid else -1
-    except (FileNotFoundError, ProcessLookupError, ValueError):
-        return False
-    if pidfd < 0:
-        return False
-    try:
-        # The lock is checked after the process was named: whoever held it then is whom we signal.
-        if not locks.is_held(f"{directory}/{HOLDER}"):
-            return False
-        signal.pidfd_send_signal(pidfd, signal.SIGTERM)
-        files.remove_file(f"{directory}/{SOCKET}")
-        return True
-    finally:
-        os.close(pidfd)
-
-
-def end_holders(config: Config) -> None:
-    """End every holder: the next start of each template pays for filling its memory again."""
-    try:
-        keys = os.listdir(f"{config.run}/templates")
-    except FileNotFoundError:
-        return
-    for key in keys:
-        end_holder(config, key)
+    holder.end(config, template.key)

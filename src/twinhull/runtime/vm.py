@@ -20,22 +20,25 @@ from twinhull.plan.guest import guest_plan
 from twinhull.plan.jail import OVERHEAD_BYTES, Jail, Opened, jail_plan, restored
 from twinhull.plan.ops import Op, Plan
 from twinhull.plan.qemu import IMAGE_FD, MEMORY_FD, SCRATCH_FD, STATE_FD, Drives, Machine, arguments
-from twinhull.runtime import accelerator, jailed, qmp, template
+from twinhull.runtime import accelerator, holder, jailed, qmp, template
 from twinhull.runtime.accelerator import Choice
-from twinhull.runtime.container import Prepared
+from twinhull.runtime.container import Prepared, launcher_path
 from twinhull.runtime.guest import Guest, boot_files, counter_rate, find_guest, kvm_device
 from twinhull.runtime.jailed import Started
+from twinhull.runtime.spare import Spare, connect, wake
 from twinhull.runtime.template import Template
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any
+    from typing import Any, Literal
 
     from twinhull.plan.qemu import Memory
 
     Progress = Callable[[str], None]
+    # Where a guest comes from.
+    Origin = Spare | Literal["template", "cold"]
 
 RESTORE_TIMEOUT_S = 30.0  # many at once share the processors: ten take several seconds on two
 EARLY_PLAN_BYTES = 64 << 10  # so much may wait on the way to a guest that does not run yet
@@ -89,54 +92,76 @@ def prepare(config: Config, progress: Progress = lambda _: None) -> Prerequisite
     return Prerequisites(guest, choice)
 
 
-def machine_for(config: Config, ready: Prerequisites, workload: Workload) -> Machine:
-    """Return the machine for a workload's limits.
+def machine_for(
+    config: Config, ready: Prerequisites, *, shares: bool = False, memory_bytes: int = 0, cpus: float = 0.0
+) -> Machine:
+    """Return the machine for a workload with these limits.
+
+    Args:
+        shares: it has volumes.
 
     Raises:
         InvalidRequest: more memory than the host has.
         UnsupportedSpec: volumes with a kernel that has no 9p.
     """
-    if workload.volumes and "shares" not in ready.guest.kernel.features:
+    if shares and "shares" not in ready.guest.kernel.features:
         raise UnsupportedSpec(
             f"the guest kernel {ready.guest.kernel.release} cannot share volumes: it has no 9p",
             hint="set vm_kernel in the configuration to a kernel with 9p, or leave -v out",
         )
-    if workload.memory_bytes > (here := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
+    if memory_bytes > (here := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
         raise InvalidRequest(f"this machine has {here >> 20}m of memory, and a virtual machine cannot have more")
-    wanted = max(config.vm_memory_bytes, workload.memory_bytes + KERNEL_BYTES if workload.memory_bytes else 0)
+    wanted = max(config.vm_memory_bytes, memory_bytes + KERNEL_BYTES if memory_bytes else 0)
     memory = 1 << (wanted - 1).bit_length()
-    cpus = max(1, -int(-workload.cpus // 1))
     tcg = ready.accelerator.accelerator == "tcg"
     rate = counter_rate(config, ready.guest.launcher) if tcg else 0
-    return Machine(ready.accelerator.accelerator, cpus, memory, bool(workload.volumes), rate)
+    return Machine(ready.accelerator.accelerator, max(1, -int(-cpus // 1)), memory, shares, rate)
 
 
 def start(
     config: Config,
     workload: Workload,
+    origin: Origin,
     *,
     flags: tuple[str, ...] = (),
-    cold: bool = False,
     progress: Progress = lambda _: None,
 ) -> Prepared:
     """Start a virtual machine and perform the workload's plan in it; its process waits for START.
 
     Args:
-        cold: boot, even where a template could be used.
+        flags: of the shim; a spare has its own.
 
     Raises:
-        TemplateFailed: the template did not start; what had been made for it is undone, the network too.
+        TemplateFailed: the template or spare did not start; what was made for it is undone, the network too.
         GuestError: it did not come up in time.
         LaunchError: an op failed, on the host or in the guest.
     """
+    if isinstance(origin, Spare):
+        return start_spare(config, origin, workload)
     ready = prepare(config, progress)
-    machine = machine_for(config, ready, workload)
-    if cold:
+    machine = machine_for(
+        config, ready, shares=bool(workload.volumes), memory_bytes=workload.memory_bytes, cpus=workload.cpus
+    )
+    if origin == "cold":
         return start_cold(config, ready, machine, workload, flags=flags)
     try:
         return start_template(config, ready, machine, workload, flags=flags, progress=progress)
     except GuestError as error:
         raise TemplateFailed(f"the template did not start ({first_line(error)})") from error
+
+
+def start_spare(config: Config, spare: Spare, workload: Workload) -> Prepared:
+    """Give a guest in waiting its disks, its network and its plan."""
+    started = Started(spare.conversation, 0, workload.directory, launcher_path(config.launcher))
+    try:
+        connect(spare, workload.directory, workload.network_host, workload.network_undo)
+        wake_up = lambda: wake(workload.directory, workload.image, workload.scratch, durable=workload.durable)  # noqa: E731
+        return begin(started, workload.plan, wake_up)
+    except BaseException as error:
+        jailed.end(started)
+        if isinstance(error, GuestError | OSError):
+            raise TemplateFailed(f"the guest in waiting did not start ({error})") from None
+        raise
 
 
 def first_line(error: TwinhullError) -> str:
@@ -160,16 +185,8 @@ def start_template(
         started = launch(ready, jail, workload, {MEMORY_FD: memory}, flags)
     finally:
         os.close(memory)
-    encoded = codec.encode(guest_plan(workload.plan))
-    early = len(encoded) <= EARLY_PLAN_BYTES
-    deadline = time.monotonic() + RESTORE_TIMEOUT_S
     try:
-        if early:
-            send_plan(started, encoded, deadline)
-        resume(workload.directory)
-        if not early:
-            send_plan(started, encoded, deadline)
-        return wait_ready(started, deadline)
+        return begin(started, workload.plan, lambda: resume(workload.directory))
     except BaseException as error:
         jailed.end(started)
         if isinstance(error, GuestError):
@@ -178,13 +195,26 @@ def start_template(
         raise
 
 
+def begin(started: Started, plan: Plan, let_run: Callable[[], None]) -> Prepared:
+    """Send the plan to a guest that does not run yet, and let it run; a large plan does not fit on the way."""
+    encoded = codec.encode(guest_plan(plan))
+    early = len(encoded) <= EARLY_PLAN_BYTES
+    deadline = time.monotonic() + RESTORE_TIMEOUT_S
+    if early:
+        send_plan(started, encoded, deadline)
+    let_run()
+    if not early:
+        send_plan(started, encoded, deadline)
+    return wait_ready(started, deadline)
+
+
 def take_template(config: Config, guest: Guest, machine: Machine, progress: Progress) -> tuple[Template, int]:
     """Return the template and its memory; one whose memory is damaged is made again, once."""
     for _ in range(2):
         saved = template.find_template(config, guest, machine)
         if saved is None:
             saved = template.make_template(config, guest, machine, progress)
-        memory = template.borrow_memory(config, guest, saved)
+        memory = holder.borrow_memory(config, guest.launcher, saved.key, saved.memory, saved.digest)
         if memory is not None:
             return saved, memory
         template.discard(config, saved)
@@ -229,11 +259,16 @@ def resources(machine: Machine, workload: Workload) -> dict[str, Any]:
     """Limits around the whole QEMU, where the workload has limits: its own hold inside the guest."""
     limits: dict[str, Any] = {}
     if workload.memory_bytes:
-        limits["memory"] = {"limit": machine.memory_bytes + OVERHEAD_BYTES}
+        limits |= memory_limit(machine)
     if workload.cpus:
         period = 100_000
         limits["cpu"] = {"quota": int(workload.cpus * period), "period": period}
     return limits
+
+
+def memory_limit(machine: Machine) -> dict[str, Any]:
+    """What a QEMU may take beside its guest's memory."""
+    return {"memory": {"limit": machine.memory_bytes + OVERHEAD_BYTES}}
 
 
 def launch(

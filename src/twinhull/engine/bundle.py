@@ -1,0 +1,80 @@
+"""One start of a workload: its config.json, the files below /etc, and the plan made of them."""
+
+from __future__ import annotations
+
+import os
+
+from twinhull import jsontext
+from twinhull.engine import connectivity
+from twinhull.engine.state import Home
+from twinhull.host import files
+from twinhull.host.facts import read_facts
+from twinhull.host.seccomp import default_filter
+from twinhull.model import Image, Instance, Request
+from twinhull.oci.spec import Identity, make_spec
+from twinhull.plan.compile import STDIN_CLIENT, STDIN_NONE, STDIN_OPEN, Network, Root, compile_plan
+from twinhull.plan.ops import Plan
+from twinhull.tuples import NamedTuple
+
+
+class Bundle(NamedTuple):
+    """What a runtime needs of one start: the plan, and what it was made from."""
+
+    plan: Plan
+    image: Image
+    request: Request
+    hostname: str
+    network: Network
+
+
+def make_bundle(home: Home, instance: Instance, image: Image, request: Request, size: tuple[int, int]) -> Bundle:
+    """Write config.json and the files under /etc; return the plan."""
+    directory, guest = home.directory(instance.id), instance.isolation == "vm"
+    facts = read_facts()
+    hostname = request.hostname or (os.uname().nodename if request.network == "host" else instance.id[:12])
+    etc = tuple(connectivity.etc_files(request, instance.endpoint, hostname))
+    binds = () if guest else tuple(write_etc(directory, path, content) for path, content in etc)
+    spec = make_spec(image, request, Identity(instance.id, hostname, binds), cpu_count=facts.cpu_count)
+    if request.tty and any(size):
+        spec["process"]["consoleSize"] = {"height": size[0], "width": size[1]}
+    files.write(f"{directory}/config.json", jsontext.dumps(spec).encode())
+    network = connectivity.plan(home.config, request, instance.endpoint, instance.ports)
+    plan = compile_plan(
+        spec,
+        facts,
+        guest_root(instance) if guest else layered_root(home, instance, image),
+        network,
+        place="guest" if guest else "host",
+        seccomp=default_filter(home.config.state),
+        stdin=stdin_mode(request),
+        files=tuple((path, content.encode()) for path, content in etc) if guest else (),
+    )
+    return Bundle(plan, image, request, hostname, network)
+
+
+def write_etc(directory: str, path: str, content: str) -> tuple[str, str]:
+    """Write one file that the workload sees under /etc; return (path on the host, path inside)."""
+    source = f"{directory}/{os.path.basename(path)}"
+    files.write(source, content.encode(), 0o644)
+    return source, path
+
+
+def layered_root(home: Home, instance: Instance, image: Image) -> Root:
+    """The image's layers under the workload's own."""
+    from twinhull.store import snapshot
+
+    base, lower = snapshot.lower(home.config, home.db, image)
+    directory = home.directory(instance.id)
+    return Root(base, lower, f"{directory}/upper", f"{directory}/work", volatile=instance.remove)
+
+
+def guest_root(instance: Instance) -> Root:
+    """The image's disk under a scratch disk; what --rm throws away may lie in memory."""
+    return Root("", "image", "tmpfs" if instance.remove else "disk", "", volatile=instance.remove)
+
+
+def stdin_mode(request: Request) -> int:
+    """-i ends with the client that feeds it, or waits for one; without -i there is nothing to read."""
+    if not request.interactive:
+        return STDIN_NONE
+    return STDIN_OPEN if request.stdin_open else STDIN_CLIENT

@@ -1,0 +1,242 @@
+"""Guests in waiting: one start takes what an earlier one left, and has the next one made behind its back.
+
+Promise: a start without one is a start from a template. One that was taken and not used is undone; one
+whose holder or maker is gone is cleared away by the next command.
+"""
+
+from __future__ import annotations
+
+import os
+
+from twinhull import jsontext
+from twinhull.config import Config
+from twinhull.engine.state import Home
+from twinhull.errors import Conflict, TwinhullError
+from twinhull.host import files, locks
+from twinhull.model import Endpoint, Image, Request
+from twinhull.scopes import contextmanager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from twinhull.plan.ops import Plan
+    from twinhull.plan.qemu import Machine
+    from twinhull.runtime.rehearsal import Rehearsal
+    from twinhull.runtime.spare import Spare
+    from twinhull.runtime.template import Template
+    from twinhull.runtime.vm import Prerequisites
+
+# The start that asked for a spare goes first: the maker has the processor to itself a little later.
+PATIENCE_S = 0.2
+MAKING_S, POLL_S = 30.0, 0.05
+MAKER = "import sys; sys.path.insert(0, sys.argv[1]); from twinhull.engine.spares import main; main(sys.argv[2])"
+LOCK_FD = 3
+SEED_BYTES = 48
+HOST_NAME = "rehearsal"
+# Addresses that are nobody's (RFC 5737).
+ENDPOINT = Endpoint(
+    network="", bridge="", bridge_index=0, address="192.0.2.2", prefix=24, gateway="192.0.2.1", mac="", host_link=""
+)
+IMAGE_CONFIG = {"config": {"Env": ["PATH=/bin"], "Cmd": ["sh", "-c", "echo rehearsed"]}}
+
+
+def is_eligible(config: Config, request: Request) -> bool:
+    """True if a guest that knew nothing of the request can serve it.
+
+    Volumes, processors and ports are made with the machine or by its shim; memory is the machine's size.
+    """
+    made_before = request.volumes or request.cpus or request.ports
+    return config.vm_spare and config.vm_template and request.isolation == "vm" and not made_before
+
+
+@contextmanager
+def taken(home: Home, request: Request) -> Iterator[Spare | None]:
+    """Give the guest in waiting that serves a request, or None.
+
+    If the block raises, the guest is let go of; if not, the next one is made behind the caller's back.
+    """
+    wanted = machine_of(home.config, request, home.notice) if is_eligible(home.config, request) else None
+    if wanted is None:
+        yield None
+        return
+    from twinhull.runtime import spare
+
+    machine, key = wanted
+    found = spare.take(home.config, key)
+    try:
+        yield found
+    except BaseException:
+        if found:
+            found.conversation.close()
+        raise
+    finally:
+        if found:
+            spare.release(found)
+    try:
+        with locks.locked(spare.lock_path(home.config, key), wait=False) as lock:
+            home.children.extend(spawn_maker(home.config, machine, lock))
+    except (Conflict, OSError):
+        pass  # one is being made, or this is no moment for it: the start has what it wanted
+
+
+def machine_of(config: Config, request: Request, progress: Callable[[str], None]) -> tuple[Machine, str] | None:
+    """Return the machine that a request wants and its template's name; None under KVM, which translates nothing."""
+    from twinhull.runtime import template, vm
+
+    ready = vm.prepare(config, progress)
+    if ready.accelerator.accelerator != "tcg":
+        return None
+    machine = vm.machine_for(config, ready, memory_bytes=request.memory_bytes)
+    return machine, template.template_key(ready.guest, machine)
+
+
+def spawn_maker(config: Config, machine: Machine, lock: int) -> tuple[int, ...]:
+    """Start a process that makes the next guest and holds the lock meanwhile; return its number.
+
+    Without effect where Python does not know its own program.
+    """
+    import sys
+
+    from twinhull.host.spawn import spawn
+
+    if not sys.executable:
+        return ()
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    text = jsontext.dumps([config._asdict(), list(machine)])
+    return (spawn(sys.executable, ["twinhull-spare", "-IS", "-c", MAKER, package, text], {LOCK_FD: lock}),)
+
+
+def sweep(home: Home) -> None:
+    """Clear away what has neither shim nor maker."""
+    root = f"{home.config.state}/spares"
+    try:
+        names = os.listdir(root)
+    except FileNotFoundError:
+        return
+    for name in names:
+        if not any(locks.is_held(f"{root}/{name}/{lock}") for lock in ("lock", "alive")):
+            from twinhull.runtime import jailed
+
+            jailed.clear(home.config.launcher, f"{root}/{name}")
+
+
+def await_one(config: Config) -> bool:
+    """Return once no guest is being made: True if one waits."""
+    import time
+
+    from twinhull.runtime import spare
+
+    deadline = time.monotonic() + MAKING_S
+    while spare.is_being_made(config) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    root = f"{config.state}/spares"
+    names = os.listdir(root) if os.path.isdir(root) else []
+    return any(locks.is_held(f"{root}/{name}/alive") for name in names)
+
+
+def let_go(config: Config) -> None:
+    """Undo every guest that waits."""
+    from twinhull.runtime import holder, spare
+
+    await_one(config)
+    for key in holder.keys(config):
+        if found := spare.take(config, key):
+            spare.release(found)
+            dismiss(config, found)
+
+
+# --- the maker, a process of its own
+
+
+def main(text: str) -> None:
+    """Make a guest in waiting and leave it to the holder; without one nobody is worse off.
+
+    Our maker left a lock open, which is held until we end.
+    """
+    import time
+
+    from twinhull.plan.qemu import Machine
+
+    os.setsid()
+    os.set_inheritable(LOCK_FD, False)
+    time.sleep(PATIENCE_S)
+    values, shape = jsontext.loads(text)
+    values["insecure_registries"] = tuple(values["insecure_registries"])
+    try:
+        make(Config(**values), Machine(*shape))
+    except (TwinhullError, OSError):
+        pass  # the next start asks again
+
+
+def make(config: Config, machine: Machine) -> None:
+    """Make one for a machine whose template and holder are there."""
+    from twinhull.runtime import holder, template, vm
+
+    ready = vm.prepare(config)
+    saved = template.find_template(config, ready.guest, machine)
+    memory = saved and holder.lent_memory(config, saved.key)
+    if saved and memory:  # a holder that has ended had its reasons
+        make_from(config, ready, machine, (saved, memory))
+
+
+def make_from(config: Config, ready: Prerequisites, machine: Machine, template: tuple[Template, int]) -> None:
+    """Make one, and give it to the template's holder."""
+    from twinhull.runtime import rehearsal, spare
+
+    identity = os.urandom(32).hex()
+    directory = spare.directory_of(config, identity)
+    for path in (directory, f"{directory}/upper", f"{directory}/work"):
+        files.make_directory(path, 0o755 if path.endswith("/upper") else 0o700)
+    with locks.locked(f"{directory}/lock"):
+        try:
+            made = rehearsal.make_spare(config, ready, machine, template, (identity, directory), play(config))
+        except BaseException:
+            files.remove_tree(directory)
+            raise
+        if not spare.give(config, template[0].key, made):
+            dismiss(config, made)
+
+
+def dismiss(config: Config, spare: Spare) -> None:
+    """Undo a guest that nobody keeps."""
+    from twinhull.runtime import jailed
+    from twinhull.runtime.container import launcher_path
+
+    jailed.end(jailed.Started(spare.conversation, 0, spare.directory, launcher_path(config.launcher)))
+    files.remove_tree(spare.directory)
+
+
+def play(config: Config) -> Rehearsal:
+    """What is rehearsed: the plan of a workload as most are, and its disk."""
+    from twinhull.plan.guest import rehearsal
+    from twinhull.runtime.rehearsal import Rehearsal, image_disk
+
+    return Rehearsal(image_disk(config), rehearsal(rehearsed_plan(config), os.urandom(SEED_BYTES)))
+
+
+def rehearsed_plan(config: Config) -> Plan:
+    """The plan of a workload on a network of its own, whose address is taken back before it runs."""
+    from twinhull.host.facts import read_facts
+    from twinhull.host.seccomp import default_filter
+    from twinhull.network.endpoint import guest_messages
+    from twinhull.oci.spec import Identity, make_spec
+    from twinhull.plan.compile import STDIN_NONE, Network, Root, compile_plan
+    from twinhull.plan.netlink import GUEST_INDEX, remove_address
+    from twinhull.plan.ops import Op
+    from twinhull.plan.qemu import GUEST_MAC
+
+    facts, request = read_facts(), Request("", isolation="vm")
+    image = Image("", "", "", jsontext.dumps(IMAGE_CONFIG), (), 0)
+    endpoint = ENDPOINT._replace(mac=GUEST_MAC)
+    forget = remove_address(GUEST_INDEX, endpoint.address, endpoint.prefix)
+    return compile_plan(
+        make_spec(image, request, Identity("0", HOST_NAME), cpu_count=facts.cpu_count),
+        facts,
+        Root("", "image", "tmpfs", "", volatile=True),
+        Network(inside=(Op("network", guest_messages(endpoint)), Op("network", (forget, 1)))),
+        place="guest",
+        seccomp=default_filter(config.state),
+        stdin=STDIN_NONE,
+        files=tuple((f"/etc/{name}", b"\n") for name in ("hostname", "hosts", "resolv.conf")),
+    )

@@ -1,0 +1,151 @@
+"""How a spare is made: a guest that plays a workload's whole life before it has one.
+
+A copy of its agent gets the plan of a workload that has an image of ours, a network that nobody is on, and
+a program that ends at once. What that ran is translated (TCG), whoever runs it next.
+
+Promise: afterwards the guest has no image, no address and no process of the rehearsal, and stands still.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from _socket import socket
+
+from twinhull.config import Config
+from twinhull.errors import HostUnfit
+from twinhull.host import files, netlink, spawn
+from twinhull.host.facts import read_facts
+from twinhull.host.stamp import stamp
+from twinhull.plan.frames import Kind
+from twinhull.plan.jail import Jail, jail_plan, restored
+from twinhull.plan.qemu import IMAGE_SET, MEMORY_FD, PLACEHOLDER_BYTES, Drives, Machine, arguments
+from twinhull.runtime import jailed, qmp, vm
+from twinhull.runtime.guest import kvm_device
+from twinhull.runtime.spare import Spare, group_of, lay, put_disk
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from twinhull.runtime.template import Template
+    from twinhull.runtime.vm import Prerequisites
+
+TIMEOUT_S = 60.0
+BUSYBOX = "/bin/busybox"
+PLACEHOLDER = "placeholder"
+VERSION = 1
+
+
+class Rehearsal(NamedTuple):
+    """What is played: the disk with the image, and the frames."""
+
+    disk: str
+    frames: bytes
+
+
+def make_spare(
+    config: Config,
+    ready: Prerequisites,
+    machine: Machine,
+    template: tuple[Template, int],
+    place: tuple[str, str],
+    rehearsal: Rehearsal,
+) -> Spare:
+    """Return a guest in waiting.
+
+    Args:
+        template: the saved guest, and a descriptor of its memory.
+        place: identity, and a directory made for it.
+
+    Raises:
+        GuestError: it did not come up, or could not be made ready.
+        LaunchError: an op of its jail failed.
+    """
+    saved, memory = template
+    identity, directory = place
+    jail = restored(jail_of(ready, machine, identity), saved.state)
+    flags = ("--exited", f"{config.run}/exited/{identity}", "--log-max", str(config.log_max_bytes))
+    plan = jail_plan(jail, read_facts())
+    started = jailed.start(ready.guest.launcher, directory, plan, inherit={MEMORY_FD: memory}, flags=flags)
+    try:
+        vm.resume(directory)
+        rehearse(started, rehearsal)
+        namespace, inside = enter(started.qemu_pid)
+        return Spare(identity, directory, started.sandbox, namespace, inside)
+    except BaseException:
+        jailed.end(started)
+        raise
+
+
+def jail_of(ready: Prerequisites, machine: Machine, identity: str) -> Jail:
+    """Return the jail of a spare's QEMU: disks that come later, and the limit that a
+    workload's own would put around it."""
+    drives = Drives(image=False, scratch=False, replaceable=True)
+    guest = ready.guest
+    argv = arguments(machine, memory="restored", drives=drives, binary=guest.hypervisor.binary)
+    limit, kvm = vm.memory_limit(machine), kvm_device(machine)
+    return Jail(identity, group_of(identity), guest.hypervisor.root, argv, resources=limit, kvm=kvm)
+
+
+def rehearse(started: jailed.Started, rehearsal: Rehearsal) -> None:
+    """Play, take the disk away, and stop the guest."""
+    monitor = qmp.connect(started.directory, TIMEOUT_S)
+    try:
+        put_disk(monitor, "image", rehearsal.disk, IMAGE_SET)
+        started.sandbox.send(Kind.CONFIG, payload=rehearsal.frames)
+        started.sandbox.send(Kind.PING, payload=b"done?")
+        jailed.expect(started, Kind.PING, 0, time.monotonic() + TIMEOUT_S)
+        take_disk(monitor)
+        monitor.execute("stop")
+    finally:
+        monitor.close()
+
+
+def take_disk(monitor: qmp.Monitor) -> None:
+    """Take the image away again."""
+    empty: dict[str, Any] = {"driver": "null-co", "size": PLACEHOLDER_BYTES, "read-zeroes": True}
+    monitor.execute("blockdev-add", node_name=PLACEHOLDER, **empty)
+    lay(monitor, "image", PLACEHOLDER)
+    monitor.answer("blockdev-reopen")
+    monitor.execute("blockdev-del", node_name="image-file")
+    monitor.execute("remove-fd", fdset_id=IMAGE_SET)
+
+
+def enter(pid: int) -> tuple[int, socket]:
+    """Return a process's network namespace, and a netlink socket made in it."""
+    namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return namespace, netlink.opened_in(namespace)
+    except BaseException:
+        os.close(namespace)
+        raise
+
+
+def image_disk(config: Config) -> str:
+    """Return the disk with the image of rehearsals: the host's static busybox. Made the first time.
+
+    Raises:
+        HostUnfit: there is none, or no mkfs.erofs.
+    """
+    try:
+        info = os.stat(BUSYBOX)
+    except FileNotFoundError:
+        raise HostUnfit(f"{BUSYBOX} is missing", hint="apt-get install busybox-static") from None
+    path = f"{config.state}/cache/rehearsal-{stamp(VERSION, info.st_size, info.st_mtime_ns)}.erofs"
+    if os.path.exists(path):
+        return path
+    tree, made = f"{path}.{os.getpid()}", f"{path}.{os.getpid()}.erofs"
+    try:
+        files.make_directory(f"{tree}/bin", 0o755)
+        files.write(f"{tree}/bin/busybox", files.read(BUSYBOX), 0o755)
+        os.symlink("busybox", f"{tree}/bin/sh")
+        done = spawn.run_tool(["mkfs.erofs", "--quiet", made, tree])
+        if done.returncode:
+            raise HostUnfit(f"mkfs.erofs: {done.stderr.strip()[-300:]}", hint="apt-get install erofs-utils")
+        os.rename(made, path)
+    finally:
+        files.remove_tree(tree)
+        files.remove_file(made)
+    return path

@@ -203,9 +203,10 @@ static void serve_client(int memory, struct spare *spare)
 	}
 	if (length == sizeof(request) && request[0] == 'k' && given.fds[SPARE_FDS - 1] >= 0 && spare->fds[0] < 0) {
 		memcpy(given.name, request + 1, NAME_BYTES);
-		*spare = given;
-		send(client, "k", 1, MSG_NOSIGNAL);
-		return;
+		if (send(client, "k", 1, MSG_NOSIGNAL) == 1) { /* or its maker has given up, and waits for the end */
+			*spare = given;
+			return;
+		}
 	}
 	drop(&given);
 }

@@ -116,9 +116,8 @@ static void append_control(struct log *log, uint8_t byte)
 		append(log, (char[]){'\\', SHORT[i + 1]}, 2);
 		return;
 	}
-	char text[ESCAPE_BYTES + 1];
-	snprintf(text, sizeof(text), "\\u%04x", byte);
-	append(log, text, ESCAPE_BYTES);
+	static const char HEX[] = "0123456789abcdef"; /* not snprintf: a stream of zeroes is full of them */
+	append(log, (char[]){'\\', 'u', '0', '0', HEX[byte >> 4], HEX[byte & 15]}, ESCAPE_BYTES);
 }
 
 /* The text of one record; whatever it is, what is written is UTF-8. */

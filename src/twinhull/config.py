@@ -70,9 +70,10 @@ def roots(env: dict[str, str]) -> tuple[str, str]:
         return f"{root}/state", f"{root}/run"
     if os.geteuid() == 0:
         return ROOT_STATE, ROOT_RUN
-    home = env.get("HOME", "/nonexistent")
-    state = env.get("XDG_DATA_HOME") or f"{home}/.local/share"
-    run = env.get("XDG_RUNTIME_DIR") or f"/tmp/twinhull-{os.geteuid()}"
+    home, own = env.get("HOME", ""), f"/tmp/twinhull-{os.geteuid()}"
+    # A user of a service has no home: what needs no state of long standing works all the same.
+    state = env.get("XDG_DATA_HOME") or (f"{home}/.local/share" if os.access(home, os.W_OK) else own)
+    run = env.get("XDG_RUNTIME_DIR") or f"{own}/run"
     return f"{state}/twinhull", f"{run}/twinhull"
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.command import Result, Twinhull
+from tests.support.command import COMMAND, Result, Twinhull
 from tests.support.vm import machine_in, wait_until
 from twinhull.config import Config
 from twinhull.host import locks
-from twinhull.runtime import holder
+from twinhull.runtime import container, holder
 
 PLAIN = ("run", "--rm", "--vm", "--network", "none", "busybox")
 
@@ -243,3 +245,63 @@ def test_it_is_stopped_paused_and_removed_as_any_other(vm: Twinhull) -> None:
     assert vm("wait", name).stdout.strip() == "3"
     vm("rm", name, check=True)
     assert vm.names() == []
+
+
+def test_starts_one_right_after_the_other_leave_nothing(vm: Twinhull) -> None:
+    for number in range(12):
+        assert vm(*PLAIN, "echo", str(number), timeout_s=120).stdout == f"{number}\n"
+
+
+@pytest.mark.parametrize("moment", [0.03, 0.05, 0.07, 0.09, 0.12])
+def test_a_command_that_is_killed_while_it_takes_one_leaves_what_the_next_clears_away(
+    vm: Twinhull, moment: float
+) -> None:
+    spare = waiting(vm)
+    process = vm.popen(*PLAIN, "sleep", "1000")
+    time.sleep(moment)
+    process.kill()
+    process.wait()
+    for name in vm.names():  # where it had begun already, it goes on
+        vm("rm", "--force", name, check=True)
+    taken = vm.root / "state/instances" / spare.name
+    wait_until(lambda: vm("ps").exit_code == 0 and not taken.exists(), "the end of what was half taken")
+    assert not spare.exists() or locks.is_held(f"{spare}/alive")
+
+
+def test_one_whose_directory_is_gone_is_followed_by_the_template(vm: Twinhull) -> None:
+    spare = waiting(vm)
+    undo = (spare / "undo").read_bytes()
+    shutil.rmtree(spare)
+    done = vm(*PLAIN, "echo", "hi", timeout_s=120)
+    assert (done.exit_code, done.stdout) == (0, "hi\n"), done.stderr
+    left = vm.root / "left"
+    left.mkdir()  # nobody can know of its cgroup any more: the test performs its list
+    (left / "undo").write_bytes(undo)
+    container.undo("", str(left))
+
+
+def test_a_caller_of_low_priority_neither_takes_one_nor_makes_one(vm: Twinhull) -> None:
+    spare = waiting(vm)
+    words = ["nice", "-n", "5", str(COMMAND), *PLAIN, "echo", "hi"]
+    done = subprocess.run(words, env=vm.environment(), capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "hi\n"
+    assert kept(vm) == [spare]
+
+
+def test_a_supervisor_has_nothing_of_the_command_that_had_it_made(vm: Twinhull) -> None:
+    vm.remove_all()
+    wait_until(lambda: not makers(), "the end of the maker")
+    vm(*PLAIN, "true", timeout_s=120, check=True, variables={"SECRET_OF_MINE": "1"})
+    wait_until(lambda: len(kept(vm)) == 1, "a guest in waiting")
+    processes = machine_in(kept(vm)[0])
+    for pid in processes:
+        assert b"SECRET_OF_MINE" not in Path(f"/proc/{pid}/environ").read_bytes()
+        assert os.readlink(f"/proc/{pid}/cwd") != os.getcwd()
+    assert os.getpriority(os.PRIO_PROCESS, processes.qemu) == 0
+
+
+def test_a_start_that_fails_is_followed_by_another_guest_in_waiting(vm: Twinhull) -> None:
+    spare = waiting(vm)
+    assert vm(*PLAIN, "/no/such/thing").exit_code == 127
+    wait_until(lambda: len(kept(vm)) == 1, "the next guest in waiting")
+    assert kept(vm) != [spare]

@@ -55,9 +55,10 @@ def new_directory(home: Home, identity: str, spare: Spare | None = None) -> Iter
     It gets its name when it is whole and locked: a reconcile that finds it before would take it for a leftover.
     A spare has one.
     """
-    directory, early = home.directory(identity), spare.directory if spare else home.directory(f".{identity}")
-    if not spare:
-        make_directories(early)
+    directory, early = home.directory(identity), home.directory(f".{identity}")
+    if spare and os.path.isdir(spare.directory):  # without it the guest will not start, and the template will
+        early = spare.directory
+    make_directories(early)
     with locks.locked(f"{early}/lock"):
         os.rename(early, directory)
         try:
@@ -65,10 +66,15 @@ def new_directory(home: Home, identity: str, spare: Spare | None = None) -> Iter
         except BaseException:
             if instances.get(home.db, identity) is None:
                 if spare:
-                    spare.conversation.close()
-                    await_supervisor(directory)
+                    let_go(spare, directory)
                 files.remove_tree(directory)
             raise
+
+
+def let_go(spare: Spare, directory: str) -> None:
+    """Undo a guest that waited, if no workload has begun in it."""
+    spare.conversation.close()
+    await_supervisor(directory)
 
 
 def await_supervisor(directory: str) -> None:
@@ -170,6 +176,8 @@ def run_in(
         try:
             return instance, launch(home, instance, image, request, size, spare)
         except BaseException:
+            if spare:
+                let_go(spare, home.directory(instance.id))
             container.undo(home.config.launcher, home.directory(instance.id))  # a shim that was killed has not
             connectivity.disconnect(home, instance)
             if request.remove:

@@ -11,7 +11,8 @@ from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
+    from typing import BinaryIO
 
 POLL_S = 0.05
 CHUNK_BYTES = 1 << 16
@@ -23,6 +24,10 @@ class Line(NamedTuple):
     text: str
     stream: str
     time: str
+
+
+# Only one older file is kept: whoever reads more slowly than two are written misses what lay between.
+LOST = Line("twinhull: the log was rotated faster than it was read; lines are missing here\n", "stderr", "")
 
 
 def read(directory: str, *, follow: bool = False, tail: int = -1, since: str = "") -> Iterator[Line]:
@@ -64,27 +69,46 @@ def parse(line: bytes) -> Line:
     return Line(record["log"], record["stream"], record["time"])
 
 
-def followed(directory: str, offset: int, since: str) -> Iterator[Line]:
+def followed(directory: str, offset: int, since: str) -> Generator[Line, None, None]:
     """Give what is appended after `offset` until the supervisor is gone; a rotation starts a new file."""
     path, rest = f"{directory}/log", b""
-    file = None
-    while True:
-        alive = locks.is_held(f"{directory}/alive")
-        if file is None and os.path.exists(path):
-            file = open(path, "rb")  # noqa: SIM115 - it outlives this line: rotation replaces it
-            file.seek(offset)
+    file: BinaryIO | None = None
+    try:
+        while True:
+            alive = locks.is_held(f"{directory}/alive")
+            if file is None and os.path.exists(path):
+                file = open(path, "rb")  # noqa: SIM115 - it outlives this line: rotation replaces it
+                file.seek(offset)
+            if file is not None:
+                while part := file.read(CHUNK_BYTES):
+                    rest += part
+                *lines, rest = rest.split(b"\n")
+                yield from (line for line in map(parse, lines) if line.time >= since)
+                if rotated(file.fileno(), path):
+                    file, rest, offset = older_than(file, f"{directory}/log.1"), b"", 0
+                    if file is not None:
+                        yield LOST
+                    continue
+            if not alive:
+                return
+            time.sleep(POLL_S)
+    finally:
         if file is not None:
-            while part := file.read(CHUNK_BYTES):
-                rest += part
-            *lines, rest = rest.split(b"\n")
-            yield from (line for line in map(parse, lines) if line.time >= since)
-            if rotated(file.fileno(), path):
-                file.close()
-                file, offset = None, 0
-                continue
-        if not alive:
-            return
-        time.sleep(POLL_S)
+            file.close()
+
+
+def older_than(file: BinaryIO, path: str) -> BinaryIO | None:
+    """Close a file that was rotated away; return the one at `path` if it was written after it."""
+    with file:
+        ours = os.fstat(file.fileno()).st_ino
+    try:
+        other = open(path, "rb")  # noqa: SIM115 - as above
+    except FileNotFoundError:
+        return None
+    if os.fstat(other.fileno()).st_ino != ours:
+        return other
+    other.close()
+    return None
 
 
 def rotated(fd: int, path: str) -> bool:

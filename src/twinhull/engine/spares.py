@@ -7,6 +7,7 @@ whose holder or maker is gone is cleared away by the next command.
 from __future__ import annotations
 
 import os
+import time
 
 from twinhull import jsontext
 from twinhull.config import Config
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 # The start that asked for a spare goes first: the maker has the processor to itself a little later.
 PATIENCE_S = 0.2
 MAKING_S, POLL_S = 30.0, 0.05
+UNFINISHED_S = 60.0  # far longer than it takes to make three directories
 MAKER = "import sys; sys.path.insert(0, sys.argv[1]); from twinhull.engine.spares import main; main(sys.argv[2])"
 LOCK_FD = 3
 SEED_BYTES = 48
@@ -47,7 +49,8 @@ def is_eligible(config: Config, request: Request) -> bool:
     Volumes, processors and ports are made with the machine or by its shim; memory is the machine's size.
     """
     made_before = request.volumes or request.cpus or request.ports
-    return config.vm_spare and config.vm_template and request.isolation == "vm" and not made_before
+    wanted = config.vm_spare and config.vm_template and request.isolation == "vm"
+    return wanted and not made_before and is_ordinary()
 
 
 @contextmanager
@@ -66,18 +69,39 @@ def taken(home: Home, request: Request) -> Iterator[Spare | None]:
     found = spare.take(home.config, key)
     try:
         yield found
-    except BaseException:
+    except BaseException as error:
         if found:
             found.conversation.close()
+        if isinstance(error, TwinhullError):  # it has used up a guest all the same
+            have_made(home, machine, key)
         raise
     finally:
         if found:
             spare.release(found)
+    have_made(home, machine, key)
+
+
+def have_made(home: Home, machine: Machine, key: str) -> None:
+    """Have the next guest made, unless one is being made; the start that asks for it has what it wanted already."""
+    from twinhull.runtime import spare
+
     try:
         with locks.locked(spare.lock_path(home.config, key), wait=False) as lock:
             home.children.extend(spawn_maker(home.config, machine, lock))
     except (Conflict, OSError):
-        pass  # one is being made, or this is no moment for it: the start has what it wanted
+        pass
+
+
+def is_ordinary() -> bool:
+    """True if this process runs as any other does: a guest that it has made is the next command's, whoever calls that.
+
+    A lower priority, fewer processors or a limit on files would be those of somebody else's workload.
+    """
+    from resource import RLIM_INFINITY, RLIMIT_AS, RLIMIT_FSIZE, getrlimit
+
+    plain = os.sched_getscheduler(0) == os.SCHED_OTHER and os.getpriority(os.PRIO_PROCESS, 0) == 0
+    limited = any(getrlimit(limit)[0] != RLIM_INFINITY for limit in (RLIMIT_AS, RLIMIT_FSIZE))
+    return plain and not limited and os.sched_getaffinity(0) == os.sched_getaffinity(1)
 
 
 def machine_of(config: Config, request: Request, progress: Callable[[str], None]) -> tuple[Machine, str] | None:
@@ -103,8 +127,9 @@ def spawn_maker(config: Config, machine: Machine, lock: int) -> tuple[int, ...]:
     if not sys.executable:
         return ()
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    text = jsontext.dumps([config._asdict(), list(machine)])
-    return (spawn(sys.executable, ["twinhull-spare", "-IS", "-c", MAKER, package, text], {LOCK_FD: lock}),)
+    argv = ["twinhull-spare", "-IS", "-c", MAKER, package, jsontext.dumps([config._asdict(), list(machine)])]
+    environment = {"PATH": os.environ.get("PATH", os.defpath)}  # nothing of ours reaches the next workload's shim
+    return (spawn(sys.executable, argv, {LOCK_FD: lock}, environment),)
 
 
 def sweep(home: Home) -> None:
@@ -115,16 +140,26 @@ def sweep(home: Home) -> None:
     except FileNotFoundError:
         return
     for name in names:
-        if not any(locks.is_held(f"{root}/{name}/{lock}") for lock in ("lock", "alive")):
-            from twinhull.runtime import jailed
+        directory = f"{root}/{name}"
+        if name[0] == "." and time.time() - os.stat(directory).st_mtime < UNFINISHED_S:
+            continue  # it gets its name when it is locked
+        if not locks.is_held(f"{directory}/alive"):
+            clear(home, directory)
 
-            jailed.clear(home.config.launcher, f"{root}/{name}")
+
+def clear(home: Home, directory: str) -> None:
+    """Undo and remove a guest without a shim, unless its maker or another command is at work on it."""
+    from twinhull.runtime import jailed
+
+    try:
+        with locks.locked(f"{directory}/lock", wait=False):
+            jailed.clear(home.config.launcher, directory)
+    except (Conflict, FileNotFoundError):
+        pass
 
 
 def await_one(config: Config) -> bool:
     """Return once no guest is being made: True if one waits."""
-    import time
-
     from twinhull.runtime import spare
 
     deadline = time.monotonic() + MAKING_S
@@ -154,12 +189,12 @@ def main(text: str) -> None:
 
     Our maker left a lock open, which is held until we end.
     """
-    import time
-
     from twinhull.plan.qemu import Machine
 
     os.setsid()
+    os.chdir("/")
     os.set_inheritable(LOCK_FD, False)
+    os.closerange(LOCK_FD + 1, os.sysconf("SC_OPEN_MAX"))  # what the command's caller left open is waited for by others
     time.sleep(PATIENCE_S)
     values, shape = jsontext.loads(text)
     values["insecure_registries"] = tuple(values["insecure_registries"])
@@ -185,17 +220,18 @@ def make_from(config: Config, ready: Prerequisites, machine: Machine, template: 
     from twinhull.runtime import rehearsal, spare
 
     identity = os.urandom(32).hex()
-    directory = spare.directory_of(config, identity)
-    for path in (directory, f"{directory}/upper", f"{directory}/work"):
+    directory, early = (spare.directory_of(config, name) for name in (identity, f".{identity}"))
+    for path in (early, f"{early}/upper", f"{early}/work"):
         files.make_directory(path, 0o755 if path.endswith("/upper") else 0o700)
-    with locks.locked(f"{directory}/lock"):
+    with locks.locked(f"{early}/lock"):
+        os.rename(early, directory)
         try:
             made = rehearsal.make_spare(config, ready, machine, template, (identity, directory), play(config))
         except BaseException:
             files.remove_tree(directory)
             raise
-        if not spare.give(config, template[0].key, made):
-            dismiss(config, made)
+    if not spare.give(config, template[0].key, made):
+        dismiss(config, made)
 
 
 def dismiss(config: Config, spare: Spare) -> None:
@@ -203,7 +239,10 @@ def dismiss(config: Config, spare: Spare) -> None:
     from twinhull.runtime import jailed
     from twinhull.runtime.container import launcher_path
 
-    jailed.end(jailed.Started(spare.conversation, 0, spare.directory, launcher_path(config.launcher)))
+    try:
+        jailed.end(jailed.Started(spare.conversation, 0, spare.directory, launcher_path(config.launcher)))
+    except FileNotFoundError:
+        return  # somebody has removed the directory
     files.remove_tree(spare.directory)
 
 

@@ -6,6 +6,7 @@ import os
 
 from twinhull import jsontext
 from twinhull.config import Config
+from twinhull.errors import HostUnfit
 from twinhull.host import facts, files, locks
 from twinhull.model import ExitRecord, Instance
 from twinhull.store import db
@@ -42,9 +43,15 @@ class Home(NamedTuple):
 
 
 def open_home(config: Config, progress: Progress | None = None) -> Home:
-    """Open the state, making what is missing."""
+    """Open the state, making what is missing.
+
+    Raises:
+        HostUnfit: it is another user's.
+    """
     for path in (config.state, f"{config.state}/instances", f"{config.run}/exited"):
         files.make_directory(path)
+        if os.stat(path).st_uid != os.geteuid():  # below /tmp anybody could have made it
+            raise HostUnfit(f"{path} belongs to another user", hint="set TWINHULL_ROOT to a directory of yours")
     return Home(config, db.connect(config.database, schema), progress, [])
 
 

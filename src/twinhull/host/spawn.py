@@ -43,8 +43,17 @@ def spawn_shim(
         os.close(plan_fd)
 
 
-def spawn(path: str, argv: Sequence[str], descriptors: Mapping[int, int]) -> int:
-    """Start a program with /dev/null as its standard streams and `descriptors`; return its pid."""
+def spawn(
+    path: str,
+    argv: Sequence[str],
+    descriptors: Mapping[int, int],
+    environment: Mapping[str, str] | None = None,
+) -> int:
+    """Start a program with /dev/null as its standard streams and `descriptors`; return its pid.
+
+    Args:
+        environment: its variables; ours, where it is None.
+    """
     from fcntl import fcntl
 
     # A source may have the number of another's target: all move out of the way first.
@@ -53,7 +62,8 @@ def spawn(path: str, argv: Sequence[str], descriptors: Mapping[int, int]) -> int
     actions += [(os.POSIX_SPAWN_OPEN, n, "/dev/null", os.O_RDWR, 0) for n in range(3) if n not in moved]
     actions += [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in moved.items()]
     try:
-        return os.posix_spawn(path, list(argv), os.environ, file_actions=actions, setsigdef=(SIGPIPE, SIGXFSZ))
+        variables = os.environ if environment is None else environment
+        return os.posix_spawn(path, list(argv), variables, file_actions=actions, setsigdef=(SIGPIPE, SIGXFSZ))
     finally:
         for fd in moved.values():
             os.close(fd)

@@ -60,7 +60,11 @@ def take_spare(config: Config, key: str) -> tuple[str, tuple[int, ...]] | None:
     if connection is None:
         return None
     name, fds = ask(connection, TAKE)
-    return (name.decode(), fds) if len(fds) == SPARE_FDS else None
+    if len(fds) == SPARE_FDS:
+        return name.decode(), fds
+    for fd in fds:  # we may have no more of them: without the rest the guest ends
+        os.close(fd)
+    return None
 
 
 def keep_spare(config: Config, key: str, name: str, fds: tuple[int, ...]) -> bool:

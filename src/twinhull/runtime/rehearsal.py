@@ -23,6 +23,7 @@ from twinhull.plan.qemu import IMAGE_SET, MEMORY_FD, PLACEHOLDER_BYTES, Drives, 
 from twinhull.runtime import jailed, qmp, vm
 from twinhull.runtime.guest import kvm_device
 from twinhull.runtime.spare import Spare, group_of, lay, put_disk
+from twinhull.store import disk
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -136,6 +137,8 @@ def image_disk(config: Config) -> str:
     path = f"{config.state}/cache/rehearsal-{stamp(VERSION, info.st_size, info.st_mtime_ns)}.erofs"
     if os.path.exists(path):
         return path
+    files.make_directory(os.path.dirname(path))
+    forget_disks(os.path.dirname(path))
     tree, made = f"{path}.{os.getpid()}", f"{path}.{os.getpid()}.erofs"
     try:
         files.make_directory(f"{tree}/bin", 0o755)
@@ -144,8 +147,22 @@ def image_disk(config: Config) -> str:
         done = spawn.run_tool(["mkfs.erofs", "--quiet", made, tree])
         if done.returncode:
             raise HostUnfit(f"mkfs.erofs: {done.stderr.strip()[-300:]}", hint="apt-get install erofs-utils")
-        os.rename(made, path)
+        disk.publish(made, path)
     finally:
         files.remove_tree(tree)
         files.remove_file(made)
     return path
+
+
+def forget_disks(cache: str) -> None:
+    """Delete disks of an earlier busybox, and what makers left that died."""
+    for name in os.listdir(cache):
+        if not name.startswith("rehearsal-"):
+            continue
+        maker = name.removesuffix(".erofs").partition(".")[2]
+        if maker and os.path.exists(f"/proc/{maker}"):
+            continue
+        if name.endswith(".erofs"):
+            files.remove_file(f"{cache}/{name}")  # a guest that has it open keeps it
+        else:
+            files.remove_tree(f"{cache}/{name}")

@@ -95,8 +95,10 @@ def connect(spare: Spare, directory: str, network: Iterable[Op], undo: Iterable[
     Raises:
         OSError: the kernel refused.
     """
-    so_far = codec.decode(files.read(f"{directory}/undo"))
-    files.write(f"{directory}/undo", codec.encode((*undo, *so_far)))
+    path = f"{directory}/undo"
+    so_far = codec.decode(files.read(path))
+    files.write(f"{path}.new", codec.encode((*undo, *so_far)))
+    os.rename(f"{path}.new", path)  # a list that is half written would undo half
     missing = [(op.name, *op.args) for op in network if op.name in MISSING]
     if not missing:
         return

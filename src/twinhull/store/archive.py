@@ -59,6 +59,8 @@ def save(config: Config, db: Connection, name: str, path: str, *, format: str = 
         raise InvalidRequest(f"unknown format {format!r}", hint=" or ".join(FORMATS))
     if os.path.exists(path):
         raise InvalidRequest(f"{path} exists", hint="write to a new file")
+    if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+        raise InvalidRequest(f"no such directory: {os.path.dirname(path)}")
     image = images.get(db, name, default_registry=config.default_registry)
     reference = parse(name, config.default_registry) if not name.startswith("sha256:") else None
     tag = (

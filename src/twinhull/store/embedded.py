@@ -83,7 +83,7 @@ def ensure(config: Config, db: Connection) -> Image:
     if image := images.find(db, NAME):
         return image
     if os.geteuid() != 0:
-        raise HostUnfit("unpacking an image needs root", hint="run it with sudo")
+        raise HostUnfit("unpacking an image needs root", hint="run it with sudo; plan, doctor and version work without")
     content.make_directories(config)
     with content.prune_lock(config, shared=True), content.fetch_lock(config, "embedded", wait=True):
         return images.find(db, NAME) or make(config, db)

@@ -33,7 +33,7 @@ def is_about_platform(text: str) -> bool:
     return says(text, PLATFORM)
 
 
-def explain(text: str, reference: Reference) -> TwinhullError:
+def explain(text: str, reference: Reference, *, pushing: bool = False) -> TwinhullError:
     """The error for a text."""
     name, registry = reference.familiar, reference.domain or reference.transport
     last = last_part(text)
@@ -53,11 +53,13 @@ def explain(text: str, reference: Reference) -> TwinhullError:
     if says(text, CORRUPT):
         return RegistryError(f"corrupt content in {name}: {last}", hint="pull again; the damage may be at its source")
     if says(text, UNREACHABLE):
-        hint = f"is the name right, and the network up? {name} is not here"
-        return RegistryError(f"cannot fetch {name}: cannot reach {registry}: {last}", hint=hint)
+        hint = "is the name right, and the network up?" + ("" if pushing else f" {name} is not here")
+        verb = "push" if pushing else "fetch"
+        return RegistryError(f"cannot {verb} {name}: cannot reach {registry}: {last}", hint=hint)
     if says(text, ABSENT):
         where = f" in {registry}" if reference.domain else ""
-        return NotFound(f"no such image: {name}{where}", hint="check the name and the tag")
+        hint = "check the name and the tag" if reference.domain else "check the path, and what kind of archive it is"
+        return NotFound(f"no such image: {name}{where}", hint=hint)
     return RegistryError(f"{name}: {last}")
 
 

@@ -100,7 +100,7 @@ def wanted_platform(text: str) -> Platform:
 def require_root() -> None:
     """Owners, devices and overlayfs's attributes need it."""
     if os.geteuid() != 0:
-        raise HostUnfit("unpacking an image needs root", hint="run it with sudo")
+        raise HostUnfit("unpacking an image needs root", hint="run it with sudo; plan, doctor and version work without")
 
 
 def verify_tls(config: Config, reference: Reference) -> bool:
@@ -322,7 +322,7 @@ def push(config: Config, db: Connection, name: str, target: str = "", *, progres
         words = ["copy", "--quiet", "--preserve-digests", *tls, place, reference.source]
         done = spawn.run_tool(skopeo(*words, scratch=scratch))
     if done.returncode != 0:
-        raise refusals.explain(done.stderr.strip(), reference)
+        raise refusals.explain(done.stderr.strip(), reference, pushing=True)
     return image.digest
 
 

@@ -140,18 +140,21 @@ def sweep(home: Home) -> None:
     except FileNotFoundError:
         return
     for name in names:
-        directory = f"{root}/{name}"
-        if name[0] == "." and time.time() - os.stat(directory).st_mtime < UNFINISHED_S:
-            continue  # it gets its name when it is locked
-        if not locks.is_held(f"{directory}/alive"):
-            clear(home, directory)
+        if not locks.is_held(f"{root}/{name}/alive"):
+            clear(home, f"{root}/{name}", young=name[0] == ".")
 
 
-def clear(home: Home, directory: str) -> None:
-    """Undo and remove a guest without a shim, unless its maker or another command is at work on it."""
+def clear(home: Home, directory: str, *, young: bool) -> None:
+    """Undo and remove a guest without a shim, unless its maker or another command is at work on it.
+
+    Args:
+        young: its maker has not locked it yet, unless that is long ago.
+    """
     from twinhull.runtime import jailed
 
     try:
+        if young and time.time() - os.stat(directory).st_mtime < UNFINISHED_S:
+            return
         with locks.locked(f"{directory}/lock", wait=False):
             jailed.clear(home.config.launcher, directory)
     except (Conflict, FileNotFoundError):

@@ -19,7 +19,7 @@ from twinhull.model import Request
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     root = tmp_path_factory.mktemp("sdk")
-    found = Config(state=str(root / "state"), run=str(root / "run"))
+    found = Config(state=str(root / "state"), run=str(root / "run"), vm_spare=False)
     with twinhull.Engine(found) as engine:
         engine.run("twinhull/busybox", ["true"], request=Request("", network="none"), isolation="vm")
     return found

@@ -237,8 +237,9 @@ def test_many_starts_at_once_take_it_once(vm: Twinhull) -> None:
 
 def test_it_is_stopped_paused_and_removed_as_any_other(vm: Twinhull) -> None:
     waiting(vm)
-    script = "trap 'exit 3' TERM; while :; do sleep 0.1; done"
+    script = "trap 'exit 3' TERM; echo ready; while :; do sleep 0.1; done"
     name = vm("run", "-d", "--vm", "busybox", "sh", "-c", script, check=True).stdout.strip()
+    wait_until(lambda: vm("logs", name).stdout == "ready\n", "the trap")
     assert [row["isolation"] for row in vm("ps", "--format", "json").json()] == ["vm"]
     assert "Hypervisor" in vm("stack", name, check=True).stdout
     vm("stop", name, check=True)

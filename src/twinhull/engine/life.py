@@ -74,16 +74,7 @@ def new_directory(home: Home, identity: str, spare: Spare | None = None) -> Iter
 def let_go(spare: Spare, directory: str) -> None:
     """Undo a guest that waited, if no workload has begun in it."""
     spare.conversation.close()
-    await_supervisor(directory)
-
-
-def await_supervisor(directory: str) -> None:
-    """Return when no shim lives in a directory; one that is gone has none."""
-    try:
-        with locks.locked(f"{directory}/alive"):
-            pass
-    except FileNotFoundError:
-        pass
+    container.await_supervisor(directory)
 
 
 def new_instance(home: Home, image: Image, request: Request) -> Instance:
@@ -304,7 +295,7 @@ def attempt(
     except BaseException:
         if sandbox is not None:
             sandbox.close()
-            await_supervisor(home.directory(instance.id))  # it undoes what it did, and ends
+            container.await_supervisor(home.directory(instance.id))  # it undoes what it did, and ends
             sandbox.reap()
         raise
     return sandbox

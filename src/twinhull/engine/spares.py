@@ -242,10 +242,7 @@ def dismiss(config: Config, spare: Spare) -> None:
     from twinhull.runtime import jailed
     from twinhull.runtime.container import launcher_path
 
-    try:
-        jailed.end(jailed.Started(spare.conversation, 0, spare.directory, launcher_path(config.launcher)))
-    except FileNotFoundError:
-        return  # somebody has removed the directory
+    jailed.end(jailed.Started(spare.conversation, 0, spare.directory, launcher_path(config.launcher)))
     files.remove_tree(spare.directory)
 
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROUTE, NETFILTER = 0, 12  # NETLINK_ROUTE, NETLINK_NETFILTER
-CLONE_NEWNET = 0x40000000
 ERROR, DONE = 2, 3  # NLMSG_ERROR, NLMSG_DONE
 RECEIVE_BYTES = 64 << 10
 TIMEOUT_S = 30.0
@@ -34,25 +33,6 @@ def opened(protocol: int) -> Iterator[socket]:
         yield sock
     finally:
         sock.close()
-
-
-def opened_in(namespace: int) -> socket:
-    """Return a netlink socket of another network namespace. Not for a start's path: see ctypes."""
-    from ctypes import CDLL
-
-    libc = CDLL(None, use_errno=True)
-    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if libc.setns(namespace, CLONE_NEWNET):
-            raise OSError("the network namespace cannot be entered")
-        try:
-            sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, ROUTE)
-        finally:
-            assert libc.setns(own, CLONE_NEWNET) == 0, "the way back into one's own namespace"
-        sock.settimeout(TIMEOUT_S)
-        return sock
-    finally:
-        os.close(own)
 
 
 def exchange(sock: socket, messages: bytes, acks: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from twinhull.errors import HostUnfit, TwinhullError
-from twinhull.host import files
+from twinhull.host import files, locks
 from twinhull.host.spawn import DIRECTORY_FD, PLAN_FD, spawn, spawn_shim
 from twinhull.plan import codec
 from twinhull.plan.frames import Kind
@@ -43,6 +43,15 @@ def prepare(launcher: str, directory: str, plan: Plan, *, flags: tuple[str, ...]
         os.waitpid(pid, 0)
         raise
     return Prepared(conversation, pid)
+
+
+def await_supervisor(directory: str) -> None:
+    """Return when no shim lives in a directory; one that is gone has none."""
+    try:
+        with locks.locked(f"{directory}/alive"):
+            pass
+    except FileNotFoundError:
+        pass
 
 
 def undo(configured: str, directory: str) -> None:

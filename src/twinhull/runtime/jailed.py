@@ -134,8 +134,7 @@ def console_tail(directory: str) -> str:
 def end(started: Started) -> None:
     """Let go of a virtual machine that never began its workload; nothing of it stays, even if its shim was killed."""
     started.sandbox.close()
-    with locks.locked(f"{started.directory}/alive"):  # the shim's, until it ends
-        pass
+    container.await_supervisor(started.directory)
     try:
         if started.shim_pid:
             os.waitpid(started.shim_pid, 0)

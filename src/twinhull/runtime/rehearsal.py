@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import os
 import time
-from _socket import socket
+from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, socket
 
 from twinhull.config import Config
 from twinhull.errors import HostUnfit
 from twinhull.host import files, netlink, spawn
 from twinhull.host.facts import read_facts
 from twinhull.host.stamp import stamp
+from twinhull.network.proof import entered
 from twinhull.plan.frames import Kind
 from twinhull.plan.jail import Jail, jail_plan, restored
 from twinhull.plan.qemu import IMAGE_SET, MEMORY_FD, PLACEHOLDER_BYTES, Drives, Machine, arguments
@@ -118,10 +119,13 @@ def enter(pid: int) -> tuple[int, socket]:
     """Return a process's network namespace, and a netlink socket made in it."""
     namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return namespace, netlink.opened_in(namespace)
+        with entered(namespace):
+            inside = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, netlink.ROUTE)
     except BaseException:
         os.close(namespace)
         raise
+    inside.settimeout(netlink.TIMEOUT_S)
+    return namespace, inside
 
 
 def image_disk(config: Config) -> str:

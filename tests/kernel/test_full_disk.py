@@ -36,3 +36,16 @@ def test_a_full_disk_is_one_line_with_a_hint(full: Twinhull) -> None:
     assert full("ps", "-a", check=True).stdout.startswith("ID")
     (full.root / "fill").unlink()
     assert full("run", "--rm", "--network", "none", "busybox", "echo", "back", check=True).stdout == "back\n"
+
+
+@pytest.mark.parametrize("flags", [(), ("--rm",)], ids=["kept", "rm"])
+def test_a_workload_that_fills_the_disk_can_be_removed(full: Twinhull, flags: tuple[str, ...]) -> None:
+    (full.root / "fill").unlink()
+    words = ("run", *flags, "--name", "glutton", "--network", "none", "busybox", "sh", "-c")
+    full(*words, "dd if=/dev/zero of=/big bs=4k; exit 4")
+    if not flags:
+        assert "no space left" in full("create", "busybox").stderr
+        full("rm", "-f", "glutton", check=True)
+    full("ps", "-a", check=True)
+    assert "glutton" not in full("ps", "-a", check=True).stdout
+    assert full("run", "--rm", "--network", "none", "busybox", "echo", "back", check=True).stdout == "back\n"

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import netlab
 from tests.support.netlab import UPLINK_ADDRESS, WORLD_ADDRESS, Lab, fetch, serving, sh
-from twinhull.errors import Conflict
+from twinhull.errors import Conflict, InvalidRequest
 from twinhull.host import spawn
 from twinhull.model import Endpoint, Port
 from twinhull.network import bridge, dns, leases, ports
@@ -237,3 +237,19 @@ def test_a_free_port_is_one_that_can_be_bound(lab: Lab) -> None:
     _, taken = lab.allocate("a1", [Port("", 0, port) for port in range(1, 6)])
     assert len({port.host_port for port in taken}) == 5
     assert all(port.address == "0.0.0.0" for port in taken)
+
+
+def test_another_subnet_is_taken_as_soon_as_nobody_has_an_address_of_the_old(lab: Lab) -> None:
+    lab.ensure()
+    lab.allocate("w")
+    other = lab.config._replace(subnet="10.99.0.0/29")
+    with pytest.raises(InvalidRequest, match="not an IPv4 network"):
+        bridge.ensure(other._replace(subnet="foo"), lab.db)
+    with pytest.raises(Conflict, match="has workloads"):
+        bridge.ensure(other, lab.db)
+    leases.release(lab.db, "w")
+    bridge.ensure(other, lab.db)
+    bridge.ensure(other, lab.db)
+    assert sh(f"ip -4 -o address show {lab.link}").split()[3] == "10.99.0.1/29"
+    new = leases.allocate(lab.db, other, "bridge", "w")
+    assert new.address.startswith("10.99.0.")

@@ -41,6 +41,12 @@ def test_a_published_port_answers_and_is_free_again_after_stop(twinhull: Twinhul
     twinhull("run", "--rm", "-p", f"{port}:80", "busybox", "true", check=True)
 
 
+def test_a_port_published_twice_in_one_command_blames_the_command(twinhull: Twinhull) -> None:
+    port = str(free_port())
+    refused = twinhull("run", "--rm", "-p", f"{port}:80", "-p", f"{port}:81", "busybox", "true")
+    assert (refused.exit_code, f"port {port}/tcp is published twice" in refused.stderr) == (125, True), refused
+
+
 def test_a_port_of_the_host_is_one_clear_error(twinhull: Twinhull) -> None:
     with socket.create_server(("0.0.0.0", 0)) as server:
         port = server.getsockname()[1]

@@ -133,6 +133,12 @@ def test_environment_directory_user_and_name_are_as_asked(wall: Wall) -> None:
     assert result.stdout.splitlines() == ["1-two words", "/tmp/made", "12", "34", "box"], result.stderr
 
 
+def test_a_name_with_a_space_in_an_environment_file_is_refused(wall: Wall, tmp_path: Path) -> None:
+    (tmp_path / "env").write_text("BAD KEY=2\n")
+    result = wall.run("--env-file", str(tmp_path / "env"), "busybox", "true")
+    assert (result.exit_code, "no spaces" in result.stderr) == (125, True)
+
+
 def test_an_environment_file_is_read(wall: Wall, tmp_path: Path) -> None:
     (tmp_path / "env").write_text("# comment\n\nFROM_FILE=yes\n")
     assert wall.run("--env-file", str(tmp_path / "env"), "busybox", "sh", "-c", "echo $FROM_FILE").stdout == "yes\n"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.command import Twinhull
 from tests.support.layers import Layout, digest, directory, entry, hardlink, symlink, tar
 from tests.support.registry import Registry
 from tests.support.store import Recorder, Store, make_store
@@ -261,3 +262,25 @@ def test_a_disk_shows_what_a_container_sees_and_is_always_the_same(
 def test_blobs_are_readable_by_root_only(store: Store, layout: Layout) -> None:
     image = pulled(store, layout, [BASE])
     assert stat.S_IMODE(os.stat(content.blob_path(store.config, image.digest)).st_mode) == 0o600
+
+
+def test_an_image_of_a_directory_is_named_like_any_other_and_run_from_what_lies_there(
+    tmp_path: Path, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    command = Twinhull(home)
+    name = f"oci:{layout.path}:it"
+    layout.tag(layout.manifest([BASE]), "it")
+    command("pull", name, check=True)
+    first = command("inspect", name, check=True).stdout
+    command("tag", name, "mine", check=True)
+    monkeypatch.chdir(layout.path.parent)
+    command("tag", f"oci:{layout.path.name}:it", "mine:relative", check=True)
+    command("save", "-o", str(tmp_path / "saved"), name, check=True)
+    layout.entries.clear()
+    layout.tag(layout.manifest([TOP]), "it")
+    command("create", "--entrypoint", "/x", name, check=True)
+    assert command("inspect", name, check=True).stdout != first, "it may have changed: it is read again"
+    assert command("inspect", "mine", check=True).stdout == first
+    command.remove_all()

@@ -12,7 +12,7 @@ import pytest
 import twinhull
 from twinhull.config import Config
 from twinhull.engine.engine import Result
-from twinhull.errors import CommandNotFound, Conflict, NotFound
+from twinhull.errors import CommandNotFound, Conflict, InvalidRequest, NotFound
 from twinhull.model import Request
 
 
@@ -72,6 +72,17 @@ def test_errors_are_exceptions_with_a_code(engine: twinhull.Engine) -> None:
     with pytest.raises(CommandNotFound) as caught:
         engine.run("twinhull/busybox", ["nosuchprogram"], request=quiet())
     assert caught.value.exit_code == 127
+
+
+@pytest.mark.parametrize("isolation", ["VM", "vm ", "virtual-machine", ""])
+def test_a_word_that_is_no_isolation_never_means_one(engine: twinhull.Engine, isolation: str) -> None:
+    with pytest.raises(InvalidRequest, match="no such isolation"):
+        engine.run("twinhull/busybox", ["true"], request=quiet(isolation=isolation))
+
+
+def test_a_text_is_no_command(engine: twinhull.Engine) -> None:
+    with pytest.raises(InvalidRequest, match="list of words"):
+        engine.run("twinhull/busybox", "echo hi", request=quiet())  # type: ignore[arg-type]  # what is tested
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

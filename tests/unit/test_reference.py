@@ -89,6 +89,18 @@ def test_other_transports_keep_what_follows(text: str, transport: str, place: st
     assert parse(text).source == text
 
 
+def test_a_hint_is_a_name_that_would_be_taken() -> None:
+    for text, hint in (("Busybox", "busybox"), ("reg.example/Two/Parts:1", "reg.example/two/parts:1")):
+        with pytest.raises(InvalidRequest) as caught:
+            parse(text)
+        assert caught.value.hint == hint
+        assert parse(hint)
+    for text in ("Bad//Ref", "busybox:UPPER:x"):
+        with pytest.raises(InvalidRequest) as caught:
+            parse(text)
+        assert caught.value.hint.startswith("lower case letters")
+
+
 def test_a_default_registry_takes_the_place_of_dockers() -> None:
     assert parse("busybox", "127.0.0.1:5000").name == "127.0.0.1:5000/busybox:latest"
     assert parse("docker.io/busybox", "127.0.0.1:5000").name == "docker.io/library/busybox:latest"

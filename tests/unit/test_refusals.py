@@ -65,3 +65,13 @@ def test_a_missing_platform_is_told_from_a_missing_image() -> None:
     text = 'choosing image instance: no image found in manifest list for architecture riscv64, variant "", OS linux'
     assert is_about_platform(text)
     assert not is_about_platform("manifest unknown")
+
+
+def test_an_image_that_is_here_for_another_platform_is_not_denied() -> None:
+    text = "pinging container registry reg.example: connection refused"
+    error = explain(text, parse("reg.example/x"), platform="linux/arm64")
+    assert error.hint.endswith("reg.example/x:latest is not here for linux/arm64")
+
+
+def test_what_another_engine_does_not_have_is_listed_by_it() -> None:
+    assert "podman images" in explain("no such image", parse("containers-storage:x")).hint

@@ -179,7 +179,10 @@ def environment(paths: list[str], texts: list[str]) -> list[str]:
             raise InvalidRequest(f"--env-file {path}: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise InvalidRequest(f"--env-file {path}: not UTF-8") from error
-        found += [line.lstrip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        named = [line.lstrip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        if bad := next((line for line in named if any(map(str.isspace, line.partition("=")[0]))), ""):
+            raise InvalidRequest(f"--env-file {path}: a variable's name has no spaces: {bad!r}", hint="NAME=VALUE")
+        found += named
     found += texts
     for text in found:
         if not text.partition("=")[0].strip():

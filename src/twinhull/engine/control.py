@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from twinhull.engine.reconcile import examine, finish, forget, settle
+from twinhull.engine.reconcile import discard, examine, finish, forget
 from twinhull.engine.state import Home, exit_record, status
 from twinhull.errors import Conflict, InvalidRequest, NotFound, SupervisorLost, TwinhullError
 from twinhull.host import files, locks
@@ -169,6 +169,5 @@ def remove(home: Home, instance: Instance, *, force: bool = False) -> None:
         forget(home, instance.id)
         return
     with locks.locked(f"{directory}/lock"):
-        settle(home, instance._replace(remove=False))
-        forget(home, instance.id)
+        discard(home, instance)
     files.remove_file(f"{home.config.run}/exited/{instance.id}")

@@ -125,6 +125,7 @@ class Engine:
         request: Request | None,
     ) -> Request:
         """The request that these arguments make, with the configured isolation where none is named."""
+        require_words(command)
         base = request or Request(image, isolation=configured_isolation(self.config))
         return base._replace(image=image, command=tuple(command) or base.command, isolation=isolation or base.isolation)
 
@@ -213,6 +214,7 @@ class Engine:
         from twinhull.engine.execute import STREAM, ExecRequest
         from twinhull.engine.gather import collect
 
+        require_words(command)
         request = ExecRequest(tuple(command), interactive=bool(stdin))
         return collect(self.exec_attached(name, request), STREAM, stdin)
 
@@ -259,6 +261,16 @@ class Engine:
         from twinhull.engine import control
 
         control.remove(self.home, self.find(name), force=force)
+
+
+def require_words(command: object) -> None:
+    """Refuse a text where a list is meant: it would be taken for a list of letters.
+
+    Raises:
+        InvalidRequest: it is one.
+    """
+    if isinstance(command, str | bytes):
+        raise InvalidRequest(f"the command is a list of words, not {command!r}", hint='["echo", "hi"]')
 
 
 def configured_isolation(config: Config) -> IsolationChoice:

@@ -23,6 +23,9 @@ def resolve(
 ) -> Image:
     """Return the image, pulling it if it is not here and may be.
 
+    A directory or an archive is its own truth: one that was read before may have changed, so it is read
+    again, which costs little when its layers are here.
+
     Raises:
         NotFound: it is nowhere, or not here and `pull` is never.
     """
@@ -30,7 +33,7 @@ def resolve(
         raise InvalidRequest(f"--pull {pull}", hint="always, missing or never")
     image = (
         images.find(home.db, reference, platform=platform, default_registry=home.config.default_registry)
-        if pull != "always"
+        if pull == "never" or (pull == "missing" and not images.is_file(reference))
         else None
     )
     if image is not None:

@@ -80,6 +80,7 @@ def let_go(spare: Spare, directory: str) -> None:
 def new_instance(home: Home, image: Image, request: Request) -> Instance:
     """The row for a request, checked as far as it can be without effects."""
     require_root(home)
+    check_isolation(request)
     connectivity.check(request)
     if request.name and not names.is_valid(request.name):
         raise InvalidRequest(
@@ -101,6 +102,16 @@ def new_instance(home: Home, image: Image, request: Request) -> Instance:
         ports=(),
         remove=request.remove,
     )
+
+
+def check_isolation(request: Request) -> None:
+    """Refuse a word that is no isolation: it must never mean one that the caller did not ask for.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    if request.isolation not in ("container", "vm"):
+        raise InvalidRequest(f"no such isolation: {request.isolation!r}", hint="container, vm or auto")
 
 
 def require_root(home: Home) -> None:

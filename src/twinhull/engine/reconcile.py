@@ -15,10 +15,13 @@ from twinhull.errors import Conflict
 from twinhull.host import files, locks
 from twinhull.model import ExitRecord, Instance
 from twinhull.store import instances
-from twinhull.store.db import transaction
+from twinhull.store.db import DatabaseFull, transaction
 
 SCAN_LIMIT = 64  # directories looked at on the way of another verb; `ps` looks at all
 UNFINISHED_S = 60.0  # far longer than it takes to make three directories
+# What may be large of a workload.
+WRITTEN_TREES = ("upper", "work")
+WRITTEN_FILES = ("scratch", "log", "log.1")
 LOST = ExitRecord(137, 9, False, 0.0)
 
 
@@ -73,8 +76,25 @@ def settle(home: Home, instance: Instance) -> None:
     """Release address, ports and names of a workload that is over; forget it if it was --rm."""
     from twinhull.engine import connectivity
 
-    connectivity.disconnect(home, instance)
     if instance.remove:
+        discard(home, instance)
+    else:
+        connectivity.disconnect(home, instance)
+
+
+def discard(home: Home, instance: Instance) -> None:
+    """Release and forget a workload that is over; on a full disk the room for that is its own files'."""
+    from twinhull.engine import connectivity
+
+    try:
+        connectivity.disconnect(home, instance)
+        forget(home, instance.id)
+    except DatabaseFull:
+        for tree in WRITTEN_TREES:
+            files.remove_tree(f"{home.directory(instance.id)}/{tree}")
+        for file in WRITTEN_FILES:
+            files.remove_file(f"{home.directory(instance.id)}/{file}")
+        connectivity.disconnect(home, instance)
         forget(home, instance.id)
 
 

@@ -65,7 +65,7 @@ def ensure(config: Config, db: Connection, network: str = "bridge") -> None:
         Conflict: the configured subnet belongs to another network of the host.
     """
     row = find(db, network)
-    if row is not None and is_whole(config, row):
+    if row is not None and not is_moved(config, row) and is_whole(config, row):
         return
     if network != "bridge":
         raise InvalidRequest(f"no such network: {network}")
@@ -73,7 +73,7 @@ def ensure(config: Config, db: Connection, network: str = "bridge") -> None:
     files.make_directory(directory)
     with locks.locked(f"{directory}/{network}.lock"):
         row = find(db, network)
-        if row is None or not is_whole(config, row):
+        if row is None or is_moved(config, row) or not is_whole(config, row):
             build(config, db, row or Row(network, link_name(config), "", 0, 0, 0))
 
 
@@ -81,6 +81,11 @@ def find(db: Connection, network: str) -> Row | None:
     """Return the network's row."""
     row = db.execute(f"SELECT {','.join(Row._fields)} FROM network WHERE name=?", (network,)).fetchone()
     return Row(*row) if row else None
+
+
+def is_moved(config: Config, row: Row) -> bool:
+    """True if the configuration has another subnet for the network than the one it was made with."""
+    return config.subnet not in (DEFAULT_SUBNET, row.subnet)
 
 
 def is_whole(config: Config, row: Row) -> bool:
@@ -105,10 +110,22 @@ def index_of(link: str) -> int:
 
 
 def build(config: Config, db: Connection, row: Row) -> None:
-    """Make or repair everything; each step finds its work done without harm. The network's lock is held."""
+    """Make or repair everything; each step finds its work done without harm. The network's lock is held.
+
+    Raises:
+        Conflict: its subnet is to be another, and workloads have addresses of it.
+    """
     subnet = row.subnet
+    if subnet and is_moved(config, row):
+        check_subnet(config.subnet)
+        if has_leases(db, row.name):
+            raise Conflict(
+                f"network {row.name!r} is {subnet} and has workloads; the configuration wants {config.subnet}",
+                hint=f"stop them first, or set subnet = {subnet!r}",
+            )
+        subnet = ""
     if not subnet:
-        delete(row.link)  # of a state directory that is no more
+        delete(row.link)  # of a state directory that is no more, or of another subnet
     if not subnet or (index_of(row.link) == 0 and not has_leases(db, row.name)):
         subnet = choose_subnet(config)
     write_sysctl("ipv4/ip_forward", "1")
@@ -116,7 +133,7 @@ def build(config: Config, db: Connection, row: Row) -> None:
     others = db.execute("SELECT link, subnet FROM network WHERE name<>?", (row.name,)).fetchall()
     with netlink.opened(netlink.NETFILTER) as sock:
         handle = firewall.handle_of(firewall.chains(sock), table)
-        if not handle or handle != row.chain_handle or row.version != firewall.VERSION:
+        if not handle or handle != row.chain_handle or row.version != firewall.VERSION or subnet != row.subnet:
             firewall.load(table, [*others, (row.link, subnet)])
             ports.restore(sock, db, table, leases.addresses(db))
         make_link(row.link, subnet)

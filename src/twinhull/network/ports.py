@@ -103,7 +103,10 @@ def reserve(db: Connection, config: Config, instance_id: str, ports: Iterable[Po
         if ":" in address and port.protocol == "udp":
             raise InvalidRequest(f"udp port {port.port} cannot be published on {address}: only tcp on IPv6")
         number = port.host_port or free_port(db, address, port.protocol)
-        if holder := holder_of(db, address, number, port.protocol):
+        held_by, holder = holder_of(db, address, number, port.protocol)
+        if held_by == instance_id:
+            raise InvalidRequest(f"port {number}/{port.protocol} is published twice", hint="leave one -p out")
+        if held_by:
             raise Conflict(
                 f"port {number}/{port.protocol} is in use by {holder}",
                 hint=f"twinhull stop {holder}, or choose another port",
@@ -116,8 +119,8 @@ def reserve(db: Connection, config: Config, instance_id: str, ports: Iterable[Po
     return tuple(taken)
 
 
-def holder_of(db: Connection, address: str, number: int, protocol: str) -> str:
-    """Return the name of the workload that has a port at this address or at all, "" without one."""
+def holder_of(db: Connection, address: str, number: int, protocol: str) -> tuple[str, str]:
+    """Return (id, name) of the workload that has a port at this address or at all; both are "" without one."""
     rows = db.execute(
         "SELECT port.address, port.instance, instance.name FROM port LEFT JOIN instance ON instance.id = port.instance "
         "WHERE protocol=? AND host_port=?",
@@ -126,8 +129,8 @@ def holder_of(db: Connection, address: str, number: int, protocol: str) -> str:
     for other, instance_id, name in rows:
         same_family = (":" in other) == (":" in address)
         if other == address or (same_family and (other in WILDCARDS or address in WILDCARDS)):
-            return str(name or instance_id[:12])
-    return ""
+            return instance_id, str(name or instance_id[:12])
+    return "", ""
 
 
 def free_port(db: Connection, address: str, protocol: str) -> int:
@@ -141,7 +144,7 @@ def free_port(db: Connection, address: str, protocol: str) -> int:
             number = any_port(address, protocol)
         except OSError as error:
             raise Conflict(f"no {protocol} port of {address} can be had: {error.strerror}") from error
-        if not holder_of(db, address, number, protocol):
+        if not holder_of(db, address, number, protocol)[0]:
             return number
     raise Conflict(f"no free {protocol} port was found on {address}")
 

@@ -130,8 +130,9 @@ def check_path(text: str, path: str) -> None:
     """Refuse a repository path that the grammar does not know."""
     if not path:
         refuse(text, "no name")
-    if path != path.lower():
-        refuse(text, "a repository's name is in lower case", text.replace(path, path.lower()))
+    lower = path.lower()
+    if path != lower and all(map(is_component, lower.split("/"))):
+        refuse(text, "a repository's name is in lower case", text.replace(path, lower))
     if len(path) == 64 and HEX.issuperset(path):
         refuse(text, "a name of 64 hexadecimal digits looks like an id", f"sha256:{path} if you meant the id")
     for component in path.split("/"):

@@ -81,12 +81,16 @@ class Ingest:
 
     def write(self, chunk: bytes) -> None:
         """Append."""
-        self.hash.update(chunk)
+        self.skim(chunk)
         self.size_bytes += len(chunk)
         files.write_all(self.fd, chunk)
 
-    def finish(self, what: str) -> None:
-        """Check the digest, sync and rename.
+    def skim(self, chunk: bytes) -> None:
+        """Hash what will not be kept."""
+        self.hash.update(chunk)
+
+    def check(self, what: str) -> None:
+        """Compare the digest.
 
         Raises:
             RegistryError: these are not the bytes that the digest names.
@@ -94,6 +98,14 @@ class Ingest:
         found = f"sha256:{self.hash.hexdigest()}"
         if found != self.digest:
             raise corrupt(what, self.digest, found)
+
+    def finish(self, what: str) -> None:
+        """Check the digest, sync and rename.
+
+        Raises:
+            RegistryError: as `check`.
+        """
+        self.check(what)
         os.fsync(self.fd)
         os.rename(self.temporary, self.final)
         files.sync_directory(os.path.dirname(self.final))

@@ -21,6 +21,10 @@ SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 30.0
 
 
+class DatabaseFull(HostUnfit):
+    """The file system has no room for what was to be written down; nothing of it was."""
+
+
 def connect(path: str, schema: Callable[[], str]) -> Connection:
     """Open the database and make it if it is new.
 
@@ -94,7 +98,7 @@ def transaction(connection: Connection, *, durable: bool = True) -> Iterator[Non
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         if is_full(error):
-            raise HostUnfit("no space left for the database", hint=MAKE_ROOM) from error
+            raise DatabaseFull("no space left for the database", hint=MAKE_ROOM) from error
         raise
     finally:
         if not durable:

@@ -6,10 +6,12 @@ Promise: an image that has a row has all its layers unpacked and synced. Names a
 
 from __future__ import annotations
 
+import os
+
 from twinhull import jsontext
 from twinhull.errors import Conflict, InvalidRequest, NotFound
 from twinhull.model import Image, Layer
-from twinhull.oci.reference import DOCKER_HUB, HEX, LOCAL_FILES, familiar, parse
+from twinhull.oci.reference import DOCKER_HUB, HEX, LOCAL_FILES, Reference, familiar, parse
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -67,9 +69,6 @@ class Listed(NamedTuple):
 def find(db: Connection, name: str, *, platform: str = "", default_registry: str = DOCKER_HUB) -> Image | None:
     """The image of this name, or of this id or beginning of an id; None if it is not here.
 
-    A directory or an archive is its own truth: one that was read before may have changed, so it is
-    never found but read again, which costs little when its layers are here.
-
     Args:
         platform: "" takes what is here; otherwise an image for another platform is not found.
 
@@ -77,8 +76,6 @@ def find(db: Connection, name: str, *, platform: str = "", default_registry: str
         InvalidRequest: `name` is no reference.
         Conflict: it is the beginning of several ids.
     """
-    if name.startswith(FILES):
-        return None
     image = look_up(db, name, default_registry)
     if image and platform:
         from twinhull.oci.platform import parse as parse_platform  # seldom asked for, and a run's time counts
@@ -102,7 +99,7 @@ def get(db: Connection, name: str, *, default_registry: str = DOCKER_HUB) -> Ima
 def look_up(db: Connection, name: str, default_registry: str) -> Image | None:
     """Look for a name first, for an id then: a name may consist of hexadecimal digits."""
     if not name.startswith("sha256:"):
-        wanted = parse(name, default_registry).name
+        wanted = kept_name(parse(name, default_registry))
         query = f"SELECT {COLUMNS} FROM tag JOIN image ON image.digest = tag.digest WHERE tag.name=?"
         if row := db.execute(query, (wanted,)).fetchone():
             return from_row(row)
@@ -115,6 +112,18 @@ def look_up(db: Connection, name: str, default_registry: str) -> Image | None:
     if len({image.config_digest for image in found}) > 1:
         raise Conflict(f"several images have an id that begins with {digits}", hint="write more of it")
     return found[0] if found else None
+
+
+def kept_name(reference: Reference) -> str:
+    """The name in the table: that of a directory or an archive says where it is from anywhere."""
+    if reference.transport not in LOCAL_FILES:
+        return reference.name
+    return f"{reference.transport}:{os.path.abspath(reference.place)}"
+
+
+def is_file(name: str) -> bool:
+    """True for the name of a directory or an archive."""
+    return name.startswith(FILES)
 
 
 def by_digest(db: Connection, digest: str) -> Image | None:

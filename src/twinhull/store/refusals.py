@@ -14,6 +14,12 @@ ABSENT = (
     *("reading manifest", "does not exist", "no such file", "identifier is not an image", "no descriptor found"),
     *("not found in", "no such object", "could not find"),
 )
+ABSENT_HINTS = {
+    "docker": "check the name and the tag",
+    "docker-daemon": "docker images lists what Docker has",
+    "containers-storage": "podman images lists what Podman has",
+}
+ABSENT_FILE = "check the path, and what kind of archive it is"
 DENIED = ("unauthorized", "authentication required", "access to the resource is denied", "invalid username/password")
 UNREACHABLE = (
     *("connection refused", "no such host", "i/o timeout", "network is unreachable", "no route to host"),
@@ -33,8 +39,12 @@ def is_about_platform(text: str) -> bool:
     return says(text, PLATFORM)
 
 
-def explain(text: str, reference: Reference, *, pushing: bool = False) -> TwinhullError:
-    """The error for a text."""
+def explain(text: str, reference: Reference, *, pushing: bool = False, platform: str = "") -> TwinhullError:
+    """The error for a text.
+
+    Args:
+        platform: the one that the user named, if any: the image may be here for another.
+    """
     name, registry = reference.familiar, reference.domain or reference.transport
     last = last_part(text)
     if says(text, FULL):
@@ -53,13 +63,13 @@ def explain(text: str, reference: Reference, *, pushing: bool = False) -> Twinhu
     if says(text, CORRUPT):
         return RegistryError(f"corrupt content in {name}: {last}", hint="pull again; the damage may be at its source")
     if says(text, UNREACHABLE):
-        hint = "is the name right, and the network up?" + ("" if pushing else f" {name} is not here")
+        here = f" {name} is not here{f' for {platform}' if platform else ''}"
+        hint = "is the name right, and the network up?" + ("" if pushing else here)
         verb = "push" if pushing else "fetch"
         return RegistryError(f"cannot {verb} {name}: cannot reach {registry}: {last}", hint=hint)
     if says(text, ABSENT):
         where = f" in {registry}" if reference.domain else ""
-        hint = "check the name and the tag" if reference.domain else "check the path, and what kind of archive it is"
-        return NotFound(f"no such image: {name}{where}", hint=hint)
+        return NotFound(f"no such image: {name}{where}", hint=ABSENT_HINTS.get(reference.transport, ABSENT_FILE))
     return RegistryError(f"{name}: {last}")
 
 

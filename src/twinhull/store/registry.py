@@ -16,7 +16,7 @@ from twinhull.host import files, spawn
 from twinhull.model import Image, Layer
 from twinhull.oci import manifest, platform
 from twinhull.oci.platform import Platform
-from twinhull.oci.reference import LOCAL_FILES, Reference, is_digest, is_loopback, parse
+from twinhull.oci.reference import Reference, is_digest, is_loopback, parse
 from twinhull.store import admission, content, embedded, engines, images, refusals
 from twinhull.store.proxy import Proxy, ProxyError, skopeo
 from twinhull.store.transfer import Progress, Received, Silent, receive
@@ -185,7 +185,7 @@ def explained(task: Pull, text: str) -> Exception:
             listed = ()
         hint = f"it exists for {', '.join(map(str, listed))}" if listed else ""
         return NotFound(f"{task.reference.familiar} has no image for {task.wanted}", hint=hint)
-    return refusals.explain(text, task.reference)
+    return refusals.explain(text, task.reference, platform=str(task.wanted) if task.explicit else "")
 
 
 def check_platform(task: Pull, found: Platform) -> None:
@@ -298,9 +298,7 @@ def commit(task: Pull, document: Document, config_text: bytes, found: Platform, 
 
 def names(reference: Reference) -> list[str]:
     """Under which names an image is kept. One from another engine has the engine's plain name too."""
-    if reference.transport in LOCAL_FILES:
-        return [f"{reference.transport}:{os.path.abspath(reference.place)}"]
-    return [reference.name, *engines.plain_names(reference)]
+    return [images.kept_name(reference), *engines.plain_names(reference)]
 
 
 def push(config: Config, db: Connection, name: str, target: str = "", *, progress: Progress | None = None) -> str:

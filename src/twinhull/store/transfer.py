@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 CHUNKS_AHEAD = 4
+MAX_CHECKED_BYTES = 256 << 20  # are read further for a better word about a layer that failed
 
 
 class Progress(Protocol):
@@ -136,8 +137,12 @@ def receive(config: Config, layer: Layer, chunks: Iterator[bytes], progress: Pro
         with writing(layer.digest), content.ingest(config, layer.digest) as incoming:
             difference = hashlib.sha256()
             arriving = counted(chunks, incoming, layer, progress)
-            with Ahead(hashed(decompressed(arriving), difference)) as plain:
-                size_bytes = sum(map(len, plain)) if unpacked else unpack(plain, path)
+            try:
+                with Ahead(hashed(decompressed(arriving), difference)) as plain:
+                    size_bytes = sum(map(len, plain)) if unpacked else unpack(plain, path)
+            except RegistryError:
+                check_bytes(incoming, chunks, layer)
+                raise
             found = f"sha256:{difference.hexdigest()}"
             if found != layer.diff_id:
                 raise content.corrupt(f"layer {layer.digest[:19]}", layer.diff_id, found)
@@ -160,6 +165,19 @@ def counted(chunks: Iterator[bytes], incoming: content.Ingest, layer: Layer, pro
             raise RegistryError(f"more than the {layer.size_bytes} bytes that its manifest announced")
         progress.advanced(layer.digest, len(chunk))
         yield chunk
+
+
+def check_bytes(incoming: content.Ingest, rest: Iterator[bytes], layer: Layer) -> None:
+    """A layer that cannot be unpacked: bytes that are not its digest's explain whatever was found in them.
+
+    Raises:
+        RegistryError: they are not.
+    """
+    if layer.size_bytes - incoming.size_bytes > MAX_CHECKED_BYTES:
+        return
+    for chunk in rest:
+        incoming.skim(chunk)
+    incoming.check(f"layer {layer.digest[:19]}")
 
 
 def hashed(chunks: Iterator[bytes], difference: hashlib._Hash) -> Generator[bytes, None, None]:

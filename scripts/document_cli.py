@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "src"))  # the commands are read where they stand,
 
 from twinhull.cli.arguments import make_parser  # noqa: E402
 from twinhull.cli.help import full_parser  # noqa: E402
-from twinhull.cli.verbs import VERBS, Verb  # noqa: E402
+from twinhull.cli.verbs import Verb, every_verb  # noqa: E402
 
 PAGE = ROOT / "docs/cli.md"
 HEAD = """# The commands
@@ -34,7 +34,7 @@ def main() -> None:
 
 def page() -> str:
     """Return the whole page."""
-    return HEAD + "".join(section(name, row) for name, row in VERBS.items())
+    return HEAD + "".join(section(name, row) for name, row in every_verb())
 
 
 def section(name: str, row: Verb) -> str:

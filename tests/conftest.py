@@ -17,6 +17,7 @@ pytest_plugins = (
     "tests.support.shim",
     "tests.support.registry",
     "tests.support.images",
+    "tests.support.machines",
     "tests.support.store",
 )
 

@@ -8,8 +8,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
 
-    Isolation = Literal["container", "vm"]
-    IsolationChoice = Literal["container", "vm", "auto"]
+    Isolation = Literal["container", "vm", "machine"]
+    IsolationChoice = Literal["container", "vm", "machine", "auto"]
     Status = Literal["created", "running", "paused", "exited", "lost"]
 
 
@@ -30,8 +30,26 @@ class Port(NamedTuple):
     protocol: Literal["tcp", "udp"] = "tcp"
 
 
+class Disk(NamedTuple):
+    """A given disk of a machine, as it was when the machine was created.
+
+    Attributes:
+        size_bytes: of the disk that the guest sees.
+        stamp: changes when the file does.
+    """
+
+    path: str
+    size_bytes: int
+    stamp: str
+
+
 class Request(NamedTuple):
-    """What `run` and `create` ask for, before anything is looked up. Sizes in bytes."""
+    """What `run` and `create` ask for, before anything is looked up. Sizes in bytes.
+
+    Attributes:
+        image: of a machine, the name of its disk.
+        disk: of a machine, which has no image; None of all others.
+    """
 
     image: str
     command: tuple[str, ...] = ()
@@ -57,6 +75,7 @@ class Request(NamedTuple):
     stop_signal: str = ""
     user_namespace: bool = False
     labels: tuple[tuple[str, str], ...] = ()
+    disk: Disk | None = None
 
 
 class Layer(NamedTuple):

@@ -9,9 +9,10 @@ import pytest
 
 import twinhull
 from scripts import document_cli
-from twinhull.cli.verbs import VERBS
+from twinhull.cli.verbs import VERBS, Verb, every_verb
 
 ROOT = Path(__file__).parents[2]
+each_verb = pytest.mark.parametrize(("verb", "row"), [pytest.param(*pair, id=pair[0]) for pair in every_verb()])
 
 
 def package_table() -> dict[str, tuple[str, str]]:
@@ -40,22 +41,22 @@ def test_the_page_of_commands_is_what_the_parsers_accept() -> None:
     assert (ROOT / "docs/cli.md").read_text() == document_cli.page(), "make docs writes it anew"
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_help_has_examples_that_the_parser_accepts(verb: str) -> None:
-    row = VERBS[verb]
+@each_verb
+def test_help_has_examples_that_the_parser_accepts(verb: str, row: Verb) -> None:
     parser = document_cli.parser_of(verb, row)
     assert row.examples
     for example in row.examples:
         words = example.split()
-        assert words[:2] == ["twinhull", verb]
-        parser.parse_args(words[2:])
+        before = ["twinhull", *verb.split()]
+        assert words[: len(before)] == before
+        parser.parse_args(words[len(before) :])
     shown = " ".join(parser.format_help().split())
     assert all(" ".join(example.split()) in shown for example in row.examples)
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_option_says_what_it_is_for(verb: str) -> None:
-    actions = document_cli.parser_of(verb, VERBS[verb])._actions
+@each_verb
+def test_every_option_says_what_it_is_for(verb: str, row: Verb) -> None:
+    actions = document_cli.parser_of(verb, row)._actions
     assert [action.option_strings for action in actions if action.option_strings and not action.help] == []
 
 

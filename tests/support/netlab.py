@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from twinhull.config import Config
 from twinhull.host import netlink
 from twinhull.model import Endpoint, Port
-from twinhull.network import bridge, dns, endpoint, leases, ports
+from twinhull.network import bridge, dhcp, dns, endpoint, leases, ports
 from twinhull.plan.ops import NETNS_FD, Op
 from twinhull.store import instances
 from twinhull.store.db import connect, transaction
@@ -132,6 +132,7 @@ class Lab:
     def close(self) -> None:
         for workload in list(self.workloads):
             self.stop(workload)
+        dhcp.forget(self.config, "bridge")
         dns.forget(self.config, "bridge")
         self.db.close()
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from twinhull.cli.arguments import make_parser
 from twinhull.cli.help import full_parser
 from twinhull.cli.parser import Parser
-from twinhull.cli.verbs import VERBS
+from twinhull.cli.verbs import every_verb
 from twinhull.errors import InvalidRequest
 
 LINES = """
@@ -74,6 +74,7 @@ a -q b
 --quick IMAGE -- echo hi
 --quick --format json
 """.strip().splitlines()
+VERBS = dict(every_verb())
 POOL = ["a", "b", "-", "", "a b", "-x", "--nosuch", "--nosuch=1", "-5", "-x y", "5", "json", "table", "vm", "64m", "--"]
 
 

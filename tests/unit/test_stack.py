@@ -6,7 +6,7 @@ import pytest
 
 from twinhull.host import stack
 from twinhull.host.machine import Host, Machine
-from twinhull.host.stack import Above, Hypervisor
+from twinhull.host.stack import Above, Hypervisor, System
 
 MACHINE = Machine(
     "AMD EPYC", 2, 24 << 30, "x86_64", "Debian GNU/Linux 12 (bookworm)", "6.18.0", Host("KVM", "a clock", "", "none")
@@ -66,3 +66,19 @@ def test_the_picture_has_the_program_on_top_and_straight_edges() -> None:
 
     assert "App" in lines[1]
     assert len({len(line) for line in lines}) == 1
+
+
+def test_a_machine_stands_on_a_hypervisor_and_its_services_on_a_system_of_its_own() -> None:
+    system = System("debian", "Debian GNU/Linux 12 (bookworm)", "6.1.0", "systemd", 12, tuple("abcde"))
+    found = stack.system_layers(MACHINE, Hypervisor("7.2.22", "tcg", ""), system, processes=["qemu"])
+
+    assert [layer.level for layer in found] == ["Infrastructure", "Host OS", "Hypervisor", "Guest OS", "Services"]
+    assert "not a security boundary" in found[2].details[0]
+    assert found[3].details == ("Linux 6.1.0", "process 1 is systemd, 12 processes", "from the disk debian")
+    assert (found[4].name, found[4].details) == ("5 run", ("a, b, c, d", "e"))
+
+
+def test_a_machine_without_an_agent_is_not_guessed_at() -> None:
+    found = stack.system_layers(MACHINE, Hypervisor("7.2.22", "kvm", ""), System("bsd.qcow2"))
+
+    assert found[-1] == stack.Layer("Guest OS", "unknown: no guest agent answers", ("from the disk bsd.qcow2",))

@@ -43,6 +43,15 @@ def overview() -> str:
     )
 
 
+def group_overview(name: str, row: Verb) -> str:
+    """The text of `twinhull GROUP --help`."""
+    width = max(map(len, row.verbs))
+    lines = [f"  {verb:{width}}  {inner.summary}" for verb, inner in row.verbs.items()]
+    head = [f"usage: twinhull {name} VERB [OPTIONS] …", "", f"{row.summary[0].upper()}{row.summary[1:]}.", "", *lines]
+    foot = ["", "start here:", *(f"  {line}" for line in row.examples)]
+    return "\n".join([*head, *foot, "", f"twinhull {name} VERB --help has the options and examples of each."])
+
+
 def size_bytes(text: str) -> int:
     """Return "64m", "1.5g" or "1048576" as bytes, as Docker reads them.
 

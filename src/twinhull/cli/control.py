@@ -78,10 +78,11 @@ def run_start(arguments: Arguments, config: Config) -> int:
     if len(arguments.names) != 1:
         raise InvalidRequest("-a takes one workload", hint="start the others without -a")
     name = arguments.names[0]
-    request = request_from(engine.find(name).request)
+    instance = engine.find(name)
+    request = request_from(instance.request)
     stdin = arguments.interactive and request.interactive
     conversation = engine.start(name, size=terminal_size(request.tty), stdin=stdin)
-    return attach(config, conversation, tty=request.tty, stdin=stdin)
+    return attach(config, conversation, tty=request.tty, stdin=stdin, proxy=instance.isolation != "machine")
 
 
 def configure_restart(parser: Parser) -> None:

@@ -73,7 +73,8 @@ def run_attach(arguments: Arguments, config: Config) -> int:
 
     check_keys(arguments.detach_keys)
     engine = prepared(config)
-    request = request_from(engine.find(arguments.name).request)
+    instance = engine.find(arguments.name)
+    request = request_from(instance.request)
     stdin = request.interactive and not arguments.no_stdin
     conversation = engine.attach(arguments.name)
     conversation.send(Kind.ATTACH, 0, b"", Flag.STDIN_OPEN if stdin else 0)
@@ -83,5 +84,6 @@ def run_attach(arguments: Arguments, config: Config) -> int:
         tty=request.tty,
         stdin=stdin,
         detach_keys=arguments.detach_keys,
-        proxy=arguments.sig_proxy == "true",
+        # Who watches a machine's console and is ended must not end the machine.
+        proxy=arguments.sig_proxy == "true" and instance.isolation != "machine",
     )

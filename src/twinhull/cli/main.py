@@ -10,12 +10,14 @@ import os
 import sys
 from gc import set_threshold
 
-from twinhull.cli.verbs import VERBS
+from twinhull.cli.verbs import VERBS, resolve
 from twinhull.errors import MAKE_ROOM, TwinhullError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
+
+    from twinhull.cli.verbs import Verb
 
 INTERRUPTED = 130
 BUG = 125
@@ -100,10 +102,11 @@ def dispatch(words: list[str]) -> int:
         return show_help(words[1:])
     if words[0] in ("--version", "-v"):
         words = ["version"]
-    verb, rest = words[0], words[1:]
-    row = VERBS.get(verb)
+    verb, row, rest = resolve(words)
     if row is None:
         return unknown(verb)
+    if row.verbs:
+        return show_group(verb, row, rest)
     module = __import__(f"twinhull.cli.{row.module}", fromlist=["run"])  # importlib's function would cost 1 ms
     from twinhull.cli.arguments import make_parser
 
@@ -118,18 +121,31 @@ def dispatch(words: list[str]) -> int:
 def show_help(words: list[str]) -> int:
     """The verbs, or one verb's help."""
     if words and words[0] in VERBS:
-        return dispatch([words[0], "--help"])
+        return dispatch([*words, "--help"])
     from twinhull.cli.arguments import overview
 
     print(overview())
     return 0
 
 
-def unknown(verb: str) -> int:
+def show_group(name: str, row: Verb, rest: list[str]) -> int:
+    """The verbs of a group, if they were asked for."""
+    if rest and rest[0] not in ("--help", "help"):
+        return unknown(rest[0], name)
+    from twinhull.cli.arguments import group_overview
+
+    print(group_overview(name, row), file=sys.stdout if rest else sys.stderr)
+    return 0 if rest else 2
+
+
+def unknown(verb: str, group: str = "") -> int:
     """Say so, with what was probably meant."""
     from difflib import get_close_matches
 
-    close = get_close_matches(verb, VERBS, 1)
-    print(f"twinhull: unknown command {verb!r}", file=sys.stderr)
-    print(f"  hint: {f'did you mean {close[0]}?' if close else 'twinhull --help lists the commands'}", file=sys.stderr)
+    known = VERBS[group].verbs if group else VERBS
+    before = f"{group} " if group else ""
+    close = get_close_matches(verb, known, 1)
+    print(f"twinhull: unknown command {before + verb!r}", file=sys.stderr)
+    hint = f"did you mean {before}{close[0]}?" if close else f"twinhull {before}--help lists the commands"
+    print(f"  hint: {hint}", file=sys.stderr)
     return 2

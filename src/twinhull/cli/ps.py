@@ -36,8 +36,13 @@ def configure_ps(parser: Parser) -> None:
 
 def run_ps(arguments: Arguments, config: Config) -> int:
     """List workloads."""
+    return list_workloads(arguments, config)
+
+
+def list_workloads(arguments: Arguments, config: Config, isolation: str = "") -> int:
+    """Print the workloads of one isolation, or all."""
     engine = prepared(config)
-    rows = engine.ps(everything=arguments.all)
+    rows = [row for row in engine.ps(everything=arguments.all) if isolation in ("", row[0].isolation)]
     if arguments.format == "json":
         print(document([described(engine, *row) for row in rows]))
         return 0

@@ -43,13 +43,16 @@ def run_stack(arguments: Arguments, config: Config) -> int:
 def look(engine: Engine, instance: Instance) -> tuple[stack.Layer, ...]:
     """Read every layer from what runs."""
     supervisor = memory.holder(f"{engine.home.directory(instance.id)}/alive")
+    names = [cost.name for cost in memory.costs(memory.tree(supervisor))] if supervisor else []
+    if instance.isolation == "machine":
+        monitor = stack.Hypervisor(*build_and_accelerator(engine, supervisor), guest_origin="")
+        return stack.system_layers(machine.read_machine(), monitor, system(engine, instance), processes=names)
     above = stack.Above(
         image=instance.image,
         command=instance.command,
         kernel=ask(engine, instance, "cat", "/proc/sys/kernel/osrelease").strip(),
         os_release=ask(engine, instance, "cat", "/etc/os-release"),
     )
-    names = [cost.name for cost in memory.costs(memory.tree(supervisor))] if supervisor else []
     return stack.layers(
         machine.read_machine(),
         instance.isolation,
@@ -57,6 +60,18 @@ def look(engine: Engine, instance: Instance) -> tuple[stack.Layer, ...]:
         engine=f"twinhull {__version__}",
         processes=names,
         hypervisor=hypervisor(engine, supervisor) if instance.isolation == "vm" else None,
+    )
+
+
+def system(engine: Engine, instance: Instance) -> stack.System:
+    """What a machine's agent tells of its system; nothing but the disk's name where none answers."""
+    try:
+        inside = engine.inside(instance.name)
+    except TwinhullError:
+        return stack.System(instance.image)
+    found = inside.system
+    return stack.System(
+        instance.image, found.name, found.kernel, inside.init, inside.processes, tuple(sorted(inside.services))
     )
 
 
@@ -72,12 +87,17 @@ def ask(engine: Engine, instance: Instance, *command: str) -> str:
 
 def hypervisor(engine: Engine, supervisor: int) -> stack.Hypervisor:
     """The QEMU that runs, and where its guest's kernel came from."""
-    from twinhull.runtime.hypervisor import find_hypervisor, version
     from twinhull.runtime.kernel import find_kernel
 
-    accelerator = stack.accelerator_of(stack.monitor_pid(supervisor))
     try:
         kernel = find_kernel(engine.config).origin
     except TwinhullError:
         kernel = ""
-    return stack.Hypervisor(version(find_hypervisor(engine.config)), accelerator, kernel)
+    return stack.Hypervisor(*build_and_accelerator(engine, supervisor), kernel)
+
+
+def build_and_accelerator(engine: Engine, supervisor: int) -> tuple[str, str]:
+    """The version of QEMU here, and what the one that runs below a supervisor was told to use."""
+    from twinhull.runtime.hypervisor import find_hypervisor, version
+
+    return version(find_hypervisor(engine.config)), stack.accelerator_of(stack.monitor_pid(supervisor))

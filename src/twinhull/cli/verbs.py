@@ -4,15 +4,50 @@ from __future__ import annotations
 
 from twinhull.tuples import NamedTuple
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
 
 class Verb(NamedTuple):
-    """One command. `module` is below twinhull.cli; it has configure_FUNCTION and run_FUNCTION."""
+    """One command. `module` is below twinhull.cli; it has configure_FUNCTION and run_FUNCTION.
+
+    Attributes:
+        verbs: of a command that is a group: its own verbs, of which the next word names one.
+    """
 
     module: str
     function: str
     summary: str
     examples: tuple[str, ...]
+    verbs: Mapping[str, Verb] = {}
 
+
+MACHINE_VERBS = {
+    "create": Verb(
+        "machine",
+        "create",
+        "write a machine down, on top of a disk with an operating system",
+        (
+            "twinhull machine create box --debian",
+            "twinhull machine create web --disk debian.qcow2 --memory 1g --cpus 2 -p 8080:80",
+        ),
+    ),
+    "start": Verb(
+        "machine",
+        "start",
+        "switch machines on",
+        ("twinhull machine start box", "twinhull machine start --attach box"),
+    ),
+    "attach": Verb("machine", "attach", "connect to a machine's serial console", ("twinhull machine attach box",)),
+    "stop": Verb(
+        "machine", "stop", "press the power button, and switch off after a while", ("twinhull machine stop -t 60 box",)
+    ),
+    "rm": Verb("machine", "rm", "delete machines and what they wrote", ("twinhull machine rm -f box",)),
+    "ps": Verb("machine", "ps", "list machines", ("twinhull machine ps", "twinhull machine ps -a --format json")),
+    "logs": Verb("machine", "logs", "show what came out of a console", ("twinhull machine logs -f box",)),
+    "stack": Verb("machine", "stack", "the layers under a machine's services", ("twinhull machine stack box",)),
+}
 
 VERBS = {
     "run": Verb(
@@ -68,8 +103,32 @@ VERBS = {
         "measure virtual machine against container on this machine",
         ("twinhull compare", "twinhull compare nginx", "twinhull compare --format json busybox -- echo hi"),
     ),
+    "machine": Verb(
+        "machine",
+        "machine",
+        "full guest operating systems from their own disks",
+        ("twinhull machine create box --debian", "twinhull machine start --attach box"),
+        MACHINE_VERBS,
+    ),
     "stack": Verb("stack", "stack", "the layers under one running workload", ("twinhull stack web",)),
     "plan": Verb("plan", "plan", "what would be done, op by op, without doing it", ("twinhull plan --vm busybox",)),
     "doctor": Verb("doctor", "doctor", "what this machine can do, and what repairs it", ("twinhull doctor",)),
     "version": Verb("version", "version", "versions of twinhull and what it uses", ("twinhull version",)),
 }
+
+
+def resolve(words: list[str]) -> tuple[str, Verb | None, list[str]]:
+    """Return the command that the first words name, its row, and the words behind it; a group where no verb follows."""
+    name, row, rest = words[0], VERBS.get(words[0]), words[1:]
+    if row and rest and (verb := row.verbs.get(rest[0])):
+        return f"{name} {rest[0]}", verb, rest[1:]
+    return name, row, rest
+
+
+def every_verb() -> Iterator[tuple[str, Verb]]:
+    """Give every command that takes arguments, the verbs of a group in its place."""
+    for name, row in VERBS.items():
+        if row.verbs:
+            yield from ((f"{name} {word}", verb) for word, verb in row.verbs.items())
+        else:
+            yield name, row

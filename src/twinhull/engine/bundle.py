@@ -28,7 +28,9 @@ class Bundle(NamedTuple):
 
 
 def make_bundle(home: Home, instance: Instance, image: Image, request: Request, size: tuple[int, int]) -> Bundle:
-    """Write config.json and the files under /etc; return the plan."""
+    """Write config.json and the files under /etc; return the plan. A machine has neither: its disk is its own."""
+    if instance.isolation == "machine":
+        return machine_bundle(home, instance, image, request, size)
     directory, guest = home.directory(instance.id), instance.isolation == "vm"
     facts = read_facts()
     hostname = request.hostname or (os.uname().nodename if request.network == "host" else instance.id[:12])
@@ -50,6 +52,15 @@ def make_bundle(home: Home, instance: Instance, image: Image, request: Request, 
         files=tuple((path, content.encode()) for path, content in etc) if guest else (),
     )
     return Bundle(plan, image, request, hostname, network)
+
+
+def machine_bundle(home: Home, instance: Instance, image: Image, request: Request, size: tuple[int, int]) -> Bundle:
+    """The plan of a machine's QEMU; the name is what others on the network find it by."""
+    from twinhull.engine import machines
+
+    network = connectivity.plan(home.config, request, instance.endpoint, instance.ports)
+    plan = machines.make_plan(home, instance, request, network, size)
+    return Bundle(plan, image, request, request.hostname or instance.name, network)
 
 
 def write_etc(directory: str, path: str, content: str) -> tuple[str, str]:

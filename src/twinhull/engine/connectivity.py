@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from twinhull.plan.ops import Op
 
 ELOOP = 40
+# What runs under QEMU: its end of the network is a tap.
+OWN_KERNEL = {"vm": "virtual machine", "machine": "machine"}
 
 
 def check(request: Request) -> None:
@@ -27,9 +29,9 @@ def check(request: Request) -> None:
     """
     if request.network not in ("none", "host", "bridge"):
         raise InvalidRequest(f"no such network: {request.network}", hint="--network none, host or bridge")
-    if request.network == "host" and request.isolation == "vm":
+    if request.network == "host" and request.isolation in OWN_KERNEL:
         raise InvalidRequest(
-            "a virtual machine has a kernel of its own and cannot share the host's network",
+            f"a {OWN_KERNEL[request.isolation]} has a kernel of its own and cannot share the host's network",
             hint="--network bridge with -p HOST:PORT publishes its ports on the host",
         )
     if request.ports and request.network != "bridge":
@@ -60,7 +62,7 @@ def plan(config: Config, request: Request, endpoint: Endpoint | None, ports: tup
     from twinhull.plan.compile import Network
     from twinhull.plan.ops import Op
 
-    guest = request.isolation == "vm"
+    guest = request.isolation in OWN_KERNEL
     if request.network == "host":
         return Network()
     if endpoint is None:
@@ -71,6 +73,10 @@ def plan(config: Config, request: Request, endpoint: Endpoint | None, ports: tup
     from twinhull.network import endpoint as ends
 
     host, undo = ends.plan_endpoint(config, endpoint, ports, guest=guest)
+    if request.isolation == "machine":
+        from twinhull.network import dhcp
+
+        undo = (*undo, *dhcp.undo_ops(config, endpoint))
     inside: tuple[Op, ...] = ()
     if guest:
         inside = (Op("network", ends.guest_messages(endpoint)),)
@@ -108,6 +114,10 @@ def announcing(home: Home, instance: Instance, hostname: str) -> Iterator[None]:
         return
     from twinhull.network import dns
 
+    if instance.isolation == "machine":
+        from twinhull.network import dhcp
+
+        dhcp.serve(home.config, instance.endpoint, hostname)
     with dns.publishing(home.config, instance.endpoint, (instance.name, instance.id[:12], hostname)):
         yield
 
@@ -121,6 +131,10 @@ def disconnect(home: Home, instance: Instance) -> None:
     from twinhull.store.db import transaction
 
     dns.withdraw(home.config, instance.endpoint)
+    if instance.isolation == "machine":
+        from twinhull.network import dhcp
+
+        dhcp.withdraw(home.config, instance.endpoint)
     with transaction(home.db, durable=False):
         leases.release(home.db, instance.id)
         instances.set_endpoint(home.db, instance.id, None, ())

@@ -66,18 +66,46 @@ def kill(home: Home, instance: Instance, signal: int) -> None:
         wait_for_shim(home, instance)
 
 
-def stop(home: Home, instance: Instance, *, signal: str = "", timeout_s: float = STOP_TIMEOUT_S) -> None:
-    """Ask the main process to end, and end it after `timeout_s` seconds. Not running is fine."""
+def stop(home: Home, instance: Instance, *, signal: str = "", timeout_s: float | None = None) -> None:
+    """Ask the main process to end, and end it after `timeout_s` seconds (10; a machine 30). Not running is fine.
+
+    A machine is asked by its power button, unless a signal for its QEMU is named.
+    """
     directory = home.directory(instance.id)
     with locks.locked(f"{directory}/lock"):
         if status(home, instance) not in ("running", "paused"):
             return
-        request = instances.request_from(instance.request)
-        wanted = signal or request.stop_signal
-        number = signal_number(wanted) if wanted else image_stop_signal(home, instance)
-        ask_to_end(home, instance, number, timeout_s)
+        if instance.isolation == "machine" and not signal:
+            switch_off(home, instance, timeout_s)
+        else:
+            seconds = float(STOP_TIMEOUT_S) if timeout_s is None else timeout_s
+            ask_to_end(home, instance, stop_signal(home, instance, signal), seconds)
         wait_for_shim(home, instance)
     finish(home, instance.id)
+
+
+def stop_signal(home: Home, instance: Instance, signal: str) -> int:
+    """The signal that was named now, when the workload was made, or by its image."""
+    wanted = signal or instances.request_from(instance.request).stop_signal
+    return signal_number(wanted) if wanted else image_stop_signal(home, instance)
+
+
+def switch_off(home: Home, instance: Instance, timeout_s: float | None) -> None:
+    """Press a machine's power button, wait, kill."""
+    from twinhull.machine import power
+
+    seconds = float(power.STOP_TIMEOUT_S) if timeout_s is None else timeout_s
+    directory = home.directory(instance.id)
+    try:
+        conversation = sandbox.connect(directory)
+    except SupervisorLost:
+        return  # it ended meanwhile
+    try:
+        ended = power.switch_off(directory, conversation, seconds)
+    finally:
+        conversation.close()
+    if not ended:
+        ask_to_end(home, instance, SIGKILL, END_TIMEOUT_S)
 
 
 def ask_to_end(home: Home, instance: Instance, number: int, timeout_s: float) -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from twinhull.engine import logs
     from twinhull.engine.execute import ExecRequest
+    from twinhull.machine.clock import Clock
+    from twinhull.machine.inside import Inside
     from twinhull.model import IsolationChoice, Status
     from twinhull.plan.frames import ExitStatus
     from twinhull.runtime.sandbox import Sandbox
@@ -151,6 +153,38 @@ class Engine:
         with images.unpruned(self.home):
             return life.create(self.home, self.image(request.image, platform=request.platform), request)
 
+    def create_machine(self, disk: str, request: Request) -> Instance:
+        """Write a machine down: an operating system of its own, on top of the qcow2 file `disk`.
+
+        Args:
+            disk: "" is a Debian, made of this host's package sources the first time.
+            request: name, memory, processors, network and ports; the rest is the disk's affair.
+        """
+        from twinhull.engine import life, machines
+
+        life.require_root(self.home)
+        self.reconcile()
+        return machines.create(self.home, disk, request)
+
+    def start_clocked(self, name: str) -> Clock:
+        """Switch a machine on and return, once its guest agent answers, when each part of that had happened."""
+        import time
+
+        from twinhull.machine import clock
+
+        began = time.monotonic()
+        conversation = self.start(name)
+        try:
+            return clock.watch(conversation, self.home.directory(self.find(name).id), began)
+        finally:
+            conversation.close()
+
+    def inside(self, name: str) -> Inside:
+        """What runs in a machine, told by its guest agent."""
+        from twinhull.machine import inside
+
+        return inside.look(self.home.directory(self.find(name).id))
+
     def start(self, name: str, *, size: tuple[int, int] = (0, 0), stdin: bool = False) -> Sandbox:
         """Start a workload that does not run; the caller holds the first client's end, and may feed it."""
         from twinhull.engine import images, life
@@ -243,12 +277,10 @@ class Engine:
         control.kill(self.home, self.find(name), control.signal_number(signal))
 
     def stop(self, name: str, *, signal: str = "", timeout_s: float | None = None) -> None:
-        """Ask to end, and end after the timeout (10 s)."""
+        """Ask to end, and end after the timeout (10 s; a machine 30 s)."""
         from twinhull.engine import control
-        from twinhull.plan.defaults import STOP_TIMEOUT_S
 
-        seconds = float(STOP_TIMEOUT_S) if timeout_s is None else timeout_s
-        control.stop(self.home, self.find(name), signal=signal, timeout_s=seconds)
+        control.stop(self.home, self.find(name), signal=signal, timeout_s=timeout_s)
 
     def wait(self, name: str) -> ExitStatus:
         """Return how it ended, now or when it does."""
@@ -286,5 +318,11 @@ def configured_isolation(config: Config) -> IsolationChoice:
 
 
 def settled(request: Request) -> Request:
-    """`auto` decided: the host's kernel serves, so a container does."""
+    """`auto` decided: the host's kernel serves, so a container does.
+
+    Raises:
+        InvalidRequest: a machine, which no image is.
+    """
+    if request.isolation == "machine":
+        raise InvalidRequest("a machine is created from a disk, not from an image", hint="Engine.create_machine")
     return request._replace(isolation="container") if request.isolation == "auto" else request

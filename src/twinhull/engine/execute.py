@@ -45,6 +45,11 @@ def execute(home: Home, instance: Instance, request: ExecRequest, *, size: tuple
     if not request.command or not request.command[0]:
         raise InvalidRequest("no command specified", hint="twinhull exec NAME COMMAND")
     require_running(home, instance)
+    if instance.isolation == "machine":  # the shim's process is QEMU, whose namespaces are no place for a program
+        raise InvalidRequest(
+            f"{instance.name} is a machine: its processes are its own system's",
+            hint=f"twinhull machine attach {instance.name} is its console",
+        )
     if status(home, instance) == "paused":
         raise Conflict(f"workload {instance.name} is paused", hint="it goes on when its cgroup is thawed")
     plan = exec_plan(home, instance, request, size)

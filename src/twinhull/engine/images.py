@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from twinhull.store.transfer import Progress
 
+# What a machine is started from: its disk is in its request.
+NO_IMAGE = Image("", "", "", "{}", (), 0)
 PULL_CHOICES = ("always", "missing", "never")
 
 
@@ -60,6 +62,8 @@ def of_instance(home: Home, instance: Instance) -> Image:
     Raises:
         NotFound: somebody forced it away.
     """
+    if instance.isolation == "machine":
+        return NO_IMAGE
     image = images.by_digest(home.db, instance.image_digest)
     if image is None:
         raise NotFound(f"the image {instance.image} of {instance.name} is gone", hint=f"twinhull pull {instance.image}")

@@ -83,9 +83,7 @@ def new_instance(home: Home, image: Image, request: Request) -> Instance:
     check_isolation(request)
     connectivity.check(request)
     if request.name and not names.is_valid(request.name):
-        raise InvalidRequest(
-            f"invalid name {request.name!r}", hint="letters, digits, '_', '.', '-'; two at least; the first no sign"
-        )
+        raise InvalidRequest(f"invalid name {request.name!r}", hint=names.RULE)
     spec = make_spec(image, request, Identity("0", "0"))  # says now what would fail at start
     return Instance(
         id=os.urandom(32).hex(),

@@ -12,6 +12,8 @@ cutter deck delta dinghy dock drift ferry fjord galley gull harbour haven helm h
 lighter lock mast oar pier pilot port prow quay raft reef rigging rudder sail schooner shoal sloop sound spar tide
 trawler tug wharf yacht yawl""".split()
 
+RULE = "letters, digits, '_', '.', '-'; two at least; the first no sign"
+
 
 def pick() -> str:
     """Return a name; the caller's unique index says whether it is free."""

@@ -15,14 +15,15 @@ from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Literal
 
     from twinhull.model import Isolation
 
-    Level = Literal["Infrastructure", "Host OS", "Hypervisor", "Guest OS", "Engine", "App"]
+    Level = Literal["Infrastructure", "Host OS", "Hypervisor", "Guest OS", "Engine", "App", "Services"]
 
 GIB = 1 << 30
+SERVICES_IN_A_ROW = 4
 
 
 # What keeps a guest from the host, by QEMU's own security policy.
@@ -60,6 +61,54 @@ class Hypervisor(NamedTuple):
     version: str
     accelerator: str  # kvm, tcg or ""
     guest_origin: str  # where the guest's kernel came from
+
+
+class System(NamedTuple):
+    """The operating system of a machine, as its own agent tells it; "" and 0 where nobody answered.
+
+    Attributes:
+        disk: the name of what it was created from.
+    """
+
+    disk: str
+    name: str = ""
+    kernel: str = ""
+    init: str = ""
+    processes: int = 0
+    services: tuple[str, ...] = ()
+
+
+def system_layers(
+    machine: Machine, hypervisor: Hypervisor, system: System, *, processes: Iterable[str] = ()
+) -> tuple[Layer, ...]:
+    """Put the layers of a machine on each other, the lowest first.
+
+    Args:
+        processes: names of the host's processes that belong to the machine.
+    """
+    running = f"processes on the host: {', '.join(processes) or 'none seen'}"
+    wall = WALLS.get(hypervisor.accelerator, "accelerator unknown")
+    origin = f"from the disk {system.disk}"
+    if not system.name:
+        guest: tuple[Layer, ...] = (Layer("Guest OS", "unknown: no guest agent answers", (origin,)),)
+    else:
+        inside = f"process 1 is {system.init or 'unknown'}, {system.processes} processes"
+        listed = tuple(", ".join(row) for row in in_rows(system.services, SERVICES_IN_A_ROW))
+        guest = (
+            Layer("Guest OS", system.name, (f"Linux {system.kernel}" if system.kernel else origin, inside, origin)),
+            Layer("Services", f"{len(system.services)} run" if listed else "unknown", listed),
+        )
+    return (
+        infrastructure(machine),
+        Layer("Host OS", machine.system, (f"Linux {machine.kernel}",)),
+        Layer("Hypervisor", f"QEMU {hypervisor.version}", (wall, running)),
+        *guest,
+    )
+
+
+def in_rows(names: tuple[str, ...], width: int) -> Iterator[tuple[str, ...]]:
+    """Give so many names at a time."""
+    yield from (names[start : start + width] for start in range(0, len(names), width))
 
 
 def layers(

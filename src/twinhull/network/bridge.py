@@ -138,6 +138,9 @@ def build(config: Config, db: Connection, row: Row) -> None:
             ports.restore(sock, db, table, leases.addresses(db))
         make_link(row.link, subnet)
         found = firewall.chains(sock)
+        if row.version not in (0, firewall.VERSION):  # its accepts are of an older list
+            firewall.close_for(row.link, found)
+            found = firewall.chains(sock)
         firewall.open_for(row.link, firewall.closed(sock, found, row.link))
         made = Row(row.name, row.link, subnet, firewall.VERSION, index_of(row.link), firewall.handle_of(found, table))
     columns = ",".join(Row._fields)
@@ -275,7 +278,7 @@ def remove(config: Config, db: Connection, network: str = "bridge") -> None:
     Raises:
         Conflict: a workload is on it.
     """
-    from twinhull.network import dns
+    from twinhull.network import dhcp, dns
 
     row = find(db, network)
     if row is None:
@@ -283,6 +286,7 @@ def remove(config: Config, db: Connection, network: str = "bridge") -> None:
     with locks.locked(f"{config.run}/network/{network}.lock"):
         if has_leases(db, network):
             raise Conflict(f"network {network!r} has workloads", hint="remove them first")
+        dhcp.forget(config, network)
         dns.forget(config, network)
         delete(row.link)
         with netlink.opened(netlink.NETFILTER) as sock:

@@ -46,7 +46,11 @@ def directory_of(config: Config, network: str) -> str:
 
 def undo_ops(config: Config, endpoint: Endpoint) -> tuple[Op, ...]:
     """What takes a workload's names back, and the name server with the last of them."""
-    directory = directory_of(config, endpoint.network)
+    return service_undo_ops(directory_of(config, endpoint.network), endpoint)
+
+
+def service_undo_ops(directory: str, endpoint: Endpoint) -> tuple[Op, ...]:
+    """What removes a workload's file from a service's directory, and ends the service with the last."""
     return (
         Op("remove-file", (f"{directory}/hosts/{endpoint.host_link}",)),
         Op("end-service", (f"{directory}/hosts", f"{directory}/dnsmasq.pid")),
@@ -84,7 +88,7 @@ def publishing(config: Config, endpoint: Endpoint, names: Iterable[str]) -> Iter
     files.write(temporary, f"{endpoint.address} {' '.join(known)}\n".encode(), 0o644)
     with locks.locked(f"{directory}/dnsmasq.pid.lock"):
         os.rename(temporary, f"{directory}/hosts/{endpoint.host_link}")
-        starter = None if pid_of(f"{directory}/dnsmasq.pid") else Starter(endpoint, directory)
+        starter = None if pid_of(f"{directory}/dnsmasq.pid") else starter_of(endpoint, directory)
     try:
         yield
     except BaseException:
@@ -110,7 +114,7 @@ def mend(endpoint: Endpoint, directory: str, name: str) -> None:
     """
     with locks.locked(f"{directory}/dnsmasq.pid.lock"):
         if not pid_of(f"{directory}/dnsmasq.pid"):
-            Starter(endpoint, directory).finish()
+            starter_of(endpoint, directory).finish()
     if not answers(endpoint, name):
         raise HostUnfit(
             f"the name server of network {endpoint.network!r} does not answer for {name!r}",
@@ -133,10 +137,11 @@ def make_directories(directory: str) -> None:
 class Starter:
     """A dnsmasq on its way: the process that was started ends when the one it leaves behind is ready."""
 
-    def __init__(self, endpoint: Endpoint, directory: str) -> None:
-        self.endpoint = endpoint
+    def __init__(self, endpoint: Endpoint, directory: str, argv: list[str], title: str, port: int) -> None:
+        self.what = f"{title} of network {endpoint.network!r}"
+        self.port = port
         self.pid_file = f"{directory}/dnsmasq.pid"
-        self.argv = command(endpoint, directory)
+        self.argv = argv
         self.complaint = os.memfd_create("dnsmasq", os.MFD_CLOEXEC)
         self.pid = self.spawn()
 
@@ -166,14 +171,19 @@ class Starter:
                     return
                 if BUSY not in said or not patience_s:
                     raise HostUnfit(
-                        f"the name server of network {self.endpoint.network!r} cannot start: {said}",
-                        hint=f"ss -lnup 'sport = {PORT}' shows who listens" if BUSY in said else "",
+                        f"the {self.what} cannot start: {said}",
+                        hint=f"ss -lnup 'sport = {self.port}' shows who listens" if BUSY in said else "",
                     )
                 time.sleep(patience_s)
                 os.ftruncate(self.complaint, 0)
                 self.pid = self.spawn()
         finally:
             os.close(self.complaint)
+
+
+def starter_of(endpoint: Endpoint, directory: str) -> Starter:
+    """Start a name server."""
+    return Starter(endpoint, directory, command(endpoint, directory), "name server", PORT)
 
 
 def command(endpoint: Endpoint, directory: str) -> list[str]:
@@ -199,7 +209,11 @@ def pid_of(pid_file: str) -> int:
 
 def withdraw(config: Config, endpoint: Endpoint) -> None:
     """Take a workload's names back, and end the name server with the last; what the undo list does too."""
-    directory = directory_of(config, endpoint.network)
+    withdraw_from(directory_of(config, endpoint.network), endpoint)
+
+
+def withdraw_from(directory: str, endpoint: Endpoint) -> None:
+    """The same for any service: remove the workload's file, and end the service with the last."""
     pid_file = f"{directory}/dnsmasq.pid"
     files.remove_file(f"{directory}/hosts/{endpoint.host_link}")
     if not os.path.exists(pid_file):

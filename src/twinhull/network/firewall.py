@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Iterable
 
-VERSION = 1  # of the rules below; a table of another version is replaced
+VERSION = 2  # of the rules below; a table of another version is replaced
 MARK_CHAIN = "crossing"  # its handle is remembered: another handle, another table
 COMMENT = "twinhull"
 
@@ -73,10 +73,10 @@ table ip TABLE {
 }
 """
 
-# What a foreign chain must let through: forwarded traffic both ways, and on input the name server's.
+# What a foreign chain must let through: forwarded traffic both ways, on input the name server's and DHCP.
 ACCEPTS = {
     "forward": (("in", ""), ("out", "")),
-    "input": (("in", "udp dport 53"), ("in", "tcp dport 53")),
+    "input": (("in", "udp dport 53"), ("in", "tcp dport 53"), ("in", "udp dport 67")),
 }
 FIREWALLD = "firewalld"  # its chains accept by policy and reject with their last rule
 

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWPID = 0x20000, 0x2000000, 0x4000000, 0x8000000, 0x20000000
 RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8  # mount_setattr(2)
 RLIMIT_CORE, RLIMIT_NOFILE = 4, 7  # getrlimit(2), x86-64
-STDIN_NONE = 0
+STDIN_NONE, STDIN_OPEN = 0, 2
 S_IFCHR = 0o020000
+NULL = (1, 3)
 
 # Users that no account and no other tool's range has: one a VM, so that none can touch another's process.
 FIRST_UID, UIDS = 0x70000000, 0x0FFFFFFF
@@ -54,6 +55,9 @@ class Jail(NamedTuple):
         resources: linux.resources of the spec, for limits around the whole QEMU.
         inherited: numbers that whoever spawns the shim leaves open.
         kvm: major and minor number of /dev/kvm, () without it.
+        sockets: (number, name) of sockets that listen in the instance directory.
+        terminal: rows and columns of the pty that its standard streams are; without one they are pipes, and the
+            agent's port leads to the shim's relay.
     """
 
     identity: str
@@ -65,6 +69,8 @@ class Jail(NamedTuple):
     volumes: tuple[Volume, ...] = ()
     resources: Mapping[str, Any] = {}
     kvm: tuple[int, ...] = ()
+    sockets: tuple[tuple[int, str], ...] = ((QMP_FD, "qmp"),)
+    terminal: tuple[int, ...] = ()
 
 
 def jail_plan(jail: Jail, facts: Facts, network_host: Iterable[Op] = (), network_undo: Iterable[Op] = ()) -> Plan:
@@ -76,8 +82,8 @@ def jail_plan(jail: Jail, facts: Facts, network_host: Iterable[Op] = (), network
         *network,
         *(Op("open", (file.number, file.path, file.flags)) for file in jail.opened),
         *(Op("inherit", (number,)) for number in jail.inherited),
-        Op("listen", (QMP_FD, "qmp")),
-        Op("channel", (AGENT_FD,)),
+        *(Op("listen", socket) for socket in jail.sockets),
+        *(() if jail.terminal else (Op("channel", (AGENT_FD,)),)),
     )
     child = (*root_ops(jail), *process_ops(jail, facts))
     return Plan(host, child, (*network_undo, *groups.undo))
@@ -99,23 +105,26 @@ def root_ops(jail: Jail) -> tuple[Op, ...]:
         Op("root-bind", (jail.root, 1)),
         # Descriptors are opened again through /proc/self/fd; nothing else of it is needed.
         Op("filesystem", ("proc", "proc", "/proc", NOSUID | NODEV | NOEXEC, "hidepid=invisible,subset=pid")),
-        *kvm_ops(jail),
+        *device_ops(jail),
         *share_ops(jail.volumes),
         Op("enter-root"),
         Op("hostname", ("vm",)),
     )
 
 
-def kvm_ops(jail: Jail) -> tuple[Op, ...]:
-    """A node of the device that this QEMU alone may open, whoever may open the host's."""
-    if not jail.kvm:
-        return ()
+def device_ops(jail: Jail) -> tuple[Op, ...]:
+    """A /dev with what this QEMU alone may open, whoever may open the host's: KVM, and its own terminal.
+
+    Beside a terminal there is a null device: QEMU tries on it whether locks of open files are to be had.
+    """
     user = jail_user(jail.identity)
-    major, minor = jail.kvm
-    return (
-        Op("filesystem", ("tmpfs", "dev", "/dev", NOSUID | NOEXEC, "size=4k,mode=0755")),
-        Op("device", ("/dev/kvm", 0o600, S_IFCHR, major, minor, user, user)),
-    )
+    ops = [Op("filesystem", ("tmpfs", "dev", "/dev", NOSUID | NOEXEC, "size=4k,mode=0755"))]
+    if jail.kvm:
+        ops.append(Op("device", ("/dev/kvm", 0o600, S_IFCHR, *jail.kvm, user, user)))
+    if jail.terminal:
+        ops.append(Op("device", ("/dev/null", 0o666, S_IFCHR, *NULL, 0, 0)))
+        ops.append(Op("filesystem", ("devpts", "devpts", "/dev/pts", NOSUID | NOEXEC, "newinstance,ptmxmode=0,max=1")))
+    return tuple(ops) if jail.kvm or jail.terminal else ()
 
 
 def share_ops(volumes: tuple[Volume, ...]) -> tuple[Op, ...]:
@@ -146,11 +155,12 @@ def process_ops(jail: Jail, facts: Facts) -> tuple[Op, ...]:
     return (
         Op("rlimit", (RLIMIT_CORE, 0, 0)),
         Op("rlimit", (RLIMIT_NOFILE, files, files)),
+        *((Op("terminal", jail.terminal),) if jail.terminal else ()),
         Op("capabilities", (kept, kept, kept, kept, kept)),
         Op("user", (user, user, b"")),
         Op("no-new-privileges"),
         Op("directory-of-work", ("/",)),
-        Op("stdin", (STDIN_NONE,)),
+        Op("stdin", (STDIN_OPEN if jail.terminal else STDIN_NONE,)),
         *(Op("argument", (value,)) for value in jail.argv),
         Op("exec", (jail.argv[0],)),
     )

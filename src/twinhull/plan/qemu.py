@@ -84,10 +84,6 @@ def arguments(machine: Machine, *, memory: Memory, drives: Drives, binary: str) 
 
 def machine_arguments(machine: Machine, memory: Memory) -> tuple[str, ...]:
     """Board, processor and RAM."""
-    accelerator = "kvm"
-    if machine.accelerator == "tcg":
-        thread = "single" if machine.cpus == 1 else "multi"
-        accelerator = f"tcg,thread={thread},tb-size={TRANSLATION_CACHE_MB}"
     size = f"id=ram,size={machine.memory_bytes}"
     backend = f"memory-backend-file,{size},mem-path=/proc/self/fd/{MEMORY_FD},share=" + (
         "on" if memory == "saved" else "off"
@@ -96,9 +92,17 @@ def machine_arguments(machine: Machine, memory: Memory) -> tuple[str, ...]:
         backend = f"memory-backend-ram,{size}"
     return (
         *("-machine", "microvm,acpi=on,pic=on,pit=on,rtc=on,isa-serial=on,usb=off,memory-backend=ram"),
-        *("-accel", accelerator, "-cpu", "host" if machine.accelerator == "kvm" else "max"),
+        *accelerator_arguments(machine.accelerator, machine.cpus),
         *("-smp", str(machine.cpus), "-m", f"size={machine.memory_bytes >> 20}M", "-object", backend),
     )
+
+
+def accelerator_arguments(accelerator: Accelerator, cpus: int) -> tuple[str, ...]:
+    """What runs the guest's instructions, and the processor that it sees."""
+    if accelerator == "kvm":
+        return ("-accel", "kvm", "-cpu", "host")
+    thread = "single" if cpus == 1 else "multi"
+    return ("-accel", f"tcg,thread={thread},tb-size={TRANSLATION_CACHE_MB}", "-cpu", "max")
 
 
 def control_arguments() -> tuple[str, ...]:

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 BINARY = "qemu-system-x86_64"
-FIRMWARE = ("bios-microvm.bin", "qboot.rom", "kvmvapic.bin", "linuxboot_dma.bin", "pvh.bin")
+# Of microvm, which virtual machines are, and of q35, which machines are: bios-256k.bin.
+FIRMWARE = ("bios-microvm.bin", "bios-256k.bin", "qboot.rom", "kvmvapic.bin", "linuxboot_dma.bin", "pvh.bin")
 MODULES = ("accel-tcg-x86_64.so",)
 INSTALL_HINT = "apt-get install qemu-system-x86"
-TREE_VERSION = 1
+TREE_VERSION = 2
 
 
 class Hypervisor(NamedTuple):
@@ -129,7 +130,7 @@ def find_modules(binary: str) -> list[str]:
 
 
 def find_firmware(binary: str) -> list[str]:
-    """Return the firmware files a microvm may load, from the directories QEMU searches."""
+    """Return the firmware files a guest may load, from the directories QEMU searches."""
     answer = spawn.run_tool([binary, "-L", "help"])
     places = [os.path.normpath(line) for line in answer.stdout.split()]
     found = {}

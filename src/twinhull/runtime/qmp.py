@@ -123,16 +123,27 @@ def connect(directory: str, timeout_s: float = DEFAULT_TIMEOUT_S) -> Monitor:
     Raises:
         GuestError: nobody listens.
     """
-    fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    connection = socket(AF_UNIX, SOCK_STREAM)
+    connection = dial(directory, SOCKET, "QEMU's monitor is not there")
     try:
-        connection.connect(f"/proc/self/fd/{fd}/{SOCKET}")
         return Monitor(connection, timeout_s)
-    except (FileNotFoundError, ConnectionRefusedError):
-        connection.close()
-        raise GuestError("QEMU's monitor is not there") from None
     except BaseException:
         connection.close()
         raise
+
+
+def dial(directory: str, name: str, otherwise: str) -> socket:
+    """Connect to a socket of an instance directory; the name goes through a descriptor (108 bytes end sooner).
+
+    Raises:
+        GuestError: nobody listens; `otherwise` is the message.
+    """
+    fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    connection = socket(AF_UNIX, SOCK_STREAM)
+    try:
+        connection.connect(f"/proc/self/fd/{fd}/{name}")
+    except (FileNotFoundError, ConnectionRefusedError):
+        connection.close()
+        raise GuestError(otherwise) from None
     finally:
         os.close(fd)
+    return connection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twinhull import jsontext
 from twinhull.errors import Conflict, NotFound
-from twinhull.model import Endpoint, Instance, Port, Request, Volume
+from twinhull.model import Disk, Endpoint, Instance, Port, Request, Volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,12 +40,7 @@ def insert(db: Connection, instance: Instance) -> None:
     Raises:
         Conflict: the name is taken.
     """
-    holder = db.execute("SELECT id FROM instance WHERE name=?", (instance.name,)).fetchone()
-    if holder:
-        raise Conflict(
-            f"the name {instance.name!r} is in use by workload {holder[0][:12]}",
-            hint=f"twinhull rm {instance.name}, or choose another --name",
-        )
+    check_free(db, instance.name)
     row = (
         *instance[:6],
         jsontext.dumps(instance.command),
@@ -57,6 +52,20 @@ def insert(db: Connection, instance: Instance) -> None:
         int(instance.remove),
     )
     db.execute(f"INSERT INTO instance ({COLUMNS}) VALUES ({','.join('?' * len(row))})", row)
+
+
+def check_free(db: Connection, name: str) -> None:
+    """Refuse a name that is taken.
+
+    Raises:
+        Conflict: it is.
+    """
+    holder = db.execute("SELECT id FROM instance WHERE name=?", (name,)).fetchone()
+    if holder:
+        raise Conflict(
+            f"the name {name!r} is in use by workload {holder[0][:12]}",
+            hint=f"twinhull rm {name}, or choose another name",
+        )
 
 
 def set_endpoint(db: Connection, identity: str, endpoint: Endpoint | None, ports: tuple[Port, ...]) -> None:
@@ -140,4 +149,6 @@ def request_from(text: str) -> Request:
     values["volumes"] = tuple(Volume(*row) for row in values.get("volumes", ()))
     values["ports"] = tuple(Port(*row) for row in values.get("ports", ()))
     values["labels"] = tuple((key, value) for key, value in values.get("labels", ()))
+    if values.get("disk"):
+        values["disk"] = Disk(*values["disk"])
     return Request(**values)

@@ -1,0 +1,1 @@
+"""Machines: full guest operating systems, each with its own init, from a disk."""

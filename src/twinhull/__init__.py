@@ -5,12 +5,13 @@ from __future__ import annotations
 TYPE_CHECKING = False  # typing's own costs an import
 if TYPE_CHECKING:
     from twinhull import errors
+    from twinhull.advice.question import Wishes
     from twinhull.engine import Engine, Result
     from twinhull.errors import TwinhullError
     from twinhull.model import Port, Request, Volume
 
 __version__ = "0.1.0"
-__all__ = ["Engine", "Port", "Request", "Result", "TwinhullError", "Volume", "__version__", "errors"]
+__all__ = ["Engine", "Port", "Request", "Result", "TwinhullError", "Volume", "Wishes", "__version__", "errors"]
 PLACES = {
     "Engine": "engine",
     "Result": "engine",
@@ -19,6 +20,7 @@ PLACES = {
     "Port": "model",
     "Request": "model",
     "Volume": "model",
+    "Wishes": "advice.question",
 }
 
 

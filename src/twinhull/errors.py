@@ -6,6 +6,7 @@ TwinhullError                  exit  HTTP
 ├── NotFound                    125   404
 ├── Conflict                    125   409   name in use, wrong state for the verb, port taken
 ├── HostUnfit                   125   500   no root, no overlayfs, a tool missing, kernel too old
+│   └── NoWall                  125   500   code that is not trusted, and nothing here that keeps it in
 ├── RegistryError               125   500   the registry, the transfer or the content of an image
 ├── LaunchError                 125   500   the launcher refused an op; carries op, target and errno
 │   ├── CommandNotExecutable    126   400
@@ -71,6 +72,12 @@ class HostUnfit(TwinhullError):
     """This machine lacks something; the hint is the command that repairs it."""
 
     code = "host_unfit"
+
+
+class NoWall(HostUnfit):
+    """Code that is not trusted was to run, and nothing here is a wall for it that somebody promises."""
+
+    code = "no_wall"
 
 
 class RegistryError(TwinhullError):

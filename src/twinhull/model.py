@@ -76,6 +76,13 @@ class Request(NamedTuple):
     user_namespace: bool = False
     labels: tuple[tuple[str, str], ...] = ()
     disk: Disk | None = None
+    untrusted: bool = False  # it starts behind a wall that somebody promises, or not at all
+    accept_weak_wall: bool = False  # unless this says that another will do
+
+    @property
+    def walled(self) -> bool:
+        """True if it may start under KVM only."""
+        return self.untrusted and not self.accept_weak_wall
 
 
 class Layer(NamedTuple):
@@ -133,6 +140,7 @@ class Instance(NamedTuple):
     endpoint: Endpoint | None
     ports: tuple[Port, ...]
     remove: bool
+    accelerator: str = ""  # what QEMU ran under at the last start, "" before it and in a container
 
 
 class ExitRecord(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import statistics
 import subprocess
 import time
 from collections.abc import Iterator
@@ -102,6 +103,16 @@ def test_under_tcg_the_vm_is_not_called_a_wall(result: dict[str, Any]) -> None:
         assert verdict["holds"] == "not here"
         assert result["recommendation"]["choice"] == "container"
         assert "without KVM the VM is no stronger wall" in result["recommendation"]["reasons"]
+
+
+def test_its_medians_are_left_for_advice(command: Twinhull, result: dict[str, Any]) -> None:
+    (row,) = json.loads((command.root / "state/measurements.json").read_text())["rows"]
+    assert (row["digest"], row["accelerator"]) == (result["image"]["digest"], result["host"]["accelerator"])
+    for key in ("container.first_output_s", "vm.memory_bytes"):
+        assert row["medians"][key] == pytest.approx(statistics.median(result["samples"][key]), abs=1e-5)
+    costs = command("advise", "--format", "json", "busybox", check=True).json()["costs"]
+    assert costs["own"] is True
+    assert costs["vm"]["start_s"] == row["medians"]["vm.first_output_s"]
 
 
 def test_memory_agrees_with_what_the_kernel_says_of_an_instance(command: Twinhull, result: dict[str, Any]) -> None:

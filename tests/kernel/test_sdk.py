@@ -12,7 +12,7 @@ import pytest
 import twinhull
 from twinhull.config import Config
 from twinhull.engine.engine import Result
-from twinhull.errors import CommandNotFound, Conflict, InvalidRequest, NotFound
+from twinhull.errors import CommandNotFound, Conflict, InvalidRequest, NotFound, NoWall
 from twinhull.model import Request
 
 
@@ -83,6 +83,23 @@ def test_a_word_that_is_no_isolation_never_means_one(engine: twinhull.Engine, is
 def test_a_text_is_no_command(engine: twinhull.Engine) -> None:
     with pytest.raises(InvalidRequest, match="list of words"):
         engine.run("twinhull/busybox", "echo hi", request=quiet())  # type: ignore[arg-type]  # what is tested
+
+
+def test_advice_and_the_refusal_of_untrusted_code_are_values_and_errors(engine: twinhull.Engine) -> None:
+    trusted = engine.advise(Request("twinhull/busybox", ("true",), network="none"), prove=True)
+    assert trusted.advice.choice == "container"
+    assert trusted.command == "twinhull run --isolation=container --network=none twinhull/busybox true"
+    kvm = trusted.question.here.accelerator == "kvm"
+    untrusted = engine.advise(Request("twinhull/busybox"), twinhull.Wishes(untrusted=True))
+    assert untrusted.advice.choice == ("vm" if kvm else "stop")
+    request = Request("", network="none", untrusted=True)
+    with pytest.raises(InvalidRequest, match="contradict"):
+        engine.run("twinhull/busybox", ["true"], request=request, isolation="container")
+    if kvm:
+        assert engine.run("twinhull/busybox", ["true"], request=request, isolation="auto").exit_code == 0
+        return
+    with pytest.raises(NoWall, match="KVM is missing"):
+        engine.run("twinhull/busybox", ["true"], request=request, isolation="auto")
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

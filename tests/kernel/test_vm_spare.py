@@ -62,6 +62,8 @@ def test_the_next_start_is_the_guest_that_waited(vm: Twinhull) -> None:
     identity = vm("run", "-d", "--vm", "--network", "none", "busybox", "sleep", "1000", check=True).stdout.strip()
     assert identity == spare.name
     assert not spare.exists()
+    (row,) = vm("inspect", identity, check=True).json()
+    assert (row["accelerator"], row["wall"]) == ("tcg", "none (TCG)")
     assert vm("exec", identity, "cat", "/proc/version", check=True).stdout.startswith("Linux version 6.1")
     wait_until(lambda: len(kept(vm)) == 1, "the next guest in waiting")
     assert kept(vm)[0].name != identity

@@ -12,22 +12,23 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src/twinhull"
 LAYERS = (
-    ("jsontext", "scopes", "tuples"),
+    ("jsontext", "quantities", "scopes", "tuples"),
     ("errors",),
     ("model", "config", "log"),
     ("plan",),
     ("oci",),
+    ("advice",),
     ("host",),
     ("store",),
     ("network",),
     ("runtime",),
     ("machine", "build"),
     ("engine",),
-    ("compare", "advise"),
+    ("compare",),
     ("api", "cli"),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
-PURE = {"oci", "plan"}
+PURE = {"advice", "oci", "plan"}
 EFFECTS = {
     *("ctypes", "fcntl", "io", "os", "pathlib", "posix", "random", "shutil", "signal"),
     *("socket", "sqlite3", "subprocess", "tempfile", "threading", "time"),

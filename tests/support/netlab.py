@@ -101,7 +101,7 @@ class Lab:
             self.config = self.config._replace(subnet=subnet)
         for path in (self.config.state, self.config.run):
             os.makedirs(path, exist_ok=True)
-        self.db: Connection = connect(self.config.database, lambda: instances.SCHEMA + ";\n" + leases.SCHEMA)
+        self.db: Connection = connect(self.config.database, lambda _: instances.SCHEMA + ";\n" + leases.SCHEMA)
         self.table, self.link = bridge.table_name(self.config), bridge.link_name(self.config)
         self.workloads: list[Workload] = []
 

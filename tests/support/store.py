@@ -61,7 +61,7 @@ def make_store(root: Path) -> Store:
     os.makedirs(config.state, mode=0o700, exist_ok=True)
     os.makedirs(config.run, mode=0o700, exist_ok=True)
     content.make_directories(config)
-    return Store(config, db.connect(config.database, lambda: images.SCHEMA + ";\n" + instances.SCHEMA))
+    return Store(config, db.connect(config.database, lambda _: images.SCHEMA + ";\n" + instances.SCHEMA))
 
 
 @pytest.fixture

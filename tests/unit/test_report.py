@@ -7,7 +7,9 @@ import random
 
 import pytest
 
-from twinhull.compare import advise, figures, report, rows
+from twinhull.advice import advise
+from twinhull.advice.question import Abilities, Measured, Packed, Question
+from twinhull.compare import figures, report, rows
 from twinhull.compare.findings import (
     NAMESPACES,
     Findings,
@@ -30,7 +32,9 @@ HOST = {
     **{f"namespace-{name}": str(4026531830 + place) for place, name in enumerate(NAMESPACES)},
 }  # fmt: skip
 OWN = {f"namespace-{name}": str(4026532000 + place) for place, name in enumerate(NAMESPACES) if name != "user"}
-ADVICE = advise.advise(advise.Question("busybox", "tcg"))
+ADVICE = advise.advise(
+    Question("busybox", packed=Packed(known=True), here=Abilities(accelerator="tcg"), measured=Measured("busybox"))
+)
 
 
 def full() -> Findings:

@@ -20,6 +20,7 @@ ALWAYS = ("cli.main", "cli.run", "cli.arguments", "cli.foreground", "cli.progres
 CONTAINER = ("network.alone", "network.etc", "network.leases", "store.snapshot")
 BRIDGE = ("network.bridge", "network.dns", "network.endpoint", "network.ports")
 MACHINE = ("runtime.vm", "runtime.template", "runtime.kernel", "store.disk", "runtime.scratch")
+DECIDING = ("engine.isolation", "engine.abilities")
 LATER = ("cli.exec", "cli.control", "cli.ps", "engine.control", "engine.execute", "engine.logs")
 SCRIPT = """
 import sys
@@ -32,9 +33,18 @@ print(*sorted(set(sys.modules) & {slow!r}))
 """
 
 
-@pytest.mark.parametrize("modules", [CONTAINER, BRIDGE, MACHINE, LATER], ids=["container", "bridge", "vm", "later"])
+@pytest.mark.parametrize(
+    "modules", [CONTAINER, BRIDGE, MACHINE, DECIDING, LATER], ids=["container", "bridge", "vm", "auto", "later"]
+)
 def test_nothing_slow_is_imported(modules: tuple[str, ...]) -> None:
     script = SCRIPT.format(source=str(SOURCE), modules=(*ALWAYS, *modules), slow=SLOW)
+    done = subprocess.run([sys.executable, "-IS", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_only_a_start_that_asks_for_it_imports_what_decides_an_isolation() -> None:
+    script = SCRIPT.format(source=str(SOURCE), modules=(*ALWAYS, *CONTAINER, *BRIDGE, *MACHINE, *LATER), slow=set())
+    script += "print(*[name for name in sys.modules if name.startswith('twinhull.advice') or 'isolation' in name])"
     done = subprocess.run([sys.executable, "-IS", "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
 

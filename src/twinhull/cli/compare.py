@@ -6,14 +6,19 @@ import json
 import os
 import sys
 import tempfile
+import time
 
 from twinhull import __version__
+from twinhull.advice import advise
+from twinhull.advice.measurements import Row, wanted
+from twinhull.advice.question import Abilities, Cost, Measured, Packed, Question
 from twinhull.cli.parser import REMAINDER
 from twinhull.cli.progress import prepared
-from twinhull.compare import advise, footprint, image, inside, measure, probe, report, rows, statistics
+from twinhull.compare import footprint, image, inside, measure, probe, report, rows, statistics
 from twinhull.compare.findings import SIDES, Findings
 from twinhull.compare.session import NORMAL, QUICK, Session
 from twinhull.compare.subject import CommandLine
+from twinhull.engine import measurements
 from twinhull.errors import HostUnfit
 from twinhull.host import doctor, files, machine
 
@@ -105,6 +110,7 @@ def compare(session: Session, arguments: Arguments, output: Output, here: machin
     if failed := report.failures(session.failures):
         output.show(failed)
     output.show(report.footer(findings, advice, took_s, noise, ratio.resolution if ratio else None))
+    remember(findings, session.config, here.kernel)
     if not output.text:
         document = report.document(findings, here, done, advice, took_s=took_s, noise=noise, version=__version__)
         print(json.dumps({**document, "failures": session.failures}, indent=2))
@@ -143,23 +149,41 @@ def require_a_side(findings: Findings) -> None:
         raise HostUnfit(f"{findings.image.reference} ran on neither side: {reasons}", hint="twinhull doctor")
 
 
-def question(findings: Findings) -> advise.Question:
+def question(findings: Findings) -> Question:
     """What the advice needs to know of what was found."""
 
-    def middle(key: str) -> float:
-        summary = findings.summary(key)
-        return summary.median if summary else 0.0
+    def cost(side: str) -> Cost:
+        start, memory = (findings.summary(f"{side}.{quantity}") for quantity in ("first_output_s", "memory_bytes"))
+        return Cost(start.median if start else 0.0, memory.median if memory else 0.0)
 
     accelerator = findings.accelerator
-    return advise.Question(
-        workload=findings.image.reference,
-        accelerator="kvm" if accelerator == "kvm" else "tcg" if accelerator == "tcg" else "",
-        container_runs="container" not in findings.gaps,
-        vm_runs="vm" not in findings.gaps,
-        vm_start_s=middle("vm.first_output_s"),
-        container_start_s=middle("container.first_output_s"),
-        vm_memory_bytes=middle("vm.memory_bytes"),
-        container_memory_bytes=middle("container.memory_bytes"),
+    reference = findings.image.reference
+    return Question(
+        workload=reference,
+        packed=Packed(known=True),
+        here=Abilities(
+            accelerator="kvm" if accelerator == "kvm" else "tcg" if accelerator == "tcg" else "",
+            no_container=findings.gaps.get("container", ""),
+            no_vm=findings.gaps.get("vm", ""),
+        ),
+        measured=Measured(reference, own=True, container=cost("container"), vm=cost("vm")),
+    )
+
+
+def remember(findings: Findings, config: Config, kernel: str) -> None:
+    """Leave the medians for whoever asks for advice later."""
+    medians = {key: statistics.median(values) for key, values in findings.samples.items() if values}
+    measurements.remember(
+        config,
+        Row(
+            findings.image.digest,
+            findings.image.reference,
+            findings.accelerator,
+            kernel,
+            time.time(),
+            wanted(medians),
+            findings.template_bytes,
+        ),
     )
 
 

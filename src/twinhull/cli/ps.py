@@ -10,9 +10,10 @@ from twinhull.cli.arguments import add_format
 from twinhull.cli.progress import prepared
 from twinhull.cli.render import document, duration, table, timestamp
 from twinhull.engine import Engine
-from twinhull.engine.state import exit_record
+from twinhull.engine.state import Wall, exit_record, wall
 from twinhull.errors import InvalidRequest, NotFound
 from twinhull.model import Instance, Port
+from twinhull.store.instances import request_from
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def list_workloads(arguments: Arguments, config: Config, isolation: str = "") ->
         for instance, _ in rows:
             print(instance.id[:width])
         return 0
-    header = ("ID", "IMAGE", "COMMAND", "ISOLATION", "CREATED", "STATUS", "PORTS", "NAME")
+    header = ("ID", "IMAGE", "COMMAND", "ISOLATION", "WALL", "CREATED", "STATUS", "PORTS", "NAME")
     print(table(header, [cells(engine, instance, state, width) for instance, state in rows]))
     return 0
 
@@ -66,11 +67,27 @@ def cells(engine: Engine, instance: Instance, state: Status, width: int | None) 
         instance.image,
         printable(command),
         instance.isolation,
+        wall_of(engine, instance).short,
         duration(time.time() - instance.created) + " ago",
         state_text(engine, instance, state),
         ", ".join(map(port_text, instance.ports)),
         instance.name,
     )
+
+
+def wall_of(engine: Engine, instance: Instance) -> Wall:
+    """What keeps a workload from the host, by what its start has recorded."""
+    return wall(instance, request_from(instance.request), accelerator_of(engine, instance))
+
+
+def accelerator_of(engine: Engine, instance: Instance) -> str:
+    """What its QEMU runs or ran under; a start by an earlier version did not record it, but what runs shows it."""
+    if instance.accelerator or instance.isolation == "container":
+        return instance.accelerator
+    from twinhull.host import memory, stack
+
+    supervisor = memory.holder(f"{engine.home.directory(instance.id)}/alive")
+    return stack.accelerator_of(stack.monitor_pid(supervisor)) if supervisor else ""
 
 
 def printable(text: str) -> str:
@@ -98,7 +115,7 @@ def port_text(port: Port) -> str:
 
 def described(engine: Engine, instance: Instance, state: Status) -> dict[str, Any]:
     """A workload for programs."""
-    record = exit_record(engine.home, instance.id)
+    record, kept = exit_record(engine.home, instance.id), wall_of(engine, instance)
     return {
         "id": instance.id,
         "name": instance.name,
@@ -106,6 +123,9 @@ def described(engine: Engine, instance: Instance, state: Status) -> dict[str, An
         "image_digest": instance.image_digest,
         "command": list(instance.command),
         "isolation": instance.isolation,
+        "accelerator": accelerator_of(engine, instance) or None,
+        "wall": kept.text,
+        "wall_promised_by": kept.promised_by,
         "status": state,
         "created": timestamp(instance.created),
         "started": timestamp(instance.started) if instance.started else None,
@@ -193,18 +213,7 @@ def inspected(engine: Engine, name: str) -> dict[str, Any]:
         return inspected_image(engine, name)
     found = described(engine, instance, engine.status(instance))
     found["directory"] = engine.home.directory(instance.id)
-    return {**found, **promise(found["directory"], instance)}
-
-
-def promise(directory: str, instance: Instance) -> dict[str, str]:
-    """What keeps a workload from the host: of a virtual machine only what its running QEMU shows."""
-    if instance.isolation == "container":
-        return {"wall": "the host's kernel"}
-    from twinhull.host import memory, stack
-
-    supervisor = memory.holder(f"{directory}/alive")
-    accelerator = stack.accelerator_of(stack.monitor_pid(supervisor)) if supervisor else ""
-    return {"accelerator": accelerator, "wall": stack.WALLS.get(accelerator, "not known before it runs")}
+    return found
 
 
 def inspected_image(engine: Engine, name: str) -> dict[str, Any]:

@@ -20,7 +20,14 @@ ISOLATIONS = ("container", "vm", "auto")
 
 
 def configure_create(parser: Parser) -> None:
-    """Flags of create: those of run that make sense before a start."""
+    """Arguments of create: the flags of run that make sense before a start."""
+    configure_request(parser)
+    parser.add_argument("image", metavar="IMAGE")
+    parser.add_argument("command", nargs=REMAINDER, metavar="CMD")
+
+
+def configure_request(parser: Parser) -> None:
+    """The flags that make a request."""
     add = parser.add_argument
     add(
         "--isolation",
@@ -28,6 +35,8 @@ def configure_create(parser: Parser) -> None:
         help="container shares the host's kernel, vm brings its own (default: container)",
     )
     add("--vm", action="store_true", help="the same as --isolation vm")
+    add("--untrusted", action="store_true", help="a wall that somebody promises, or no start; implies --isolation auto")
+    add("--accept-weak-wall", action="store_true", help="start what is not trusted without such a wall too")
     add("-i", "--interactive", action="store_true", help="keep stdin open")
     add("-t", "--tty", action="store_true", help="give it a terminal")
     add("-it", "-ti", action="store_true", dest="both", help="-i and -t")
@@ -51,8 +60,6 @@ def configure_create(parser: Parser) -> None:
     add("--pull", choices=("always", "missing", "never"), default="missing", help="when to ask the registry")
     add("--userns", choices=("host", "private"), default="host", help="private: a user namespace of its own")
     add("--stop-signal", default="", help="what `stop` sends first")
-    add("image", metavar="IMAGE")
-    add("command", nargs=REMAINDER, metavar="CMD")
 
 
 def configure_run(parser: Parser) -> None:
@@ -96,11 +103,13 @@ def request_of(arguments: Arguments, config: Config) -> Request:
         stop_signal=checked_signal(arguments.stop_signal),
         user_namespace=arguments.userns == "private",
         labels=tuple(label_of(text) for text in arguments.label),
+        untrusted=arguments.untrusted,
+        accept_weak_wall=arguments.accept_weak_wall,
     )
 
 
 def isolation_of(arguments: Arguments, config: Config) -> IsolationChoice:
-    """The isolation of the flags, else of the configuration.
+    """The isolation of the flags, else of the configuration; for what is not trusted, else the one that serves.
 
     Raises:
         InvalidRequest: --vm and another --isolation.
@@ -110,6 +119,8 @@ def isolation_of(arguments: Arguments, config: Config) -> IsolationChoice:
         raise InvalidRequest(f"--vm and --isolation {wanted} contradict each other", hint="leave one out")
     if arguments.vm:
         return "vm"
+    if arguments.untrusted:
+        return wanted or "auto"
     from twinhull.engine.engine import configured_isolation
 
     return wanted or configured_isolation(config)
@@ -223,8 +234,7 @@ def run_create(arguments: Arguments, config: Config) -> int:
 
     request = request_of(arguments, config)
     with prepared(config) as engine:
-        engine.image(request.image, platform=request.platform, pull=arguments.pull)
-        print(engine.create(request).id)
+        print(engine.create(request, pull=arguments.pull).id)
     return 0
 
 
@@ -238,11 +248,7 @@ def run_run(arguments: Arguments, config: Config) -> int:
     if not arguments.detach:
         require_terminal(request)
     engine = prepared(config)
-    if arguments.pull == "always":
-        engine.image(request.image, platform=request.platform, pull="always")
-    elif arguments.pull == "never":
-        engine.image(request.image, platform=request.platform, pull="never")
-    instance, conversation = engine.run_attached(request, size=terminal_size(request.tty))
+    instance, conversation = engine.run_attached(request, size=terminal_size(request.tty), pull=arguments.pull)
     if arguments.detach:
         conversation.close()
         print(instance.id)

@@ -110,6 +110,17 @@ VERBS = {
         ("twinhull machine create box --debian", "twinhull machine start --attach box"),
         MACHINE_VERBS,
     ),
+    "advise": Verb(
+        "advise",
+        "advise",
+        "container, virtual machine or machine: a recommendation that explains itself",
+        (
+            "twinhull advise nginx",
+            "twinhull advise --untrusted --instances 20 --start-within 200ms --memory-budget 2g nginx",
+            "twinhull advise --os windows",
+            "twinhull advise --compose compose.yaml",
+        ),
+    ),
     "stack": Verb("stack", "stack", "the layers under one running workload", ("twinhull stack web",)),
     "plan": Verb("plan", "plan", "what would be done, op by op, without doing it", ("twinhull plan --vm busybox",)),
     "doctor": Verb("doctor", "doctor", "what this machine can do, and what repairs it", ("twinhull doctor",)),

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import textwrap
 
+from twinhull.advice import advise
+from twinhull.advice.advise import Advice
 from twinhull.compare import figures
-from twinhull.compare.advise import Advice
 from twinhull.compare.findings import SIDES, Findings, ImageFacts
 from twinhull.compare.rows import Cell, Line, Row
 from twinhull.compare.statistics import Ratio
@@ -133,7 +134,7 @@ def document(
         "image": findings.image._asdict(),
         "host": host_json(findings, machine, noise),
         "rows": [row_json(row) for row in rows],
-        "recommendation": advice._asdict(),
+        "recommendation": advise.document(advice),
         "inside": findings.inside,
         "gaps": findings.gaps,
         "limits": findings.limits,

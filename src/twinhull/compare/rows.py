@@ -5,8 +5,8 @@ Promise: a cell without a figure says why; a claim is judged only by what stands
 
 from __future__ import annotations
 
+from twinhull.advice.advise import Advice
 from twinhull.compare import figures
-from twinhull.compare.advise import Advice
 from twinhull.compare.findings import Findings, number, shared_namespaces
 from twinhull.compare.statistics import Ratio, Summary
 from twinhull.tuples import NamedTuple

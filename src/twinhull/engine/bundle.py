@@ -18,13 +18,18 @@ from twinhull.tuples import NamedTuple
 
 
 class Bundle(NamedTuple):
-    """What a runtime needs of one start: the plan, and what it was made from."""
+    """What a runtime needs of one start: the plan, and what it was made from.
+
+    Attributes:
+        accelerator: of a machine's QEMU, which is a part of its plan.
+    """
 
     plan: Plan
     image: Image
     request: Request
     hostname: str
     network: Network
+    accelerator: str = ""
 
 
 def make_bundle(home: Home, instance: Instance, image: Image, request: Request, size: tuple[int, int]) -> Bundle:
@@ -59,8 +64,8 @@ def machine_bundle(home: Home, instance: Instance, image: Image, request: Reques
     from twinhull.engine import machines
 
     network = connectivity.plan(home.config, request, instance.endpoint, instance.ports)
-    plan = machines.make_plan(home, instance, request, network, size)
-    return Bundle(plan, image, request, request.hostname or instance.name, network)
+    plan, accelerator = machines.make_plan(home, instance, request, network, size)
+    return Bundle(plan, image, request, request.hostname or instance.name, network, accelerator)
 
 
 def write_etc(directory: str, path: str, content: str) -> tuple[str, str]:

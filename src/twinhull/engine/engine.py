@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
+    from twinhull.advice.question import Wishes
     from twinhull.engine import logs
+    from twinhull.engine.counsel import Counsel
     from twinhull.engine.execute import ExecRequest
     from twinhull.machine.clock import Clock
     from twinhull.machine.inside import Inside
@@ -131,27 +133,49 @@ class Engine:
         base = request or Request(image, isolation=configured_isolation(self.config))
         return base._replace(image=image, command=tuple(command) or base.command, isolation=isolation or base.isolation)
 
-    def run_attached(self, request: Request, *, size: tuple[int, int] = (0, 0)) -> tuple[Instance, Sandbox]:
-        """Create and start; the caller holds the first, lossless client's end."""
+    def run_attached(
+        self, request: Request, *, size: tuple[int, int] = (0, 0), pull: str = "missing"
+    ) -> tuple[Instance, Sandbox]:
+        """Create and start; the caller holds the first, lossless client's end.
+
+        Raises:
+            NoWall: it is not trusted, and nothing here is a wall for it.
+        """
         from twinhull.engine import images, life
 
         life.require_root(self.home)
         self.reconcile()
-        request = settled(request)
         with images.unpruned(self.home):
-            image = self.image(request.image, platform=request.platform)
+            image, request = self.settled(request, pull)
             instance, conversation = life.run(self.home, image, request, size=size)
         return instance, self.adopt(conversation)
 
-    def create(self, request: Request) -> Instance:
-        """Write a workload down without starting it."""
+    def create(self, request: Request, *, pull: str = "missing") -> Instance:
+        """Write a workload down without starting it.
+
+        Raises:
+            NoWall: it is not trusted, and nothing here is a wall for it.
+        """
         from twinhull.engine import images, life
 
         life.require_root(self.home)
         self.reconcile()
-        request = settled(request)
         with images.unpruned(self.home):
-            return life.create(self.home, self.image(request.image, platform=request.platform), request)
+            return life.create(self.home, *self.settled(request, pull))
+
+    def settled(self, request: Request, pull: str) -> tuple[Image, Request]:
+        """The image, here from now on, and the request with its isolation decided.
+
+        What is not trusted and has no wall here is refused before anything of it is fetched.
+        """
+        if request.isolation != "auto" and not request.untrusted and not request.accept_weak_wall:
+            return self.image(request.image, platform=request.platform, pull=pull), request
+        from twinhull.engine import isolation
+
+        if request.untrusted:
+            isolation.settle(self.home, request, None)
+        image = self.image(request.image, platform=request.platform, pull=pull)
+        return image, isolation.settle(self.home, request, image)
 
     def create_machine(self, disk: str, request: Request) -> Instance:
         """Write a machine down: an operating system of its own, on top of the qcow2 file `disk`.
@@ -201,6 +225,19 @@ class Engine:
         self.start(name).close()
 
     # --- looking
+
+    def advise(self, request: Request, wishes: Wishes | None = None, *, prove: bool = False) -> Counsel:
+        """Container, virtual machine, machine or stop, with the reasons; nothing is fetched or started.
+
+        Args:
+            wishes: what the user says of the workload; without, what the request says.
+            prove: run a guest under KVM if none has run since the boot.
+        """
+        from twinhull.advice.question import Wishes
+        from twinhull.engine.counsel import counsel
+
+        said = wishes or Wishes(untrusted=request.untrusted, accept_weak_wall=request.accept_weak_wall)
+        return counsel(self.home, request, said, prove=prove)
 
     def find(self, name: str) -> Instance:
         """The workload with this name, id, or beginning of an id."""
@@ -315,14 +352,3 @@ def configured_isolation(config: Config) -> IsolationChoice:
         if config.isolation == choice:
             return choice
     raise InvalidRequest(f"isolation = {config.isolation!r} in the configuration", hint="container, vm or auto")
-
-
-def settled(request: Request) -> Request:
-    """`auto` decided: the host's kernel serves, so a container does.
-
-    Raises:
-        InvalidRequest: a machine, which no image is.
-    """
-    if request.isolation == "machine":
-        raise InvalidRequest("a machine is created from a disk, not from an image", hint="Engine.create_machine")
-    return request._replace(isolation="container") if request.isolation == "auto" else request

@@ -12,7 +12,7 @@ from twinhull.engine import connectivity, names, spares
 from twinhull.engine.bundle import Bundle, make_bundle
 from twinhull.engine.reconcile import forget, settle
 from twinhull.engine.state import Home, status
-from twinhull.errors import Conflict, HostUnfit, InvalidRequest, LaunchError, TemplateFailed
+from twinhull.errors import Conflict, HostUnfit, InvalidRequest, LaunchError, NoWall, TemplateFailed
 from twinhull.host import files, locks
 from twinhull.host.facts import boot_id
 from twinhull.model import Image, Instance, Request
@@ -108,6 +108,8 @@ def check_isolation(request: Request) -> None:
     Raises:
         InvalidRequest: it is none.
     """
+    if request.isolation == "machine":
+        raise InvalidRequest("a machine is created from a disk, not from an image", hint="Engine.create_machine")
     if request.isolation not in ("container", "vm"):
         raise InvalidRequest(f"no such isolation: {request.isolation!r}", hint="container, vm or auto")
 
@@ -297,9 +299,10 @@ def attempt(
     try:
         # Left before it runs: one that ends at once would take its names back while they are being published.
         with connectivity.announcing(home, instance, bundle.hostname):
-            sandbox = ready(home, instance, bundle, origin)
+            prepared = ready(home, instance, bundle, origin)
+            sandbox = prepared.sandbox
         with transaction(home.db, durable=not instance.remove):
-            instances.mark_started(home.db, instance.id, time.time(), boot_id())
+            instances.mark_started(home.db, instance.id, time.time(), boot_id(), prepared.accelerator)
         sandbox.start()
     except BaseException:
         if sandbox is not None:
@@ -310,18 +313,24 @@ def attempt(
     return sandbox
 
 
-def ready(home: Home, instance: Instance, bundle: Bundle, origin: Origin) -> Sandbox:
+def ready(home: Home, instance: Instance, bundle: Bundle, origin: Origin) -> Prepared:
     """A workload that waits for the word to go; what a step of the launcher says is put into the user's words."""
     try:
         prepared = prepare(home, instance, bundle, origin)
     except LaunchError as error:
         raise connectivity.explain(error) from error
     prepared.sandbox.shim_pid = prepared.shim_pid
-    return prepared.sandbox
+    return prepared
 
 
 def prepare(home: Home, instance: Instance, bundle: Bundle, origin: Origin) -> Prepared:
-    """Hand the bundle to the runtime of its isolation."""
+    """Hand the bundle to the runtime of its isolation.
+
+    Raises:
+        NoWall: code that is not trusted, and the isolation is no wall.
+    """
+    if bundle.request.walled and instance.isolation != "vm":
+        raise NoWall("it is not trusted, and a container shares the host's kernel", hint="--isolation auto, or --vm")
     launcher = container.launcher_path(home.config.launcher)
     directory = home.directory(instance.id)
     flags = ["--exited", f"{home.config.run}/exited/{instance.id}", "--log-max", str(home.config.log_max_bytes)]
@@ -329,7 +338,8 @@ def prepare(home: Home, instance: Instance, bundle: Bundle, origin: Origin) -> P
         flags.append("--remove")
     if instance.isolation == "vm":
         return prepare_vm(home, instance, bundle, tuple(flags), origin)
-    return container.prepare(launcher, directory, bundle.plan, flags=tuple(flags))
+    started = container.prepare(launcher, directory, bundle.plan, flags=tuple(flags))
+    return started._replace(accelerator=bundle.accelerator) if bundle.accelerator else started
 
 
 def prepare_vm(home: Home, instance: Instance, bundle: Bundle, flags: tuple[str, ...], origin: Origin) -> Prepared:
@@ -353,5 +363,6 @@ def prepare_vm(home: Home, instance: Instance, bundle: Bundle, flags: tuple[str,
         volumes=request.volumes,
         memory_bytes=request.memory_bytes,
         cpus=request.cpus,
+        walled=request.walled,
     )
     return vm.start(home.config, workload, origin, flags=flags, progress=home.notice)

@@ -80,8 +80,8 @@ def new_instance(request: Request) -> Instance:
     )
 
 
-def make_plan(home: Home, instance: Instance, request: Request, network: Network, size: tuple[int, int]) -> Plan:
-    """The plan of one start.
+def make_plan(home: Home, instance: Instance, request: Request, network: Network, size: tuple[int, int]) -> tuple[Plan, str]:
+    """The plan of one start, and what QEMU runs under.
 
     Raises:
         NotFound, Conflict: the disk is gone, or is not what it was.

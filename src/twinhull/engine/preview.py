@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from twinhull.config import Config
-from twinhull.engine import connectivity
+from twinhull.engine import connectivity, isolation
 from twinhull.engine.bundle import stdin_mode
 from twinhull.engine.images import resolve
 from twinhull.engine.state import Home, open_home
@@ -27,10 +27,10 @@ EXAMPLE_PORT = 32768
 
 def preview(config: Config, request: Request) -> tuple[Op, ...]:
     """Return every op of the request's plan, in order of host, child, undo."""
-    request = request._replace(isolation="container") if request.isolation == "auto" else request
-    connectivity.check(request)
     home = open_home(config)
     image = image_of(home, request)
+    request = isolation.settle(home, request, image, prove=False)
+    connectivity.check(request)
     facts = read_facts()
     directory = home.directory(EXAMPLE_ID)
     etc = tuple((f"{directory}/{name}", f"/etc/{name}") for name in ("hostname", "hosts", "resolv.conf"))

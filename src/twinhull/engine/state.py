@@ -8,7 +8,7 @@ from twinhull import jsontext
 from twinhull.config import Config
 from twinhull.errors import HostUnfit
 from twinhull.host import facts, files, locks
-from twinhull.model import ExitRecord, Instance
+from twinhull.model import ExitRecord, Instance, Request
 from twinhull.store import db
 from twinhull.tuples import NamedTuple
 
@@ -18,6 +18,23 @@ if TYPE_CHECKING:
 
     from twinhull.model import Status
     from twinhull.store.transfer import Progress
+
+
+class Wall(NamedTuple):
+    """What keeps a workload from the host: in a few words, in full, and whose word it rests on."""
+
+    short: str
+    text: str
+    promised_by: str
+
+
+WALLS = {
+    "host": Wall("host kernel", "host kernel (namespaces, seccomp)", "the host's kernel"),
+    "user": Wall("user namespace", "host kernel, user namespace", "the host's kernel"),
+    "kvm": Wall("KVM", "KVM", "the processor, the host's kernel and QEMU"),
+    "tcg": Wall("none (TCG)", "none (TCG)", "nobody: under TCG a guest is not a security boundary"),
+    "": Wall("not started", "not known before it starts", "nobody yet"),
+}
 
 
 class Home(NamedTuple):
@@ -55,11 +72,13 @@ def open_home(config: Config, progress: Progress | None = None) -> Home:
     return Home(config, db.connect(config.database, schema), progress, [])
 
 
-def schema() -> str:
-    """The CREATE statements of every table."""
+def schema(version: int) -> str:
+    """The statements that make every table, or bring those of an earlier version up to date."""
     from twinhull.network import leases
     from twinhull.store import images, instances
 
+    if version:
+        return instances.ADDED
     return images.SCHEMA + ";\n" + instances.SCHEMA + ";\n" + leases.SCHEMA
 
 
@@ -71,6 +90,21 @@ def status(home: Home, instance: Instance) -> Status:
     if locks.is_held(f"{directory}/alive"):
         return "paused" if is_frozen(instance.id) else "running"
     return "lost" if instance.started else "created"
+
+
+def wall(instance: Instance, request: Request, accelerator: str) -> Wall:
+    """What keeps a workload from the host, since its last start.
+
+    Args:
+        accelerator: what its QEMU runs or ran under, "" before it was started.
+    """
+    if instance.isolation == "container":
+        found = WALLS["user" if request.user_namespace else "host"]
+    else:
+        found = WALLS.get(accelerator, WALLS[""])
+    if request.accept_weak_wall:
+        return found._replace(short=f"{found.short}, accepted", text=f"{found.text}, accepted")
+    return found
 
 
 def is_frozen(identity: str) -> bool:

@@ -43,8 +43,8 @@ def make_plan(
     mac: str = GUEST_MAC,
     size: tuple[int, int] = (0, 0),
     progress: Callable[[str], None] = lambda _: None,
-) -> Plan:
-    """Return the plan of one start.
+) -> tuple[Plan, str]:
+    """Return the plan of one start, and the accelerator that its QEMU runs under.
 
     Args:
         identity: hexadecimal id of the instance.
@@ -71,7 +71,7 @@ def make_plan(
         sockets=SOCKETS,
         terminal=size if any(size) else (ROWS, COLUMNS),
     )
-    return jail_plan(jail, read_facts(), network.host, network.undo)
+    return jail_plan(jail, read_facts(), network.host, network.undo), choice.accelerator
 
 
 def opened(disk: Disk, directory: str) -> tuple[Opened, ...]:

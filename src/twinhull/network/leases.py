@@ -89,6 +89,12 @@ def allocate(db: Connection, config: Config, network: str, instance_id: str) -> 
     )
 
 
+def ports_left(db: Connection, network: str) -> int:
+    """Return how many more workloads the bridge of a network takes."""
+    (taken,) = db.execute("SELECT count(*) FROM lease WHERE network=?", (network,)).fetchone()
+    return max(0, BRIDGE_PORTS - int(taken))
+
+
 def free_offset(db: Connection, network: str, cursor: int, last: int) -> int:
     """Return the next free offset after the cursor, from the beginning again after the last; there is one."""
     if FIRST_OFFSET <= cursor + 1 <= last and db.execute(NEXT, (network, cursor + 1)).fetchone() is None:

@@ -36,18 +36,27 @@ def choose(config: Config, build: str, probe: Callable[[], str]) -> Choice:
     Args:
         probe: runs a guest under KVM and returns "", or what went wrong.
     """
-    if obstacle := device_obstacle():
-        return Choice("tcg", obstacle)
-    path = f"{config.state}/cache/accelerator-{build}.json"
-    boot = boot_id()
-    known = load(path)
-    if known and known[0] == boot:
-        return known[1]
+    if found := known(config, build):
+        return found
     failure = probe()
     choice = Choice("tcg", f"a guest did not run under KVM: {failure}") if failure else Choice("kvm", "")
+    path = proof_path(config, build)
     files.make_directory(os.path.dirname(path))
-    files.publish(path, jsontext.dumps([boot, *choice]).encode())
+    files.publish(path, jsontext.dumps([boot_id(), *choice]).encode())
     return choice
+
+
+def known(config: Config, build: str) -> Choice | None:
+    """Return what is known without running a guest: that the device does not open, or a proof since the boot."""
+    if obstacle := device_obstacle():
+        return Choice("tcg", obstacle)
+    proof = load(proof_path(config, build))
+    return proof[1] if proof and proof[0] == boot_id() else None
+
+
+def proof_path(config: Config, build: str) -> str:
+    """Where the answer of a probe is kept."""
+    return f"{config.state}/cache/accelerator-{build}.json"
 
 
 def load(path: str) -> tuple[str, Choice] | None:

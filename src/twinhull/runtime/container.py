@@ -16,10 +16,15 @@ from twinhull.tuples import NamedTuple
 
 
 class Prepared(NamedTuple):
-    """A workload whose plan is performed and whose process waits for `start`."""
+    """A workload whose plan is performed and whose process waits for `start`.
+
+    Attributes:
+        accelerator: what its QEMU runs under, "" in a container.
+    """
 
     sandbox: Sandbox
     shim_pid: int
+    accelerator: str = ""
 
 
 def prepare(launcher: str, directory: str, plan: Plan, *, flags: tuple[str, ...] = ()) -> Prepared:

@@ -47,6 +47,19 @@ def find_hypervisor(config: Config) -> Hypervisor:
     Raises:
         HostUnfit: QEMU or a part of it is not installed.
     """
+    binary, build = installed()
+    directory = f"{config.state}/qemu/{build}"
+    if not os.path.isdir(directory):
+        make_root(directory, binary)
+    return Hypervisor(binary, build, f"{directory}/root")
+
+
+def installed() -> tuple[str, str]:
+    """Return the path of the installed QEMU and the name of its build; nothing is made.
+
+    Raises:
+        HostUnfit: there is none.
+    """
     search = os.environ.get("PATH", os.defpath) + ":/usr/bin:/usr/local/bin:/usr/libexec"
     paths = (f"{directory}/{BINARY}" for directory in search.split(":"))
     found = next((path for path in paths if os.access(path, os.X_OK)), "")
@@ -54,11 +67,7 @@ def find_hypervisor(config: Config) -> Hypervisor:
         raise HostUnfit(f"{BINARY} is not installed", hint=INSTALL_HINT)
     binary = os.path.realpath(found)
     info = os.stat(binary)
-    build = stamp(TREE_VERSION, binary, info.st_size, info.st_mtime_ns)
-    directory = f"{config.state}/qemu/{build}"
-    if not os.path.isdir(directory):
-        make_root(directory, binary)
-    return Hypervisor(binary, build, f"{directory}/root")
+    return binary, stamp(TREE_VERSION, binary, info.st_size, info.st_mtime_ns)
 
 
 def version(hypervisor: Hypervisor) -> str:

@@ -10,7 +10,7 @@ import os
 import time
 
 from twinhull.config import Config
-from twinhull.errors import GuestError, InvalidRequest, TemplateFailed, TwinhullError, UnsupportedSpec
+from twinhull.errors import GuestError, InvalidRequest, NoWall, TemplateFailed, TwinhullError, UnsupportedSpec
 from twinhull.host import files
 from twinhull.host.facts import read_facts
 from twinhull.model import Volume
@@ -66,6 +66,7 @@ class Workload(NamedTuple):
         image: the image as an erofs file.
         scratch: the scratch disk, "" where the plan asks for memory instead.
         durable: what the guest syncs must be on the host's disk.
+        walled: it starts under KVM or not at all.
     """
 
     identity: str
@@ -79,6 +80,7 @@ class Workload(NamedTuple):
     volumes: tuple[Volume, ...] = ()
     memory_bytes: int = 0
     cpus: float = 0.0
+    walled: bool = False
 
 
 def prepare(config: Config, progress: Progress = lambda _: None) -> Prerequisites:
@@ -133,21 +135,39 @@ def start(
 
     Raises:
         TemplateFailed: the template or spare did not start; what was made for it is undone, the network too.
+        NoWall: the workload needs the processor's, and this would not be one.
         GuestError: it did not come up in time.
         LaunchError: an op failed, on the host or in the guest.
     """
     if isinstance(origin, Spare):
+        require_wall(workload, Choice("tcg", "guests in waiting run under it alone"))
         return start_spare(config, origin, workload)
     ready = prepare(config, progress)
+    require_wall(workload, ready.accelerator)
     machine = machine_for(
         config, ready, shares=bool(workload.volumes), memory_bytes=workload.memory_bytes, cpus=workload.cpus
     )
+    used = ready.accelerator.accelerator
     if origin == "cold":
-        return start_cold(config, ready, machine, workload, flags=flags)
+        return start_cold(config, ready, machine, workload, flags=flags)._replace(accelerator=used)
     try:
-        return start_template(config, ready, machine, workload, flags=flags, progress=progress)
+        prepared = start_template(config, ready, machine, workload, flags=flags, progress=progress)
+        return prepared._replace(accelerator=used)
     except GuestError as error:
         raise TemplateFailed(f"the template did not start ({first_line(error)})") from error
+
+
+def require_wall(workload: Workload, choice: Choice) -> None:
+    """Refuse a guest that nobody promises a wall for, where the workload needs one.
+
+    Raises:
+        NoWall: the accelerator is not KVM.
+    """
+    if workload.walled and choice.accelerator != "kvm":
+        raise NoWall(
+            f"it is not trusted, and a guest under TCG is no security boundary; KVM is missing ({choice.reason})",
+            hint="--accept-weak-wall runs it all the same, and inspect and ps will say so",
+        )
 
 
 def start_spare(config: Config, spare: Spare, workload: Workload) -> Prepared:
@@ -156,7 +176,7 @@ def start_spare(config: Config, spare: Spare, workload: Workload) -> Prepared:
     try:
         connect(spare, workload.directory, workload.network_host, workload.network_undo)
         wake_up = lambda: wake(workload.directory, workload.image, workload.scratch, durable=workload.durable)  # noqa: E731
-        return begin(started, workload.plan, wake_up)
+        return begin(started, workload.plan, wake_up)._replace(accelerator="tcg")  # under KVM none waits
     except BaseException as error:
         jailed.end(started)
         if isinstance(error, GuestError | OSError):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
     from typing import Any
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: an instance's accelerator
 BUSY_TIMEOUT_S = 30.0
 
 
@@ -25,16 +25,19 @@ class DatabaseFull(HostUnfit):
     """The file system has no room for what was to be written down; nothing of it was."""
 
 
-def connect(path: str, schema: Callable[[], str]) -> Connection:
-    """Open the database and make it if it is new.
+def connect(path: str, schema: Callable[[int], str]) -> Connection:
+    """Open the database; make it if it is new, and bring one of an earlier version up to date.
 
     Args:
-        schema: gives the CREATE statements of every table, asked for only when there is none.
+        schema: gives the statements that lead from a version to ours, 0 being an empty file; asked only then.
+
+    Raises:
+        HostUnfit: a later version of ours made it.
     """
     connection: Connection = driver().connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version != SCHEMA_VERSION:
-        create(connection, schema())
+        create(connection, schema)
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
     return connection
@@ -67,14 +70,16 @@ def lru_cache(size: int) -> Callable[[Callable[..., Any]], Any]:
     return lambda function: _lru_cache_wrapper(function, size, False, tuple)
 
 
-def create(connection: Connection, statements: str) -> None:
-    """Make the tables; of several commands that find none, one does it."""
+def create(connection: Connection, schema: Callable[[int], str]) -> None:
+    """Make the tables or complete them; of several commands that find none, one does it."""
     connection.execute("PRAGMA journal_mode=WAL")
     with transaction(connection):
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version == SCHEMA_VERSION:
             return
-        for statement in statements.split(";\n"):
+        if version > SCHEMA_VERSION:
+            raise HostUnfit("this state was made by a later twinhull", hint="update twinhull, or set TWINHULL_ROOT")
+        for statement in schema(version).split(";\n"):
             if statement.strip():
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")

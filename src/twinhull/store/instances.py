@@ -25,13 +25,18 @@ CREATE TABLE instance (
     boot_id TEXT NOT NULL,
     endpoint TEXT,
     ports TEXT NOT NULL DEFAULT '[]',
-    remove INTEGER NOT NULL DEFAULT 0
+    remove INTEGER NOT NULL DEFAULT 0,
+    accelerator TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX instance_image ON instance (image_digest);
 """
 
 MIN_ID_CHARACTERS = 3  # shorter beginnings of an id are more often a slip than a wish
-COLUMNS = "id,name,image,image_digest,isolation,created,command,request,started,boot_id,endpoint,ports,remove"
+COLUMNS = (
+    "id,name,image,image_digest,isolation,created,command,request,started,boot_id,endpoint,ports,remove,accelerator"
+)
+# To a table of a version before the last, column by column.
+ADDED = "ALTER TABLE instance ADD COLUMN accelerator TEXT NOT NULL DEFAULT ''"
 
 
 def insert(db: Connection, instance: Instance) -> None:
@@ -50,6 +55,7 @@ def insert(db: Connection, instance: Instance) -> None:
         jsontext.dumps(instance.endpoint) if instance.endpoint else None,
         jsontext.dumps(instance.ports),
         int(instance.remove),
+        instance.accelerator,
     )
     db.execute(f"INSERT INTO instance ({COLUMNS}) VALUES ({','.join('?' * len(row))})", row)
 
@@ -74,9 +80,14 @@ def set_endpoint(db: Connection, identity: str, endpoint: Endpoint | None, ports
     db.execute("UPDATE instance SET endpoint=?, ports=? WHERE id=?", (text, jsontext.dumps(ports), identity))
 
 
-def mark_started(db: Connection, identity: str, when: float, boot_id: str) -> None:
-    """The start mark: from here on a workload without exit record and without shim is lost."""
-    db.execute("UPDATE instance SET started=?, boot_id=? WHERE id=?", (when, boot_id, identity))
+def mark_started(db: Connection, identity: str, when: float, boot_id: str, accelerator: str) -> None:
+    """The start mark: from here on a workload without exit record and without shim is lost.
+
+    Args:
+        accelerator: what its QEMU runs under, "" in a container.
+    """
+    row = (when, boot_id, accelerator, identity)
+    db.execute("UPDATE instance SET started=?, boot_id=?, accelerator=? WHERE id=?", row)
 
 
 def clear_started(db: Connection, identity: str) -> None:
@@ -129,7 +140,8 @@ def from_row(row: tuple[Any, ...]) -> Instance:
     """Return the values of one row."""
     endpoint = Endpoint(*jsontext.loads(row[10])) if row[10] else None
     ports = tuple(Port(*port) for port in jsontext.loads(row[11]))
-    return Instance._make((*row[:6], tuple(jsontext.loads(row[6])), *row[7:10], endpoint, ports, bool(row[12])))
+    command = tuple(jsontext.loads(row[6]))
+    return Instance._make((*row[:6], command, *row[7:10], endpoint, ports, bool(row[12]), row[13]))
 
 
 def request_text(request: Request) -> str:

@@ -1,0 +1,103 @@
+"""Container, virtual machine, machine or stop: through the table of rules, to an answer that explains itself. Pure.
+
+Promise: it fails closed. Code that is not trusted is never sent into a container, nor behind a wall that
+nobody promises unless the user accepts that; where only an unsafe answer is left, the answer is "stop".
+"""
+
+from __future__ import annotations
+
+from twinhull.advice.rules import CHOICES, RULES, WEIGHTS, Rule
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Literal
+
+    from twinhull.advice.question import Choice, Question
+    from twinhull.advice.rules import Weight
+
+    Role = Literal["decides", "note", "outweighed"]
+
+ROLES: tuple[Role, ...] = ("decides", "note", "outweighed")
+
+
+class Fired(NamedTuple):
+    """A rule that applies, as a sentence, and what became of it."""
+
+    rule: str
+    weight: Weight
+    role: Role
+    sentence: str
+    excludes: tuple[Choice, ...]
+    otherwise: str
+    source: str
+
+
+class Advice(NamedTuple):
+    """The answer.
+
+    Attributes:
+        rules: the names of those that decided or note something, the weightiest first.
+        reasons: their sentences.
+        would_change: what would turn the answer round.
+        fired: every rule that applies, the outweighed ones last.
+    """
+
+    choice: Choice
+    rules: tuple[str, ...]
+    reasons: tuple[str, ...]
+    would_change: tuple[str, ...]
+    fired: tuple[Fired, ...] = ()
+
+
+def advise(question: Question) -> Advice:
+    """Go through the table."""
+    applying = [rule for rule in RULES if rule.applies(question)]
+    choice = choose(applying)
+    listed = [(role_of(rule, choice), rule) for rule in applying]
+    listed.sort(key=lambda pair: (ROLES.index(pair[0]), WEIGHTS.index(pair[1].weight)))
+    fired = tuple(
+        Fired(rule.name, rule.weight, role, rule.says(question), rule.excludes, rule.otherwise, rule.source)
+        for role, rule in listed
+    )
+    heard = [row for row in fired if row.role != "outweighed"]
+    return Advice(
+        choice,
+        tuple(row.rule for row in heard),
+        tuple(row.sentence for row in heard),
+        changes(question, choice, [rule for role, rule in listed if role == "decides"]),
+        fired,
+    )
+
+
+def choose(rules: list[Rule]) -> Choice:
+    """What is left after the vetoes and most favoured; the cheapest of what is left where nothing is."""
+    left = [choice for choice in CHOICES if not any(choice in rule.excludes for rule in rules)]
+    if not left:
+        return "stop"
+    for weight in WEIGHTS:
+        for rule in rules:
+            if rule.weight == weight and rule.favours in left:
+                return rule.favours
+    return left[0]
+
+
+def role_of(rule: Rule, choice: Choice) -> Role:
+    """What became of a rule: a veto has always decided, and so has what speaks for the choice."""
+    if rule.weight == "note":
+        return "note"
+    return "decides" if rule.excludes or rule.favours == choice else "outweighed"
+
+
+def changes(question: Question, choice: Choice, deciding: list[Rule]) -> tuple[str, ...]:
+    """What would turn the answer round, each thing once."""
+    found = [rule.change for rule in deciding if rule.change]
+    if choice == "container":
+        wall = "code you do not trust" if question.here.accelerator == "kvm" else "code you do not trust, on KVM"
+        found = [wall, "a kernel or architecture that is not the host's", *found]
+    return tuple(dict.fromkeys(found))
+
+
+def document(advice: Advice) -> dict[str, Any]:
+    """The answer as JSON."""
+    return {**advice._asdict(), "fired": [row._asdict() for row in advice.fired]}

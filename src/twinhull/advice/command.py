@@ -1,0 +1,77 @@
+"""The command line that makes a request: `run` reads it back to the same value. Pure."""
+
+from __future__ import annotations
+
+from shlex import join
+
+from twinhull.model import Port, Request, Volume
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from twinhull.model import IsolationChoice
+
+
+def command_line(request: Request, *, isolation: IsolationChoice, extra: tuple[str, ...] = ()) -> str:
+    """Return `twinhull run …`, quoted for a shell.
+
+    Args:
+        isolation: written even where it is the default, for the configuration may have another.
+        extra: flags that are no part of a request, written first.
+    """
+    return join(["twinhull", "run", *extra, *flags(request, isolation), request.image, *words(request)])
+
+
+def flags(request: Request, isolation: IsolationChoice) -> Iterator[str]:
+    """Every flag that is not at its default. Long ones with "=": a value may begin with a dash."""
+    yield f"--isolation={isolation}"
+    for name in ("untrusted", "accept_weak_wall", "tty", "interactive"):
+        if getattr(request, name):
+            yield f"--{name.replace('_', '-')}"
+    if request.remove:
+        yield "--rm"
+    if request.readonly:
+        yield "--read-only"
+    for name in ("name", "workdir", "user", "hostname", "platform", "stop_signal"):
+        if value := getattr(request, name):
+            yield f"--{name.replace('_', '-')}={value}"
+    if request.entrypoint is not None:
+        yield f"--entrypoint={''.join(request.entrypoint[:1])}"
+    if request.network != "bridge":
+        yield f"--network={request.network}"
+    if request.user_namespace:
+        yield "--userns=private"
+    yield from limits(request)
+    yield from (f"--volume={volume_text(volume)}" for volume in request.volumes)
+    yield from (f"--publish={port_text(port)}" for port in request.ports)
+    yield from (f"--env={variable}" for variable in request.environment)
+    yield from (f"--label={key}={value}" for key, value in request.labels)
+
+
+def limits(request: Request) -> Iterator[str]:
+    """The limits, in bytes and processors."""
+    if request.memory_bytes:
+        yield f"--memory={request.memory_bytes}"
+    if request.cpus:
+        yield f"--cpus={request.cpus:.10g}"
+    if request.pids_limit:
+        yield f"--pids-limit={request.pids_limit}"
+
+
+def words(request: Request) -> tuple[str, ...]:
+    """What follows the image: of an entrypoint of several words all but the first, and the command."""
+    return (*(request.entrypoint or ())[1:], *request.command)
+
+
+def volume_text(volume: Volume) -> str:
+    """SRC:DST, with :ro."""
+    return f"{volume.source}:{volume.target}{':ro' if volume.readonly else ''}"
+
+
+def port_text(port: Port) -> str:
+    """[IP:][HOST:]PORT[/udp]."""
+    address = f"[{port.address}]" if ":" in port.address else port.address
+    offered = f"{port.host_port or ''}:" if address or port.host_port else ""
+    protocol = "" if port.protocol == "tcp" else f"/{port.protocol}"
+    return f"{address}{':' if address else ''}{offered}{port.port}{protocol}"

@@ -1,0 +1,338 @@
+"""The services of a compose file, each as the words of a `run` and what `run` has no words for. Pure.
+
+Promise: nothing of a service is dropped in silence: what is not carried over is listed with it.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import shlex
+
+from twinhull.advice.facts import beyond_default
+from twinhull.advice.interpolation import Malformed
+from twinhull.advice.question import Needs
+from twinhull.model import Volume
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    Tree = dict[str, Any]
+    Path = tuple[str | int, ...]
+
+UNTRUSTED = "twinhull.untrusted"
+FALSE = frozenset(("", "0", "false", "no", "off"))
+MAX_EXTENDS = 8
+# Values that a service overrides as a whole; other lists grow (Compose specification, merge).
+WHOLE = ("command", "entrypoint")
+TEXTS = {
+    "container_name": "name",
+    "user": "user",
+    "working_dir": "workdir",
+    "hostname": "hostname",
+    "platform": "platform",
+    "stop_signal": "stop-signal",
+    "mem_limit": "memory",
+    "cpus": "cpus",
+    "pids_limit": "pids-limit",
+}
+FLAGS = {"tty": "tty", "stdin_open": "interactive", "read_only": "read-only"}
+LIMITS = {"mem_limit": "memory", "cpus": "cpus", "pids_limit": "pids"}  # the same below deploy.resources.limits
+HANDLED = {
+    *("build", "cap_add", "command", "deploy", "devices", "entrypoint", "environment", "extends", "gpus", "image"),
+    *("ipc", "labels", "network_mode", "pid", "ports", "privileged", "profiles", "scale", "security_opt", "sysctls"),
+    *("userns_mode", "volumes", *TEXTS, *FLAGS),
+}
+
+
+class Service(NamedTuple):
+    """One service.
+
+    Attributes:
+        image: "" where it is only built.
+        flags: of `run`, but for those that follow.
+        asks: what it asks for that `run` has no flag for.
+        untrusted: what the label says, False without one.
+        left_out: keys that are not carried over.
+    """
+
+    name: str
+    image: str
+    flags: tuple[str, ...]
+    environment: tuple[str, ...]
+    volumes: tuple[Volume, ...]
+    entrypoint: tuple[str, ...] | None
+    command: tuple[str, ...]
+    asks: Needs
+    replicas: int
+    untrusted: bool
+    profiles: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def services(document: Tree, directory: str, load: Callable[[str], Tree]) -> tuple[Service, ...]:
+    """Every service, in the order of the file.
+
+    Args:
+        document: the file with its variables replaced.
+        directory: where the file lies; paths are relative to it.
+        load: reads another file that a service extends, given its path.
+
+    Raises:
+        Malformed: the document is not what the specification says.
+    """
+    listed = mapping(document.get("services"), ("services",), "a mapping of services")
+    if not listed:
+        raise Malformed((), "there are no services in it")
+    return tuple(service_of(name, extended(document, name, directory, load), ("services", name)) for name in listed)
+
+
+def extended(document: Tree, name: str, directory: str, load: Callable[[str], Tree], depth: int = 0) -> Tree:
+    """A service with what it extends below it, its paths absolute."""
+    path: Path = ("services", name)
+    if depth > MAX_EXTENDS:
+        raise Malformed(path, "it extends itself, or too many others")
+    listed = mapping(document.get("services"), ("services",), "a mapping of services")
+    if name not in listed:
+        raise Malformed(("services",), f"there is no service {name!r} to extend")
+    own = normalised(mapping(listed[name], path, "a mapping"), directory, path)
+    extends = own.pop("extends", None)
+    if extends is None:
+        return own
+    extends = {"service": extends} if isinstance(extends, str) else mapping(extends, (*path, "extends"), "a mapping")
+    base = text(extends.get("service"), (*path, "extends", "service"))
+    if not (file := extends.get("file")):
+        below = extended(document, base, directory, load, depth + 1)
+    else:
+        place = posixpath.join(directory, text(file, (*path, "extends", "file")))
+        try:
+            below = extended(load(place), base, posixpath.dirname(place), load, depth + 1)
+        except Malformed as error:
+            raise error.of(place) from None
+    result: Tree = merged(below, own)
+    return result
+
+
+def normalised(service: Tree, directory: str, path: Path) -> Tree:
+    """A service whose lists of pairs are mappings, and whose volumes are full and absolute."""
+    found = {key: value for key, value in service.items() if value is not None}
+    for key in ("environment", "labels", "sysctls"):
+        if key in found:
+            found[key] = pairs(found[key], (*path, key))
+    if "volumes" in found:
+        volumes = sequence(found["volumes"], (*path, "volumes"))
+        found["volumes"] = [
+            volume_of(entry, directory, (*path, "volumes", number)) for number, entry in enumerate(volumes)
+        ]
+    return found
+
+
+def merged(below: Any, own: Any) -> Any:
+    """What a service says over what it extends."""
+    if isinstance(below, dict) and isinstance(own, dict):
+        result = dict(below)
+        for key, value in own.items():
+            result[key] = value if key in WHOLE or key not in below else merged(below[key], value)
+        return result
+    if isinstance(below, list) and isinstance(own, list):
+        targets = [entry["target"] for entry in own if isinstance(entry, dict) and "target" in entry]
+        kept = [entry for entry in below if not (isinstance(entry, dict) and entry.get("target") in targets)]
+        return [*(entry for entry in kept if entry not in own), *own]
+    return own
+
+
+def service_of(name: str, service: Tree, path: Path) -> Service:
+    """One service, its parts looked at."""
+    labels = service.get("labels", {})
+    entrypoint = service.get("entrypoint")
+    volumes = [entry for entry in service.get("volumes", []) if entry["type"] == "bind"]
+    image = text(service.get("image", ""), (*path, "image"))
+    if not image and "build" not in service:
+        raise Malformed(path, f"the service {name} has neither an image nor a build")
+    return Service(
+        name=name,
+        image=image,
+        flags=tuple(flags(service, path)),
+        environment=tuple(f"{key}={value}" if value is not None else key for key, value in variables(service)),
+        volumes=tuple(Volume(entry["source"], entry["target"], entry["read_only"]) for entry in volumes),
+        entrypoint=None if entrypoint is None else words(entrypoint, (*path, "entrypoint")),
+        command=words(service.get("command", []), (*path, "command")),
+        asks=asks(service, path),
+        replicas=replicas(service, path),
+        untrusted=plain(labels.get(UNTRUSTED, False)).lower() not in FALSE,
+        profiles=tuple(map(plain, sequence(service.get("profiles", []), (*path, "profiles")))),
+        left_out=tuple(left_out(service)),
+    )
+
+
+def flags(service: Tree, path: Path) -> Iterator[str]:
+    """The flags of `run` that are one word each."""
+    limits = within(service, path, "deploy", "resources", "limits")
+    given = {**service, **{key: limits[name] for key, name in LIMITS.items() if name in limits}}
+    for key, flag in TEXTS.items():
+        if key in given:
+            yield f"--{flag}={text(given[key], (*path, key))}"
+    for key, flag in FLAGS.items():
+        if truth(service.get(key, False)):
+            yield f"--{flag}"
+    ports = sequence(service.get("ports", []), (*path, "ports"))
+    if (mode := plain(service.get("network_mode", "bridge"))) in ("host", "none"):
+        yield f"--network={mode}"
+        ports = []  # there is nothing to publish
+    yield from (f"--publish={port_of(entry, (*path, 'ports', number))}" for number, entry in enumerate(ports))
+    yield from (
+        f"--label={key}={'' if value is None else plain(value)}" for key, value in service.get("labels", {}).items()
+    )
+
+
+def asks(service: Tree, path: Path) -> Needs:
+    """What `run` has no flag for."""
+    added = map(plain, sequence(service.get("cap_add", []), (*path, "cap_add")))
+    reserved = within(service, path, "deploy", "resources", "reservations").get("devices", [])
+    devices = [device_of(entry) for entry in sequence(service.get("devices", []), (*path, "devices"))]
+    devices += ["a GPU"] if service.get("gpus") or reserved else []
+    options = map(plain, sequence(service.get("security_opt", []), (*path, "security_opt")))
+    loosened = [word for word in options if word.endswith("unconfined")]
+    return Needs(
+        privileges=(
+            *(("all privileges",) if truth(service.get("privileged", False)) else ()),
+            *beyond_default(added),
+            *loosened,
+        ),
+        namespaces=tuple(key for key in ("pid", "ipc") if service.get(key) == "host"),
+        devices=tuple(devices),
+        sysctls=tuple(service.get("sysctls", {})),
+    )
+
+
+def left_out(service: Tree) -> Iterator[str]:
+    """What the command does not carry over: other keys, named volumes, another service's namespace."""
+    yield from sorted(key for key in service if key not in HANDLED and not key.startswith("x-"))
+    kinds = {entry["type"] for entry in service.get("volumes", [])} - {"bind"}
+    yield from (f"volumes of type {kind}" for kind in sorted(kinds))
+    mode = plain(service.get("network_mode", ""))
+    if mode not in ("", "host", "none", "bridge", "default"):
+        yield f"network_mode {mode}"
+
+
+def replicas(service: Tree, path: Path) -> int:
+    """How many of it run; 0 counts as one, for the advice is about one that runs."""
+    value = within(service, path, "deploy").get("replicas", service.get("scale", 1))
+    try:
+        return max(1, int(plain(value)))
+    except ValueError:
+        raise Malformed((*path, "deploy", "replicas"), f"{plain(value)!r} is no number of replicas") from None
+
+
+def volume_of(entry: Any, directory: str, path: Path) -> Tree:
+    """One volume in full; the type is bind, volume (also one without a name) or what it says."""
+    if isinstance(entry, dict):
+        kind, source = plain(entry.get("type", "volume")), plain(entry.get("source", ""))
+        target, readonly = plain(entry.get("target", "")), truth(entry.get("read_only", False))
+    else:
+        source, colon, rest = text(entry, path).partition(":")
+        target, _, options = rest.partition(":")
+        source, target = (source, target) if colon else ("", source)
+        kind = "bind" if source.startswith(("/", ".", "~")) else "volume"
+        readonly = "ro" in options.split(",")
+    if not target.startswith("/"):
+        raise Malformed(path, f"{entry!r} is no volume: the path inside is not absolute")
+    if kind == "bind":
+        source = posixpath.normpath(posixpath.join(directory, source))
+    return {"type": kind, "source": source, "target": target, "read_only": readonly}
+
+
+def port_of(entry: Any, path: Path) -> str:
+    """One port as -p has it."""
+    if not isinstance(entry, dict):
+        return text(entry, path)
+    inside, published = plain(entry.get("target", "")), plain(entry.get("published", ""))
+    address, protocol = plain(entry.get("host_ip", "")), plain(entry.get("protocol", "tcp"))
+    if not inside:
+        raise Malformed(path, "a port without a target")
+    address = f"[{address}]" if ":" in address else address
+    offered = f"{published}:" if published or address else ""
+    return f"{address}{':' if address else ''}{offered}{inside}/{protocol}"
+
+
+def variables(service: Tree) -> Iterator[tuple[str, str | None]]:
+    """The environment; a name without a value is passed on."""
+    for key, value in service.get("environment", {}).items():
+        yield key, None if value is None else plain(value)
+
+
+def device_of(entry: Any) -> str:
+    """The node on the host."""
+    return plain(entry.get("source", "")) if isinstance(entry, dict) else plain(entry).partition(":")[0]
+
+
+def within(service: Tree, path: Path, *keys: str) -> Tree:
+    """A mapping inside others, {} if one of them is not there."""
+    value: Any = service
+    for number, key in enumerate(keys):
+        value = mapping(value.get(key) or {}, (*path, *keys[: number + 1]), "a mapping")
+    found: Tree = value
+    return found
+
+
+def pairs(value: Any, path: Path) -> Tree:
+    """A mapping, from one or from a list of K=V."""
+    if isinstance(value, dict):
+        return value
+    split = [text(entry, (*path, number)).partition("=") for number, entry in enumerate(sequence(value, path))]
+    return {key: content if equals else None for key, equals, content in split}
+
+
+def words(value: Any, path: Path) -> tuple[str, ...]:
+    """A command: a list as it is, a text as a shell splits it."""
+    if not isinstance(value, str):
+        return tuple(map(plain, sequence(value, path)))
+    try:
+        return tuple(shlex.split(value))
+    except ValueError as error:
+        raise Malformed(path, f"{value!r}: {error}") from None
+
+
+def mapping(value: Any, path: Path, what: str) -> Tree:
+    """A mapping.
+
+    Raises:
+        Malformed: something else.
+    """
+    if not isinstance(value, dict):
+        raise Malformed(path, f"{'.'.join(map(str, path))} must be {what}")
+    return value
+
+
+def sequence(value: Any, path: Path) -> list[Any]:
+    """A list.
+
+    Raises:
+        Malformed: something else.
+    """
+    if not isinstance(value, list):
+        raise Malformed(path, f"{'.'.join(map(str, path))} must be a list")
+    return value
+
+
+def text(value: Any, path: Path) -> str:
+    """A text, from one or from a number.
+
+    Raises:
+        Malformed: a list or a mapping.
+    """
+    if isinstance(value, dict | list) or value is None:
+        raise Malformed(path, f"{'.'.join(map(str, path))} must be a text")
+    return plain(value)
+
+
+def plain(value: Any) -> str:
+    """A scalar as YAML writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def truth(value: Any) -> bool:
+    """A boolean, also of a text that a variable gave."""
+    return plain(value).lower() not in FALSE

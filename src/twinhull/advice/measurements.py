@@ -1,0 +1,82 @@
+"""The last comparisons on this machine, one row an image, accelerator and kernel. Pure.
+
+Promise: a row counts only under the kernel and the accelerator it was measured with; KVM and TCG are never mixed.
+"""
+
+from __future__ import annotations
+
+from twinhull import jsontext
+from twinhull.advice.question import Cost, Measured
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from twinhull.advice.question import Accelerator
+
+SCHEMA = 1
+MAX_ROWS = 64
+QUANTITIES = ("first_output_s", "memory_bytes", "kernel_bytes")
+CHOICES = ("container", "vm", "machine")
+
+
+class Row(NamedTuple):
+    """One comparison: medians by "subject.quantity"; `when` in seconds since the epoch."""
+
+    digest: str
+    image: str
+    accelerator: str
+    kernel: str
+    when: float
+    medians: dict[str, float]
+    template_bytes: float = 0.0
+
+
+def wanted(medians: Mapping[str, float]) -> dict[str, float]:
+    """The few quantities that advice looks at."""
+    names = [f"{choice}.{quantity}" for choice in CHOICES for quantity in QUANTITIES]
+    return {name: round(medians[name], 6) for name in names if medians.get(name, 0) > 0}
+
+
+def parse(text: str | bytes) -> tuple[Row, ...]:
+    """The rows of a document, the newest last; none of one that is damaged or of another schema."""
+    try:
+        document = jsontext.loads(text)
+        if document["schema"] != SCHEMA:
+            return ()
+        return tuple(Row(**row) for row in document["rows"])
+    except (ValueError, TypeError, KeyError):
+        return ()
+
+
+def text_with(rows: Iterable[Row], row: Row) -> str:
+    """The document with one more row, in the place of an earlier one of the same key; the oldest are forgotten."""
+    kept = [other for other in rows if other[:1] + other[2:4] != row[:1] + row[2:4]]
+    listed = [*kept, row][-MAX_ROWS:]
+    return jsontext.dumps({"schema": SCHEMA, "rows": [each._asdict() for each in listed]})
+
+
+def pick(rows: Iterable[Row], *, digest: str, accelerator: str, kernel: str) -> Measured:
+    """The last row of this image, else the last of another, measured under this kernel and accelerator.
+
+    Args:
+        accelerator: "" takes what was measured last.
+    """
+    fitting = [row for row in rows if row.kernel == kernel and accelerator in ("", row.accelerator)]
+    own = [row for row in fitting if digest and row.digest == digest]
+    return measured(own[-1], own=True) if own else measured(fitting[-1], own=False) if fitting else Measured()
+
+
+def measured(row: Row, *, own: bool) -> Measured:
+    """The costs that a row shows."""
+    container, vm, machine = (cost(row, choice) for choice in CHOICES)
+    vm = vm._replace(shared_bytes=row.template_bytes if vm.memory_bytes else 0.0)
+    kind: Accelerator = "kvm" if row.accelerator == "kvm" else "tcg" if row.accelerator == "tcg" else ""
+    return Measured(row.image, own, row.when, kind, container, vm, machine)
+
+
+def cost(row: Row, choice: str) -> Cost:
+    """One isolation's; the kernel's memory belongs to what one more instance takes."""
+    start, memory, kernel = (row.medians.get(f"{choice}.{quantity}", 0.0) for quantity in QUANTITIES)
+    return Cost(start, memory + kernel if memory else 0.0)

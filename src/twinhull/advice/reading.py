@@ -1,0 +1,50 @@
+"""What the rules read out of a question. Pure."""
+
+from __future__ import annotations
+
+from twinhull.advice.facts import is_engine
+from twinhull.advice.question import LINUX, Question
+
+
+def wall_missing(question: Question) -> str:
+    """What the user would have to bring."""
+    here = question.here
+    if here.accelerator == "tcg":
+        why = f" ({here.reason})" if here.reason else ""
+        shared = "a container shares the host's kernel, and a guest under TCG is no security boundary"
+        return f"{shared}; KVM is missing{why}"
+    why = here.no_vm or here.reason
+    return f"a container shares the host's kernel, and no guest was proven to run under KVM{f' ({why})' if why else ''}"
+
+
+def unpromised(question: Question) -> str:
+    """The guest that is accepted."""
+    return "a guest under TCG" if question.here.accelerator == "tcg" else "a guest not proven to run under KVM"
+
+
+def doors(question: Question) -> tuple[str, ...]:
+    """Everything that leads past a wall on purpose."""
+    needs = question.needs
+    shared = tuple(f"the host's {name}" for name in needs.namespaces)
+    return (*needs.sockets, *needs.doors, *shared, *needs.privileges, *needs.devices)
+
+
+def engines(question: Question) -> tuple[str, ...]:
+    """The sockets that an engine listens behind."""
+    return tuple(path for path in question.needs.sockets if is_engine(path))
+
+
+def privileges(question: Question) -> tuple[str, ...]:
+    """What `run` has no flag for, because every workload would have to do without it."""
+    return (*question.needs.privileges, *(f"sysctl {name}" for name in question.needs.sysctls))
+
+
+def system(question: Question) -> str:
+    """The operating system that it needs."""
+    return question.wishes.system if question.wishes.system != LINUX else question.packed.system
+
+
+def foreign(question: Question, executed: tuple[str, ...]) -> bool:
+    """True for a known architecture that is none of those that are executed."""
+    wanted = question.packed.architecture
+    return bool(wanted and executed and wanted not in executed and system(question) == LINUX)

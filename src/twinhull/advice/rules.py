@@ -1,0 +1,357 @@
+"""The table of rules. A reader can check it: when each fires, what it says, what it decides, and on whose word.
+
+Precedence: a veto takes choices away, whatever speaks for them; among those left, the weightiest rule
+that favours one decides, and of equal ones the first in the table. Nothing left means: stop. A note
+decides nothing. docs/advise.md shows this table, and a test compares the two.
+"""
+
+from __future__ import annotations
+
+from twinhull.advice import price
+from twinhull.advice.question import LINUX, Question
+from twinhull.advice.reading import doors, engines, foreign, privileges, system, unpromised, wall_missing
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Literal
+
+    from twinhull.advice.question import Choice
+
+    Weight = Literal["veto", "strong", "preference", "note"]
+
+CHOICES: tuple[Choice, ...] = ("container", "vm", "machine")
+WEIGHTS: tuple[Weight, ...] = ("veto", "strong", "preference", "note")
+GUESTS: tuple[Choice, ...] = ("vm", "machine")
+WORKLOADS: tuple[Choice, ...] = ("container", "vm")
+
+
+class Rule(NamedTuple):
+    """One row of the table.
+
+    Attributes:
+        excludes: the choices that a veto takes away.
+        favours: the choice it speaks for, None for none.
+        otherwise: what it costs to decide against it.
+        source: who says so; "measured here" and "this machine" are observations.
+        change: what would make it not fire.
+    """
+
+    name: str
+    weight: Weight
+    applies: Callable[[Question], bool]
+    says: Callable[[Question], str]
+    excludes: tuple[Choice, ...] = ()
+    favours: Choice | None = None
+    otherwise: str = ""
+    source: str = ""
+    change: str = ""
+
+
+NIST = "NIST SP 800-190, 3.5.2 (shared kernel)"
+QEMU = "QEMU documentation, Security (non-virtualization use case)"
+QEMU_KVM = "QEMU documentation, Security (virtualization use case)"
+DOCKER = "Docker documentation, Docker Engine security"
+NAMESPACES = "namespaces(7)"
+MEASURED, HERE, USER = "measured here", "this machine", "the user"
+
+RULES = (
+    # --- vetoes: what must not be, or cannot be
+    Rule(
+        "untrusted code does not share the host's kernel",
+        "veto",
+        lambda q: q.wishes.untrusted,
+        lambda q: f"{q.workload} is not trusted, and a container shares the host's kernel",
+        excludes=("container",),
+        otherwise="one bug of the host's kernel that it can reach is a way out",
+        source=NIST,
+        change="code you trust",
+    ),
+    Rule(
+        "untrusted code needs a wall that somebody promises",
+        "veto",
+        lambda q: q.wishes.untrusted and q.here.accelerator != "kvm" and not q.wishes.accept_weak_wall,
+        lambda q: f"{q.workload} is not trusted, and nothing here is a wall for it: {wall_missing(q)}",
+        excludes=GUESTS,
+        otherwise="nobody answers for what holds it",
+        source=QEMU,
+        change="KVM on this machine",
+    ),
+    Rule(
+        "untrusted code gets no door through the wall",
+        "veto",
+        lambda q: q.wishes.untrusted and bool(doors(q)) and not q.wishes.accept_weak_wall,
+        lambda q: f"{q.workload} is not trusted, and no wall holds what is handed through it: {', '.join(doors(q))}",
+        excludes=CHOICES,
+        otherwise="it needs no way out: it is given one",
+        source=DOCKER,
+        change="the same without what is handed through",
+    ),
+    Rule(
+        "another operating system is a machine's",
+        "veto",
+        lambda q: system(q) != LINUX,
+        lambda q: f"{q.workload} is not for Linux, and containers and VMs here run nothing else",
+        excludes=WORKLOADS,
+        favours="machine",
+        otherwise="its programs do not start",
+        source="OCI image specification, config (os)",
+        change="an image for Linux",
+    ),
+    Rule(
+        "a container's programs are for this kernel's processor",
+        "veto",
+        lambda q: foreign(q, q.here.architectures),
+        lambda q: f"this kernel does not execute programs for {q.packed.architecture}",
+        excludes=("container",),
+        otherwise="exec format error",
+        source="Linux documentation, binfmt_misc",
+        change="an image for this processor, or qemu-user registered with the flag F",
+    ),
+    Rule(
+        "a guest's programs are for the guest's processor",
+        "veto",
+        lambda q: foreign(q, q.here.guest_architectures),
+        lambda q: f"guests here have this machine's processor and execute nothing for {q.packed.architecture}",
+        excludes=GUESTS,
+        otherwise="exec format error",
+        source=HERE,
+        change="an image for this processor",
+    ),
+    Rule(
+        "a kernel of its own is no container's",
+        "veto",
+        lambda q: q.wishes.own_kernel,
+        lambda q: f"{q.workload} needs a kernel that is not the host's",
+        excludes=("container",),
+        favours="vm",
+        otherwise="it gets the host's kernel",
+        source=NAMESPACES,
+        change="code that runs on the host's kernel",
+    ),
+    Rule(
+        "a module that this kernel lacks is a machine's",
+        "veto",
+        lambda q: bool(q.here.missing_modules),
+        lambda q: f"this kernel has no {', '.join(q.here.missing_modules)}, and no workload of ours may load a module",
+        excludes=WORKLOADS,
+        favours="machine",
+        otherwise="what needs the module fails",
+        source="capabilities(7), CAP_SYS_MODULE",
+        change="the module loaded on the host",
+    ),
+    Rule(
+        "more privileges than every workload has are a machine's",
+        "veto",
+        lambda q: bool(privileges(q)),
+        lambda q: f"run does not grant: {', '.join(privileges(q))}; in a machine it is root of its own kernel",
+        excludes=WORKLOADS,
+        favours="machine",
+        otherwise="in a container they would be privileges over the host's kernel",
+        source=DOCKER,
+        change="the same without those privileges",
+    ),
+    Rule(
+        "a device of the host stays with the host's kernel",
+        "veto",
+        lambda q: bool(q.needs.devices),
+        lambda q: f"the host's kernel drives {', '.join(q.needs.devices)}, and guests here are given no device of it",
+        excludes=GUESTS,
+        favours="container",
+        otherwise="the device is not there",
+        source=HERE,
+        change="the same without the device",
+    ),
+    Rule(
+        "a namespace of the host is not a guest's",
+        "veto",
+        lambda q: bool(q.needs.namespaces),
+        lambda q: f"it shares the host's {', '.join(q.needs.namespaces)}, which a kernel of its own cannot",
+        excludes=GUESTS,
+        favours="container",
+        otherwise="it sees its own instead of the host's",
+        source=NAMESPACES,
+        change="a network of its own, with -p for its ports",
+    ),
+    Rule(
+        "a socket of the host does not lead out of a guest",
+        "veto",
+        lambda q: bool(q.needs.sockets),
+        lambda q: f"through 9p {', '.join(q.needs.sockets)} is a name that nobody listens behind",
+        excludes=GUESTS,
+        favours="container",
+        otherwise="connection refused",
+        source="unix(7); QEMU documentation, 9pfs",
+        change="the same without the socket",
+    ),
+    Rule(
+        "a guest is too late",
+        "veto",
+        lambda q: 0 < q.wishes.start_within_s < q.measured.vm.start_s,
+        lambda q: f"a VM starts in {price.of_start(q.measured.vm)}{price.whose(q)}, more than {price.within(q)}",
+        excludes=GUESTS,
+        otherwise="it starts later than you said",
+        source=MEASURED,
+        change="a later start",
+    ),
+    Rule(
+        "a container is too late",
+        "veto",
+        lambda q: 0 < q.wishes.start_within_s < q.measured.container.start_s,
+        lambda q: (
+            f"a container starts in {price.of_start(q.measured.container)}{price.whose(q)}, more than {price.within(q)}"
+        ),
+        excludes=("container",),
+        otherwise="it starts later than you said",
+        source=MEASURED,
+        change="a later start",
+    ),
+    Rule(
+        "guests do not fit",
+        "veto",
+        lambda q: price.exceeds(q, q.measured.vm),
+        lambda q: (
+            f"{price.many(q, 'VM')} take {price.of_memory(q, q.measured.vm)}{price.whose(q)}, more than "
+            f"{price.budget(q)}"
+        ),
+        excludes=GUESTS,
+        otherwise="the memory runs out",
+        source=MEASURED,
+        change="more memory, or fewer instances",
+    ),
+    Rule(
+        "containers do not fit",
+        "veto",
+        lambda q: price.exceeds(q, q.measured.container),
+        lambda q: (
+            f"{price.many(q, 'container')} take {price.of_memory(q, q.measured.container)}{price.whose(q)}, "
+            f"more than {price.budget(q)}"
+        ),
+        excludes=("container",),
+        otherwise="the memory runs out",
+        source=MEASURED,
+        change="more memory, or fewer instances",
+    ),
+    Rule(
+        "a bridge has so many ports",
+        "veto",
+        lambda q: q.needs.bridge and 0 <= q.here.bridge_ports < q.wishes.instances,
+        lambda q: f"the bridge takes {q.here.bridge_ports} more workloads, not {q.wishes.instances}",
+        excludes=CHOICES,
+        otherwise="the next one does not start",
+        source="Linux, net/bridge (BR_MAX_PORTS)",
+        change="--network none, or fewer instances",
+    ),
+    Rule(
+        "no container runs here",
+        "veto",
+        lambda q: bool(q.here.no_container),
+        lambda q: f"{q.workload} does not run as a container here: {q.here.no_container}",
+        excludes=("container",),
+        source=HERE,
+        change="what twinhull doctor says",
+    ),
+    Rule(
+        "no guest runs here",
+        "veto",
+        lambda q: bool(q.here.no_vm),
+        lambda q: f"{q.workload} does not run as a VM here: {q.here.no_vm}",
+        excludes=GUESTS,
+        source=HERE,
+        change="what twinhull doctor says",
+    ),
+    # --- strong: what the choice is for
+    Rule(
+        "the processor keeps untrusted code apart",
+        "strong",
+        lambda q: q.wishes.untrusted and q.here.accelerator == "kvm",
+        lambda q: f"{q.workload} is not trusted, and KVM promises the wall around a guest",
+        favours="vm",
+        otherwise="a weaker wall",
+        source=QEMU_KVM,
+        change="code you trust",
+    ),
+    Rule(
+        "who accepts a weak wall gets QEMU's jail",
+        "strong",
+        lambda q: q.wishes.untrusted and q.here.accelerator != "kvm" and q.wishes.accept_weak_wall,
+        lambda q: f"you accept a wall that nobody promises for {q.workload}: {unpromised(q)}, in QEMU's container",
+        favours="vm",
+        otherwise="it does not run at all",
+        source=USER,
+        change="KVM on this machine",
+    ),
+    # --- preferences: what is cheaper
+    Rule(
+        "what needs no kernel of its own is cheaper without one",
+        "preference",
+        lambda q: system(q) == LINUX and not (q.wishes.own_kernel or q.here.missing_modules or privileges(q)),
+        lambda q: f"{q.workload} needs no kernel of its own{price.saved(q)}",
+        favours="container",
+        otherwise="a kernel and a hypervisor more for each instance",
+        source=f"{NAMESPACES}; {MEASURED} with compare",
+    ),
+    Rule(
+        "paths of the host are nearer to a container",
+        "preference",
+        lambda q: bool(q.needs.volumes),
+        lambda q: "a guest reaches paths of the host through 9p, a container by a bind mount",
+        favours="container",
+        otherwise="each access to them goes through QEMU",
+        source="QEMU documentation, 9pfs",
+        change="the same without -v",
+    ),
+    # --- notes: what to know
+    Rule(
+        "TCG is no wall",
+        "note",
+        lambda q: q.here.accelerator == "tcg" and not q.wishes.untrusted,
+        lambda q: "without KVM the VM is no stronger wall",
+        source=QEMU,
+        change="KVM on this machine",
+    ),
+    Rule(
+        "KVM that no guest has proven",
+        "note",
+        lambda q: not q.here.accelerator and not q.here.no_vm and bool(q.here.reason),
+        lambda q: f"not proven here: {q.here.reason}; twinhull advise --probe runs a guest to see",
+        source=HERE,
+    ),
+    Rule(
+        "an engine's socket is the host",
+        "note",
+        lambda q: bool(engines(q)) and not q.wishes.untrusted,
+        lambda q: f"who can write to {', '.join(engines(q))} is root on this host",
+        otherwise="this workload is as trusted as root",
+        source=DOCKER,
+    ),
+    Rule(
+        "the host's own directories are the host",
+        "note",
+        lambda q: bool(q.needs.doors) and not q.wishes.untrusted,
+        lambda q: f"with {', '.join(q.needs.doors)} it holds the host's own system or state",
+        source=DOCKER,
+    ),
+    Rule(
+        "root of the host's kernel",
+        "note",
+        lambda q: q.packed.root and not q.needs.user_namespace and not q.wishes.untrusted,
+        lambda q: "its user is root, in a container also to the host's kernel: --userns private or -u changes that",
+        source="user_namespaces(7)",
+    ),
+    Rule(
+        "an image that is not here",
+        "note",
+        lambda q: not q.packed.known,
+        lambda q: f"the image of {q.workload} is not here: its user, ports and platform are not known",
+        source=HERE,
+    ),
+    Rule(
+        "nothing measured",
+        "note",
+        lambda q: not q.measured.image,
+        lambda q: f"not measured here: twinhull compare{f' {q.workload}' if q.packed.architecture else ''}",
+        source=HERE,
+    ),
+)

@@ -1,0 +1,126 @@
+"""`twinhull advise`: container, virtual machine or machine, and why.
+
+Exit codes: 0 with an answer, 1 where the answer is to stop, 125 where the question cannot be put.
+"""
+
+from __future__ import annotations
+
+from twinhull.advice import report
+from twinhull.advice.facts import beyond_default
+from twinhull.advice.question import Needs, Wishes
+from twinhull.cli.arguments import add_format, size_bytes
+from twinhull.cli.parser import REMAINDER
+from twinhull.cli.progress import prepared
+from twinhull.cli.render import document
+from twinhull.cli.run import configure_request, request_of
+from twinhull.engine.counsel import counsel
+from twinhull.errors import InvalidRequest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from twinhull.cli.parser import Arguments, Parser
+    from twinhull.config import Config
+
+STOPPED = 1
+UNITS_S = {"ms": 1e-3, "s": 1.0, "m": 60.0}
+
+
+def configure_advise(parser: Parser) -> None:
+    """Flags of advise: what the user says of the workload, what it would ask for, and the flags of run."""
+    add = parser.add_argument
+    add("--compose", default="", metavar="FILE", help="every service of a compose file, instead of one image")
+    add("--instances", type=count, default=1, metavar="N", help="so many of it at once")
+    add(
+        "--start-within", type=duration_s, default=0.0, metavar="TIME", help="the longest start that will do: 200ms, 2s"
+    )
+    add("--memory-budget", type=size_bytes, default=0, metavar="M", help="what all instances may take together: 2g")
+    add("--needs-kernel-module", action="append", default=[], metavar="NAME", help="a module its kernel must have")
+    add("--own-kernel", action="store_true", help="it needs a kernel of another release or with other settings")
+    add(
+        "--os", type=str.lower, default="linux", metavar="NAME", help="the operating system it is for: windows, freebsd"
+    )
+    add("--privileged", action="store_true", help="it would ask for every privilege")
+    add("--cap-add", action="append", default=[], metavar="CAP", help="it would ask for a capability")
+    add("--device", action="append", default=[], metavar="PATH", help="it would ask for a device of the host")
+    add("--sysctl", action="append", default=[], metavar="K=V", help="it would ask for a setting of the kernel")
+    add("--probe", action="store_true", help="run a guest to see whether KVM works, if none has run since the boot")
+    add_format(parser, "text")
+    configure_request(parser)
+    add("image", nargs="?", default="", metavar="IMAGE")
+    add("command", nargs=REMAINDER, metavar="CMD")
+
+
+def run_advise(arguments: Arguments, config: Config) -> int:
+    """Answer, and say with the exit code whether the answer is to stop.
+
+    Raises:
+        InvalidRequest: neither an image nor a file nor another operating system.
+    """
+    if arguments.compose:
+        from twinhull.cli.compose import advise_compose
+
+        return advise_compose(arguments, config)
+    if not arguments.image and arguments.os == "linux":
+        raise InvalidRequest("advise: name an image, or a file with --compose", hint="twinhull advise busybox")
+    # Variables stay as they were written: what -e NAME passes on does not belong on a screen.
+    request = request_of(arguments, config)._replace(environment=tuple(arguments.env))
+    extra = tuple(f"--env-file={path}" for path in arguments.env_file)
+    extra += (f"--pull={arguments.pull}",) if arguments.pull != "missing" else ()
+    with prepared(config) as engine:
+        wishes, asks = wishes_of(arguments), asks_of(arguments)
+        found = counsel(engine.home, request, wishes, asks=asks, prove=arguments.probe, extra=extra)
+    show = report.answer if arguments.format == "json" else report.render
+    shown = show(found.question, found.advice, found.command, found.not_served)
+    print(document(shown) if arguments.format == "json" else shown)
+    return STOPPED if found.advice.choice == "stop" else 0
+
+
+def wishes_of(arguments: Arguments) -> Wishes:
+    """What the user says of the workload."""
+    return Wishes(
+        untrusted=arguments.untrusted,
+        accept_weak_wall=arguments.accept_weak_wall,
+        instances=arguments.instances,
+        start_within_s=arguments.start_within,
+        memory_budget_bytes=arguments.memory_budget,
+        kernel_modules=tuple(arguments.needs_kernel_module),
+        own_kernel=arguments.own_kernel,
+        system=arguments.os,
+    )
+
+
+def asks_of(arguments: Arguments) -> Needs:
+    """What the workload would ask for that `run` has no flag for."""
+    privileged = ("all privileges",) if arguments.privileged else ()
+    return Needs(
+        privileges=(*privileged, *beyond_default(arguments.cap_add)),
+        devices=tuple(text.partition(":")[0] for text in arguments.device),
+        sysctls=tuple(text.partition("=")[0] for text in arguments.sysctl),
+    )
+
+
+def count(text: str) -> int:
+    """A number of instances.
+
+    Raises:
+        InvalidRequest: none, or less than one.
+    """
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text) < 1 << 31:
+        raise InvalidRequest(f"--instances {text}: a number from 1 on", hint="--instances 20")
+    return int(text)
+
+
+def duration_s(text: str) -> float:
+    """ "200ms", "1.5s", "2m" or "2" in seconds.
+
+    Raises:
+        InvalidRequest: not a positive time.
+    """
+    number = text.rstrip("ms")
+    try:
+        value = float(number) * UNITS_S[text[len(number) :] or "s"]
+    except (KeyError, ValueError):
+        value = -1.0
+    if not 0 < value < 1e9:
+        raise InvalidRequest(f"invalid time {text!r}", hint="a number with ms, s or m: 200ms")
+    return value

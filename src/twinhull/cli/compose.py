@@ -1,0 +1,257 @@
+"""`twinhull advise --compose FILE`: every service of an application, one after the other, and all together."""
+
+from __future__ import annotations
+
+import os
+
+from twinhull.advice import report
+from twinhull.advice.compose import Service, services
+from twinhull.advice.interpolation import Malformed, dotenv, tree
+from twinhull.advice.question import Needs
+from twinhull.cli.advise import STOPPED, asks_of, wishes_of
+from twinhull.cli.parser import Parser
+from twinhull.cli.progress import prepared
+from twinhull.cli.render import document
+from twinhull.cli.run import configure_create, request_of
+from twinhull.engine import names
+from twinhull.engine.abilities import read_abilities
+from twinhull.engine.counsel import Counsel, counsel
+from twinhull.errors import HostUnfit, InvalidRequest
+from twinhull.model import Request
+from twinhull.quantities import quantity
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+    from twinhull.cli.parser import Arguments
+    from twinhull.config import Config
+
+MAX_BYTES = 1 << 20
+INSTALL = "pip install 'twinhull[compose]'"
+TOP_LEFT_OUT = ("include",)  # services that the file brings in from elsewhere
+
+
+class Application(NamedTuple):
+    """A file with its services, and what of it was not read."""
+
+    path: str
+    project: str
+    services: tuple[Service, ...]
+    left_out: tuple[str, ...]
+
+
+def advise_compose(arguments: Arguments, config: Config) -> int:
+    """Advise on every service; 1 if one must stop or all together do not fit.
+
+    Raises:
+        InvalidRequest: the file is not one of Compose's, with the line.
+        HostUnfit: nothing here reads YAML.
+    """
+    if arguments.image:
+        raise InvalidRequest("advise: an image and --compose exclude each other", hint="leave one out")
+    said = request_of(arguments, config)._replace(isolation="auto", untrusted=False, accept_weak_wall=False)
+    if said != Request("", isolation="auto") or asks_of(arguments) != Needs():
+        raise InvalidRequest(
+            "advise: with --compose, what a workload asks for is in the file", hint="leave the flags out"
+        )
+    application = read_application(arguments.compose)
+    with prepared(config) as engine:
+        here = read_abilities(engine.home, modules=arguments.needs_kernel_module, prove=arguments.probe)
+        found = [
+            counsel(
+                engine.home,
+                request_for(service, application, config),
+                wishes_of(arguments)._replace(
+                    untrusted=arguments.untrusted or service.untrusted,
+                    instances=arguments.instances * service.replicas,
+                    memory_budget_bytes=0,  # it is for all together
+                ),
+                asks=service.asks,
+                here=here,
+                extra=("--detach",),
+            )
+            for service in application.services
+        ]
+    together = sum(memory_bytes(each) for each in found)
+    exceeded = 0 < arguments.memory_budget < together
+    if arguments.format == "json":
+        print(document(described(application, found, together, exceeded)))
+    else:
+        print("\n".join(lines(application, found, together, arguments.memory_budget)))
+    return STOPPED if exceeded or any(each.advice.choice == "stop" for each in found) else 0
+
+
+def read_application(path: str) -> Application:
+    """Read a compose file with its variables, and the files that its services extend.
+
+    Raises:
+        InvalidRequest: it cannot be read or means nothing; the message begins with FILE:LINE.
+    """
+    directory = os.path.dirname(os.path.abspath(path))
+    try:
+        with open(f"{directory}/.env", encoding="utf-8") as file:
+            defined = dotenv(file.read())
+    except (OSError, UnicodeDecodeError):
+        defined = {}
+    variables = {**defined, **os.environ}
+    try:
+        whole = load(path, variables)
+        listed = services(whole, directory, lambda other: load(other, variables))
+    except Malformed as error:
+        raise located(path, error) from None
+    project = str(whole.get("name") or os.path.basename(directory)).lower()
+    return Application(path, project, listed, tuple(key for key in TOP_LEFT_OUT if key in whole))
+
+
+def load(path: str, variables: Mapping[str, str]) -> dict[str, Any]:
+    """One file as a mapping with its variables replaced.
+
+    Raises:
+        InvalidRequest: it cannot be read, or is no YAML.
+        Malformed: it is no mapping, or its variables mean nothing.
+    """
+    value = parsed(path, lambda yaml, text: yaml.load(text))
+    if not isinstance(value, dict):
+        raise Malformed((), "it is no mapping")
+    replaced: dict[str, Any] = tree(value, variables)
+    return replaced
+
+
+def parsed(path: str, how: Callable[[Any, str], Any]) -> Any:
+    """What a YAML library makes of a file.
+
+    Raises:
+        InvalidRequest: it cannot be read, or is no YAML: FILE:LINE and what is wrong.
+        HostUnfit: the library is not installed.
+    """
+    try:
+        from ruamel.yaml import YAML
+        from ruamel.yaml.error import YAMLError
+    except ImportError:
+        raise HostUnfit("reading compose files takes the Python package ruamel.yaml", hint=INSTALL) from None
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise InvalidRequest(f"{path}: larger than a compose file can be ({MAX_BYTES >> 20} MiB)")
+        return how(YAML(typ="safe", pure=True), content.decode())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"{path}: {getattr(error, 'strerror', '') or 'not UTF-8'}") from None
+    except RecursionError:
+        raise InvalidRequest(f"{path}: nested too deep") from None
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
+        raise InvalidRequest(f"{path}:{mark.line + 1 if mark else 1}: {problem}", hint="mend the file") from None
+
+
+def located(path: str, error: Malformed) -> InvalidRequest:
+    """The same error with the line it is about."""
+    path = error.file or path
+    node = parsed(path, lambda yaml, text: yaml.compose(text))
+    line = node.start_mark.line if node else 0
+    for step in error.path:
+        found = child(node, step)
+        if found is None:
+            break
+        line, node = found
+    return InvalidRequest(f"{path}:{line + 1}: {error.message}", hint="docker compose config shows what Compose reads")
+
+
+def child(node: Any, step: str | int) -> tuple[int, Any] | None:
+    """The line of a key or an entry below a node, and its value."""
+    if isinstance(step, int):
+        entries = node.value if isinstance(node.value, list) else []
+        known = step < len(entries) and not isinstance(entries[step], tuple)
+        return (entries[step].start_mark.line, entries[step]) if known else None
+    for pair in node.value if isinstance(node.value, list) else []:
+        if isinstance(pair, tuple) and pair[0].value == step:
+            return pair[0].start_mark.line, pair[1]
+    return None
+
+
+def request_for(service: Service, application: Application, config: Config) -> Request:
+    """What `run` would be asked for.
+
+    Raises:
+        InvalidRequest: `run` would refuse a value of it.
+    """
+    image = service.image or f"{application.project}-{service.name}"  # what Compose calls the image that it builds
+    parser = Parser("run")
+    configure_create(parser)
+    try:
+        request = request_of(parser.parse_args([*service.flags, image]), config)
+    except InvalidRequest as error:
+        raise located(
+            application.path, Malformed(("services", service.name), f"service {service.name}: {error.message}")
+        ) from None
+    return request._replace(
+        name=request.name or (service.name if names.is_valid(service.name) else ""),
+        environment=service.environment,
+        volumes=service.volumes,
+        entrypoint=service.entrypoint,
+        command=service.command,
+    )
+
+
+def memory_bytes(found: Counsel) -> float:
+    """What a service takes as advised; 0 where nothing was measured."""
+    choice, measured = found.advice.choice, found.question.measured
+    instances = found.question.wishes.instances
+    return 0.0 if choice == "stop" else float(getattr(measured, choice).memory_of(instances))
+
+
+def lines(application: Application, found: Sequence[Counsel], together: float, budget: int) -> list[str]:
+    """The answers for people: a line a service, the reasons and the command under it."""
+    width = max(len(service.name) for service in application.services)
+    shown = []
+    for service, each in zip(application.services, found, strict=True):
+        shown.append(report.wrap(f"{service.name:{width}}  {title(service, each)}", " " * (width + 2)))
+        for row in each.advice.fired:
+            shown += report.reason(row)
+        missing = (*each.not_served, *service.left_out)
+        if missing:
+            shown.append(report.wrap(f"  ! not carried over: {', '.join(missing)}", "    "))
+        shown += report.continued(each.command) if each.command else ()
+    shown.append(report.wrap(f"here         {report.machine(found[0].question.here)}", " " * 13))
+    if together:
+        limit = f", more than the {quantity(budget, 'B')} that you allow" if 0 < budget < together else ""
+        shown.append(report.wrap(f"together     {quantity(together, 'B')} of memory as advised{limit}", " " * 13))
+    shown += [f"! not read: {key}" for key in application.left_out]
+    return shown
+
+
+def title(service: Service, found: Counsel) -> str:
+    """The verdict on a service, and what it is about."""
+    parts = [found.question.workload]
+    if not service.image:
+        parts.append("built by the application")
+    if found.question.wishes.instances > 1:
+        parts.append(f"{found.question.wishes.instances} instances")
+    if service.profiles:
+        parts.append(f"only with the profile {' or '.join(service.profiles)}")
+    return f"{report.HEADS[found.advice.choice]}: {', '.join(parts)}"
+
+
+def described(application: Application, found: Sequence[Counsel], together: float, exceeded: bool) -> dict[str, Any]:
+    """The answers for programs."""
+    return {
+        "schema": report.SCHEMA,
+        "file": application.path,
+        "services": [
+            {
+                "name": service.name,
+                "profiles": list(service.profiles),
+                "built": not service.image,
+                "left_out": list(service.left_out),
+                **report.answer(*each),
+            }
+            for service, each in zip(application.services, found, strict=True)
+        ],
+        "memory_bytes": together,
+        "memory_budget_exceeded": exceeded,
+        "left_out": list(application.left_out),
+    }

@@ -1,0 +1,121 @@
+"""What this machine can do, as far as advice wants to know it.
+
+Promise: nothing is started, fetched or written, and no guest is run unless a proof is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+
+from twinhull.advice.question import Abilities
+from twinhull.engine.state import Home
+from twinhull.errors import HostUnfit, TwinhullError
+from twinhull.host.facts import read
+from twinhull.oci.platform import normalise
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from twinhull.advice.question import Accelerator
+
+BINFMT = "/proc/sys/fs/binfmt_misc"
+UNPROVEN = "/dev/kvm opens, and no guest has run since the boot"
+# What the kernel of an architecture also executes.
+ALSO = {"amd64": ("386",), "arm64": ("arm",)}
+
+
+class Hypervisor(NamedTuple):
+    """What guests run under here. `gap` says why none runs, "" if one does."""
+
+    accelerator: Accelerator = ""
+    reason: str = ""
+    gap: str = ""
+
+
+def read_abilities(home: Home, *, modules: Iterable[str] = (), prove: bool = False) -> Abilities:
+    """Look at this machine.
+
+    Args:
+        modules: kernel modules that are needed.
+        prove: run a guest if none has run since the boot; this may download a kernel.
+    """
+    from twinhull.host import doctor
+    from twinhull.host.machine import meminfo
+    from twinhull.network.leases import ports_left
+
+    facts = doctor.examine(home.config.launcher, home.config.state)
+    missing = [*doctor.lacking(facts, "run"), *doctor.lacking(facts, "vm")]
+    found = hypervisor(home, prove=prove)
+    own = architecture()
+    return Abilities(
+        accelerator=found.accelerator,
+        reason=found.reason,
+        no_container="; ".join(f"{fact.name}: {fact.detail}" for fact in missing if fact.needed_for == "run"),
+        no_vm=found.gap or "; ".join(f"{fact.name}: {fact.detail}" for fact in missing),
+        architectures=executed(own),
+        guest_architectures=(own, *ALSO.get(own, ())),
+        missing_modules=tuple(name for name in modules if not has_module(name)),
+        bridge_ports=ports_left(home.db, "bridge"),
+        free_memory_bytes=meminfo(read("/proc/meminfo")).get("MemAvailable", 0),
+    )
+
+
+def hypervisor(home: Home, *, prove: bool = False) -> Hypervisor:
+    """The accelerator as a guest has proven it.
+
+    Args:
+        prove: run a guest where none has run since the boot.
+    """
+    from twinhull.runtime import accelerator
+    from twinhull.runtime.hypervisor import installed
+
+    try:
+        known = accelerator.known(home.config, installed()[1])
+        if known is None and prove:
+            from twinhull.runtime import vm
+
+            known = vm.prepare(home.config, home.notice).accelerator
+    except HostUnfit as error:
+        return Hypervisor(gap=error.message)
+    except TwinhullError as error:
+        return Hypervisor(reason=error.message)
+    return Hypervisor(known.accelerator, known.reason) if known else Hypervisor(reason=UNPROVEN)
+
+
+def architecture() -> str:
+    """This machine's, as images name it."""
+    return normalise("linux", os.uname().machine).architecture
+
+
+def executed(own: str) -> tuple[str, ...]:
+    """The architectures whose programs this kernel executes in a container, emulated ones included."""
+    emulated = [name.removeprefix("qemu-") for name in names(BINFMT) if name.startswith("qemu-")]
+    found = [normalise("linux", name).architecture for name in emulated if serves_containers(f"{BINFMT}/qemu-{name}")]
+    return tuple(dict.fromkeys((own, *ALSO.get(own, ()), *found)))
+
+
+def serves_containers(path: str) -> bool:
+    """True for an interpreter that is enabled and was opened when it was registered: no container has its file."""
+    lines = read(path).splitlines()
+    flags = next((line.partition(":")[2] for line in lines if line.startswith("flags:")), "")
+    return lines[:1] == ["enabled"] and "F" in flags
+
+
+def has_module(name: str) -> bool:
+    """True if this kernel has it loaded or built in; underscores and dashes are one."""
+    plain = name.replace("-", "_")
+    if os.path.isdir(f"/sys/module/{plain}"):
+        return True
+    builtin = read(f"/lib/modules/{os.uname().release}/modules.builtin")
+    stems = (line.rpartition("/")[2].partition(".ko")[0].replace("-", "_") for line in builtin.splitlines())
+    return plain in stems
+
+
+def names(path: str) -> list[str]:
+    """The names in a directory, none if it is not there."""
+    try:
+        return sorted(os.listdir(path))
+    except OSError:
+        return []

@@ -1,0 +1,126 @@
+"""Advice on a request: what is known of it, of its image and of this machine, put to the rules.
+
+Promise: nothing is fetched, started or written, and no guest runs unless a proof is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+
+from twinhull.advice import advise, measurements
+from twinhull.advice.command import command_line
+from twinhull.advice.facts import packed_of, unknown_image
+from twinhull.advice.question import LINUX, Needs, Packed, Question, Wishes
+from twinhull.advice.reading import system
+from twinhull.engine import isolation
+from twinhull.engine.abilities import read_abilities
+from twinhull.engine.measurements import read
+from twinhull.engine.state import Home
+from twinhull.errors import HostUnfit
+from twinhull.model import Image, Request
+from twinhull.store import embedded, images
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from twinhull.advice.advise import Advice
+    from twinhull.advice.question import Abilities
+
+NOTHING = Needs()
+
+
+class Counsel(NamedTuple):
+    """The question, its answer, and what to type.
+
+    Attributes:
+        command: complete and quoted; "" where the answer is to stop.
+        not_served: what the workload asks for that `run` has no flag for.
+    """
+
+    question: Question
+    advice: Advice
+    command: str
+    not_served: tuple[str, ...]
+
+
+def counsel(
+    home: Home,
+    request: Request,
+    wishes: Wishes,
+    *,
+    asks: Needs = NOTHING,
+    prove: bool = False,
+    here: Abilities | None = None,
+    extra: tuple[str, ...] = (),
+) -> Counsel:
+    """Put everything that is known to the rules.
+
+    Args:
+        request: as for `run`; its isolation does not count.
+        asks: what else the workload asks for, that no request of ours can say.
+        prove: run a guest under KVM if none has run since the boot.
+        here: what this machine can do, if somebody has looked already.
+        extra: flags for the command that are no part of a request.
+    """
+    here = here or read_abilities(home, modules=wishes.kernel_modules, prove=prove)
+    image = find(home, request) if request.image else None
+    packed = packed_of(image, request) if image else unknown_image(request.platform)
+    found = measurements.pick(
+        read(home.config),
+        digest=image.digest if image else "",
+        accelerator=here.accelerator,
+        kernel=os.uname().release,
+    )
+    needs = joined(isolation.needs(home, request), asks)
+    workload = request.image or f"a {wishes.system} system"
+    question = Question(workload, wishes, needs, packed if request.image else Packed(known=True), here, found)
+    advice = advise.advise(question)
+    return Counsel(question, advice, command_for(question, advice, request, extra), not_served(needs))
+
+
+def find(home: Home, request: Request) -> Image | None:
+    """The image, if it is here; the embedded one is known before it is made."""
+    found = images.find(
+        home.db, request.image, platform=request.platform, default_registry=home.config.default_registry
+    )
+    if found is None and not request.platform and embedded.is_meant(home.db, request.image):
+        try:
+            return embedded.describe()
+        except HostUnfit:
+            return None
+    return found
+
+
+def joined(needs: Needs, asks: Needs) -> Needs:
+    """What a request asks for, and what it has no words for."""
+    return needs._replace(
+        sockets=(*needs.sockets, *asks.sockets),
+        doors=(*needs.doors, *asks.doors),
+        volumes=needs.volumes + asks.volumes,
+        namespaces=(*needs.namespaces, *asks.namespaces),
+        privileges=asks.privileges,
+        devices=asks.devices,
+        sysctls=asks.sysctls,
+    )
+
+
+def not_served(needs: Needs) -> tuple[str, ...]:
+    """What `run` has no flag for."""
+    return (
+        *(f"device {name}" for name in needs.devices),
+        *(f"the host's {name}" for name in needs.namespaces if name != "network"),
+        *needs.privileges,
+        *(f"sysctl {name}" for name in needs.sysctls),
+    )
+
+
+def command_for(question: Question, advice: Advice, request: Request, extra: tuple[str, ...]) -> str:
+    """What to type: run, or what makes a machine."""
+    if advice.choice == "machine":
+        disk = "--debian" if system(question) == LINUX else "--disk FILE.qcow2"
+        return f"twinhull machine create NAME {disk}"
+    if advice.choice == "stop" or not request.image:
+        return ""
+    wishes = question.wishes
+    asked = request._replace(untrusted=wishes.untrusted, accept_weak_wall=wishes.accept_weak_wall)
+    return command_line(asked, isolation=advice.choice, extra=extra)

@@ -1,0 +1,211 @@
+"""Code that is not trusted runs behind a wall that somebody promises or not at all, and every wall is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.command import Result, Twinhull
+
+QUIET = ("--network", "none")
+pytestmark = pytest.mark.timeout(240)
+
+
+def accelerator(twinhull: Twinhull) -> str:
+    """What guests run under here, proven by one."""
+    done = twinhull("advise", "--probe", "--format", "json", "busybox", timeout_s=120)
+    return str(done.json()["here"]["accelerator"])
+
+
+def rows(twinhull: Twinhull) -> dict[str, dict[str, Any]]:
+    return {row["name"]: row for row in twinhull("ps", "-a", "--format", "json", check=True).json()}
+
+
+def wall_in_table(twinhull: Twinhull, name: str) -> str:
+    """The cell below WALL in what people see."""
+    header, *lines = twinhull("ps", "-a", check=True).stdout.splitlines()
+    line = next(line for line in lines if line.endswith(f"   {name}"))
+    return line[header.index("WALL") : header.index("CREATED")].strip()
+
+
+def unwrapped(done: Result) -> str:
+    """Its output on one line."""
+    return " ".join(done.stdout.split())
+
+
+def assert_no_wall(done: Result) -> None:
+    assert done.exit_code == 125, done.stderr
+    message, hint = done.stderr.splitlines()[-2:]
+    assert "is not trusted" in message
+    assert "--accept-weak-wall" in hint
+    assert done.stdout == ""
+
+
+def test_untrusted_code_runs_behind_kvm_or_stops_before_anything_is_fetched(twinhull: Twinhull) -> None:
+    kvm = accelerator(twinhull) == "kvm"
+    for words in (("run", "--rm", "--untrusted"), ("run", "--untrusted", "--vm"), ("create", "--untrusted")):
+        done = twinhull(*words, *QUIET, "busybox", "true", timeout_s=120)
+        if kvm:
+            assert done.exit_code == 0, done.stderr
+            continue
+        assert_no_wall(done)
+        assert_no_wall(twinhull(*words, *QUIET, "localhost:1/no/such:image"))
+        assert rows(twinhull) == {}
+
+
+def test_a_container_for_untrusted_code_is_an_error_only_where_it_was_asked_for(root: Path, twinhull: Twinhull) -> None:
+    for verb in ("run", "create", "plan"):
+        done = twinhull(verb, "--untrusted", "--isolation", "container", *QUIET, "busybox", "true")
+        assert done.exit_code == 125
+        assert "contradict each other" in done.stderr
+    configured = root / "container.toml"
+    configured.write_text('isolation = "container"\nvm_spare = false\n')
+    words = ("run", "--rm", "--untrusted", *QUIET, "busybox", "true")
+    done = twinhull(*words, variables={"TWINHULL_CONFIG": str(configured)}, timeout_s=120)
+    assert "contradict" not in done.stderr
+    assert done.exit_code in (0, 125)
+    assert rows(twinhull) == {}
+
+
+def test_a_wall_is_accepted_for_untrusted_code_alone(twinhull: Twinhull) -> None:
+    done = twinhull("run", "--accept-weak-wall", *QUIET, "busybox", "true")
+    assert (done.exit_code, "add --untrusted" in done.stderr) == (125, True)
+
+
+def test_what_was_accepted_is_a_guest_and_stays_on_show(twinhull: Twinhull) -> None:
+    words = ("--untrusted", "--accept-weak-wall", *QUIET, "--name", "risky")
+    done = twinhull("run", "-d", *words, "busybox", "sleep", "100", timeout_s=120, check=True)
+    kind = accelerator(twinhull)
+    text = {"tcg": "none (TCG), accepted", "kvm": "KVM, accepted"}[kind]
+
+    def shown() -> None:
+        (inspected,) = twinhull("inspect", "risky", check=True).json()
+        row = rows(twinhull)["risky"]
+        assert row["id"] == done.stdout.strip()
+        assert (inspected["wall"], row["wall"], row["isolation"]) == (text, text, "vm")
+        assert (inspected["accelerator"], row["accelerator"]) == (kind, kind)
+        assert row["request"]["untrusted"] and row["request"]["accept_weak_wall"]
+        assert wall_in_table(twinhull, "risky") == text
+
+    shown()
+    twinhull("stop", "-t", "0", "risky", check=True)
+    shown()
+    twinhull("start", "risky", check=True, timeout_s=120)
+    shown()
+    twinhull("restart", "-t", "0", "risky", check=True, timeout_s=120)
+    shown()
+
+
+def test_a_container_can_be_accepted_by_name(twinhull: Twinhull) -> None:
+    words = ("--untrusted", "--isolation", "container", "--accept-weak-wall", *QUIET, "--name", "risky")
+    twinhull("run", *words, "busybox", "true", check=True)
+    assert rows(twinhull)["risky"]["wall"] == "host kernel (namespaces, seccomp), accepted"
+    assert wall_in_table(twinhull, "risky") == "host kernel, accepted"
+
+
+def test_every_workload_shows_its_wall_from_its_start_on(twinhull: Twinhull) -> None:
+    twinhull("run", "-d", *QUIET, "--name", "plain", "busybox", "sleep", "100", check=True)
+    twinhull("run", *QUIET, "--userns", "private", "--name", "mapped", "busybox", "true", check=True)
+    twinhull("create", "--vm", *QUIET, "--name", "guest", "busybox", "sleep", "100", check=True)
+    found = rows(twinhull)
+    assert found["plain"]["wall"] == "host kernel (namespaces, seccomp)"
+    assert found["mapped"]["wall"] == "host kernel, user namespace"
+    assert (found["guest"]["wall"], found["guest"]["accelerator"]) == ("not known before it starts", None)
+    twinhull("start", "guest", check=True, timeout_s=120)
+    kind = accelerator(twinhull)
+    (inspected,) = twinhull("inspect", "guest", check=True).json()
+    assert inspected["wall"] == {"tcg": "none (TCG)", "kvm": "KVM"}[kind]
+    assert ("nobody" in inspected["wall_promised_by"]) == (kind == "tcg")
+    (plain,) = twinhull("inspect", "plain", check=True).json()
+    assert plain["wall_promised_by"] == "the host's kernel"
+
+
+@pytest.mark.parametrize("isolation", ["vm", "container"])
+def test_what_has_lost_its_wall_does_not_start(twinhull: Twinhull, isolation: str) -> None:
+    """As a row that was made under KVM looks on a machine that has it no more."""
+    twinhull("create", "--isolation", isolation, *QUIET, "--name", "moved", "busybox", "true", check=True)
+    if isolation == "vm" and accelerator(twinhull) == "kvm":
+        pytest.skip("guests run under KVM here")
+    with sqlite3.connect(twinhull.root / "state/twinhull.db") as database:
+        (text,) = database.execute("SELECT request FROM instance").fetchone()
+        database.execute("UPDATE instance SET request=?", (json.dumps({**json.loads(text), "untrusted": True}),))
+    done = twinhull("start", "moved", timeout_s=120)
+    assert done.exit_code != 0
+    assert "it is not trusted" in done.stderr
+    assert rows(twinhull)["moved"]["status"] == "created"
+
+
+def test_the_plan_of_untrusted_code_is_not_shown_as_one_that_would_run(twinhull: Twinhull) -> None:
+    if accelerator(twinhull) == "kvm":
+        pytest.skip("guests run under KVM here")
+    assert_no_wall(twinhull("plan", "--untrusted", "busybox", "true"))
+
+
+def test_advice_answers_with_its_exit_code_and_within_a_hundred_columns(twinhull: Twinhull) -> None:
+    kvm = accelerator(twinhull) == "kvm"
+    done = twinhull("advise", "busybox", "echo", "it's")
+    assert done.exit_code == 0
+    assert done.stdout.startswith("CONTAINER: busybox\n")
+    assert "twinhull run --isolation=container busybox echo 'it'\"'\"'s'" in done.stdout
+    stopped = twinhull("advise", "--untrusted", "--instances", "3", "-v", "/tmp:/t", "busybox")
+    assert stopped.exit_code == (0 if kvm else 1)
+    assert kvm or stopped.stdout.startswith("STOP: busybox\n")
+    assert all(len(line) <= 100 for text in (done, stopped) for line in text.stdout.splitlines())
+    assert twinhull("advise").exit_code == 125
+    assert twinhull("advise", "--start-within", "soon", "busybox").exit_code == 125
+    assert twinhull("advise", "--compose", "x.yaml", "--privileged").exit_code == 125
+    variables = {"SECRET_OF_TEST": "hidden"}
+    passed = twinhull("advise", "-e", "SECRET_OF_TEST", "busybox", variables=variables).stdout
+    assert "--env=SECRET_OF_TEST busybox" in passed and "hidden" not in passed
+
+
+def test_advice_fetches_and_makes_nothing(twinhull: Twinhull) -> None:
+    done = twinhull("advise", "--format", "json", "localhost:1/no/such:image")
+    assert done.exit_code == 0
+    document = done.json()
+    assert document["image"]["known"] is False
+    assert document["command"] == "twinhull run --isolation=container localhost:1/no/such:image"
+    assert twinhull("images", "--format", "json", check=True).json() == []
+
+
+def test_what_another_image_cost_is_told_as_that(twinhull: Twinhull) -> None:
+    twinhull("run", "--rm", *QUIET, "busybox", "true", check=True)
+    kind = accelerator(twinhull)
+    medians = {"container.first_output_s": 0.05, "vm.first_output_s": 0.4}
+    row = {"digest": "sha256:other", "image": "other", "accelerator": kind, "kernel": os.uname().release}
+    text = json.dumps({"schema": 1, "rows": [{**row, "when": 1.0, "medians": medians}]})
+    (twinhull.root / "state/measurements.json").write_text(text)
+    shown = unwrapped(twinhull("advise", "busybox"))
+    assert "starts 8.0 times as fast (measured with other)" in shown
+    assert "container 50.0 ms, VM 400 ms (8.0x)" in shown
+    late = twinhull("advise", "--start-within", "200ms", "--own-kernel", "busybox")
+    assert late.exit_code == 1
+    assert "a VM starts in 400 ms (measured with other), more than 200 ms" in unwrapped(late)
+
+
+def test_an_application_is_advised_on_service_by_service(twinhull: Twinhull, tmp_path: Path) -> None:
+    file = tmp_path / "compose.yaml"
+    file.write_text(
+        "services:\n  web:\n    image: busybox\n    command: echo hi\n    healthcheck: {test: x}\n"
+        "  plugin:\n    image: busybox\n    labels: {twinhull.untrusted: 'true'}\n"
+    )
+    kvm = accelerator(twinhull) == "kvm"
+    done = twinhull("advise", "--compose", str(file))
+    assert done.exit_code == (0 if kvm else 1)
+    assert "web     CONTAINER: busybox" in done.stdout
+    assert f"plugin  {'VIRTUAL MACHINE' if kvm else 'STOP'}: busybox" in done.stdout
+    assert "not carried over: healthcheck" in done.stdout
+    assert all(len(line) <= 100 for line in done.stdout.splitlines())
+    document = twinhull("advise", "--compose", str(file), "--format", "json").json()
+    web = document["services"][0]
+    assert (web["name"], web["choice"]) == ("web", "container")
+    assert web["command"] == "twinhull run --detach --isolation=container --name=web busybox echo hi"
+    file.write_text("services: [\n")
+    broken = twinhull("advise", "--compose", str(file))
+    assert (broken.exit_code, broken.stderr.count("\n")) == (125, 2)
+    assert f"{file}:2: " in broken.stderr

@@ -29,7 +29,7 @@ PYTEST := $(BIN)/python -m pytest
 # What may run at the same time as other work: no root, no effect on the machine.
 QUICK := tests/style tests/unit tests/golden
 
-.PHONY: setup setup-dev launcher launcher-test run test check check-source check-tests docs golden test-clients bench fuzz soak wheel clean
+.PHONY: setup setup-dev launcher launcher-test run test check check-source check-tests docs golden test-clients bench repeats fuzz soak wheel clean
 
 setup:
 	@sh scripts/setup
@@ -72,6 +72,9 @@ test-clients: setup-dev
 
 bench: setup
 	@PYTHONPATH=src $(BIN)/python -m bench $(ROUNDS)
+
+repeats: setup
+	@PYTHONPATH=src $(BIN)/python -m bench.repeats $(RUNS)
 
 fuzz: setup-dev
 	@sh scripts/setup fuzz

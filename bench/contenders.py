@@ -6,7 +6,6 @@ Promise: daemons run on directories and in namespaces of their own, and nothing 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import subprocess
@@ -18,12 +17,12 @@ from functools import partial
 from pathlib import Path
 
 from bench.measure import Command, Failed
+from twinhull.compare import clients
+from twinhull.compare.subject import MeasurementFailed
 
 ENTRY = Path(__file__).parents[1] / ".venv/bin/twinhull"
 BUSYBOX = "/bin/busybox"
 APPLETS = ("sh", "true", "echo", "sleep")
-# Containers here get the limits that this machine can give: not every machine may raise its own.
-LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
 DAEMON_START_S = 20.0
 CGROUPS_OF_OTHERS = ("docker", "libpod_parent")
 
@@ -46,7 +45,7 @@ def twinhull(root: Path, *words: str) -> Command:
     return Command((str(ENTRY), *words), (("TWINHULL_ROOT", str(root)),))
 
 
-def call(*argv: str, cwd: Path | None = None) -> str:
+def call(*argv: str) -> str:
     """Run a command that prepares something and return its output.
 
     Raises:
@@ -55,7 +54,7 @@ def call(*argv: str, cwd: Path | None = None) -> str:
     with tempfile.TemporaryFile("w+") as output:  # not a pipe: what the command leaves running would keep that open
         try:
             status = subprocess.run(
-                argv, cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=60, check=False
+                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=60, check=False
             ).returncode
         except subprocess.TimeoutExpired:
             status = 124
@@ -69,18 +68,9 @@ def call(*argv: str, cwd: Path | None = None) -> str:
 @contextmanager
 def oci_runtime(name: str, folder: Path, rootfs: Path) -> Iterator[Works]:
     """crun or runc on a bundle: new namespaces, no network, no daemon."""
-    bundle, state = folder / name, folder / f"{name}-state"
-    bundle.mkdir()
-    call(name, "spec", cwd=bundle)
-    spec = json.loads((bundle / "config.json").read_text())
-    spec["root"] = {"path": str(rootfs), "readonly": True}
-    spec["process"].update(terminal=False, args=["true"])
-    (bundle / "config.json").write_text(json.dumps(spec))
-    runtime = (name, "--root", str(state))
-    idle = folder / f"{name}-idle"
-    idle.mkdir()
-    spec["process"]["args"] = ["sleep", "1000"]
-    (idle / "config.json").write_text(json.dumps(spec))
+    bundle, idle, runtime = folder / name, folder / f"{name}-idle", (name, "--root", f"{folder}/{name}-state")
+    clients.bundle(name, str(bundle), str(rootfs), {"args": ["true"]})
+    clients.bundle(name, str(idle), str(rootfs), {"args": ["sleep", "1000"]})
     call(*runtime, "run", "--detach", "--bundle", str(idle), f"bench-{name}-idle")
     try:
         yield {
@@ -104,21 +94,20 @@ def docker(folder: Path, rootfs: Path) -> Iterator[Works]:
             stdout=log,
             stderr=log,
         )
-    client = ("docker", "--host", socket)
+    client = clients.docker("--host", socket)
     try:
-        wait_for_daemon(client, daemon)
-        call("sh", "-c", f"tar -C {rootfs} -c . | {' '.join(client)} import - bench")
-        call(*client, "run", *LIMITS, "--detach", "--name", "bench-idle", "bench", "sleep", "1000")
-        run = (*client, "run", *LIMITS, "--rm")
+        wait_for_daemon(client.words, daemon)
+        call("sh", "-c", f"tar -C {rootfs} -c . | {' '.join(client.words)} import - bench")
+        call(*client.run("bench", ("sleep", "1000"), "--detach", "--name", "bench-idle"))
         yield {
-            "run-bridge": {"docker": Command((*run, "bench", "true"))},
-            "run-none": {"docker": Command((*run, "--network", "none", "bench", "true"))},
-            "vm-template": {"docker": Command((*run, "bench", "echo", "hi"))},
-            "exec": {"docker": Command((*client, "exec", "bench-idle", "true"))},
+            "run-bridge": {"docker": Command(client.run("bench", ("true",), "--rm"))},
+            "run-none": {"docker": Command(client.run("bench", ("true",), "--rm", "--network", "none"))},
+            "vm-template": {"docker": Command(client.run("bench", ("echo", "hi"), "--rm"))},
+            "exec": {"docker": Command(client.call("exec", "bench-idle", "true"))},
         }
     finally:
         with contextlib.suppress(Failed):
-            call(*client, "rm", "--force", "bench-idle")
+            call(*client.call("rm", "--force", "bench-idle"))
         daemon.terminate()
         daemon.wait(timeout=30)
 
@@ -142,17 +131,17 @@ def wait_for_daemon(client: tuple[str, ...], daemon: subprocess.Popen[bytes]) ->
 def podman(folder: Path, rootfs: Path) -> Iterator[Works]:
     """Podman on storage of its own, without a network: its bridge would stay on this machine."""
     places = ("--root", f"{folder}/podman", "--runroot", f"{folder}/podman-run", "--tmpdir", f"{folder}/podman-tmp")
-    tool = ("podman", *places, "--cgroup-manager", "cgroupfs", "--runtime", "runc")
-    call("sh", "-c", f"tar -C {rootfs} -c . | {' '.join(tool)} import - bench")
-    call(*tool, "run", *LIMITS, "--network", "none", "--detach", "--name", "bench-idle", "bench", "sleep", "1000")
+    client = clients.podman(*places)
+    call("sh", "-c", f"tar -C {rootfs} -c . | {' '.join(client.words)} import - bench")
+    call(*client.run("bench", ("sleep", "1000"), "--detach", "--name", "bench-idle"))
     try:
         yield {
-            "run-none": {"podman": Command((*tool, "run", *LIMITS, "--rm", "--network", "none", "bench", "true"))},
-            "exec": {"podman": Command((*tool, "exec", "bench-idle", "true"))},
+            "run-none": {"podman": Command(client.run("bench", ("true",), "--rm"))},
+            "exec": {"podman": Command(client.call("exec", "bench-idle", "true"))},
         }
     finally:
-        call(*tool, "rm", "--force", "--time", "0", "bench-idle")
-        call(*tool, "rmi", "--force", "bench")
+        call(*client.call("rm", "--force", "--time", "0", "bench-idle"))
+        call(*client.call("rmi", "--force", "bench"))
         if os.path.ismount(f"{folder}/podman/overlay"):
             call("umount", f"{folder}/podman/overlay")
 
@@ -186,7 +175,7 @@ def others(folder: Path) -> Iterator[tuple[Works, list[str]]]:
                 continue
             try:
                 found = stack.enter_context(start())
-            except Failed as error:
+            except (Failed, MeasurementFailed) as error:
                 absent.append(f"{name}: {error}")
                 continue
             for work, commands in found.items():

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include <x86intrin.h>
 
 #include "cgroup.h"
 #include "child.h"
@@ -22,6 +23,7 @@
 #include "server.h"
 
 #define PORT_NAME "agent"
+#define HELLO_BYTES 20 /* plan/frames.py: version, and two moments */
 #define NOBODYS_GROUP "/sys/fs/cgroup/twinhull/nobody"
 #define REHEARSAL_GROUP "/sys/fs/cgroup/twinhull/rehearsal" /* plan/guest.py */
 
@@ -32,6 +34,7 @@ struct agent {
 	bool has_scratch;  /* the plan mounts a disk that is written to */
 	bool shares_pids;  /* the workload's processes do not end with its first */
 	int namespaces[4]; /* of the child made ahead, held */
+	uint64_t began;    /* by the machine's counter */
 
 	/* What CONFIG had us do before a template was saved: a plan that most workloads' plans begin like. */
 	uint8_t bytes[MAX_PAYLOAD];
@@ -214,6 +217,24 @@ static void settle(void *context, struct outcome *outcome)
 		sync();
 }
 
+static void put_u64(uint8_t *out, uint64_t value)
+{
+	put_u32(out, (uint32_t)value);
+	put_u32(out + 4, (uint32_t)(value >> 32));
+}
+
+/* HELLO with two moments of this guest's boot, which nobody can see from the host. The counter begins with the
+ * processor, the kernel's clocks only when it has set them up. */
+static void greet(void *context, struct connection *client)
+{
+	struct agent *agent = context;
+	uint8_t payload[HELLO_BYTES];
+	put_u32(payload, PROTOCOL_VERSION);
+	put_u64(payload + 4, agent->began);
+	put_u64(payload + 12, __rdtsc());
+	connection_send(client, 0, FRAME_HELLO, payload, sizeof(payload));
+}
+
 static void block_signals(void)
 {
 	sigset_t all;
@@ -222,12 +243,13 @@ static void block_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-static _Noreturn void serve(int port)
+static _Noreturn void serve(int port, uint64_t began)
 {
 	static struct server server;
 	static struct agent agent;
 	struct server_hooks hooks = {
 		.context = &agent,
+		.greet = greet,
 		.plan = on_plan,
 		.prepared = on_prepared,
 		.settle = settle,
@@ -235,6 +257,7 @@ static _Noreturn void serve(int port)
 	};
 	host_init(&agent.host, -1);
 	agent.policy = -1;
+	agent.began = began;
 	agent.server = &server;
 	agent.part = map_memory(sizeof(*agent.part));
 	agent.random = fd_high(open("/dev/urandom", O_RDWR | O_CLOEXEC));
@@ -256,10 +279,11 @@ int agent_main(int argc, char **argv)
 		fprintf(stderr, "twinhull: the agent is for the first process of a guest\n");
 		return 125;
 	}
+	uint64_t began = __rdtsc();
 	block_signals();
 	int port = guest_prepare() < 0 ? -1 : guest_open_port(PORT_NAME);
 	if (port < 0)
 		guest_power_off();
 	guest_warm_up();
-	serve(port);
+	serve(port, began);
 }

@@ -6,6 +6,7 @@
 #include "relay_state.h"
 #include "stream.h"
 
+#define HELLO_BYTES 20u
 #define EXIT_BYTES 12u
 #define ERROR_BYTES 12u
 #define LAST_SIGNAL 64u
@@ -146,6 +147,17 @@ static int on_output(struct state *state, const struct frame *frame)
 
 /* --- the main process */
 
+/* When the guest's agent began, by its machine's counter: passed on once, to the client that waits for it. */
+static int on_hello(struct state *state, const struct frame *frame)
+{
+	if (frame_u32(frame, 0) != PROTOCOL_VERSION)
+		return -EPROTO;
+	if (frame->length == HELLO_BYTES && state->starter && !state->greeted)
+		connection_send(state->starter, 0, FRAME_HELLO, frame->payload, frame->length);
+	state->greeted = true;
+	return 0;
+}
+
 static int on_main_ready(struct state *state, const struct frame *frame)
 {
 	if (state->started || state->told)
@@ -207,7 +219,7 @@ static int on_ping(struct state *state, const struct frame *frame)
 static int main_frame(struct state *state, const struct frame *frame)
 {
 	switch (frame->kind) {
-	case FRAME_HELLO: return frame_u32(frame, 0) == PROTOCOL_VERSION ? 0 : -EPROTO;
+	case FRAME_HELLO: return on_hello(state, frame);
 	case FRAME_STDOUT:
 	case FRAME_STDERR: return on_output(state, frame);
 	case FRAME_EOF: state->eof_received = true; return 0;

@@ -68,7 +68,7 @@ struct state {
 	struct input input;
 	struct question ping, control; /* of the guest, of the keeper */
 
-	bool seeded, start_sent, started;
+	bool greeted, seeded, start_sent, started;
 	bool kill_sent;
 	int64_t kill_until_ms; /* 0: nobody has asked for SIGKILL */
 	bool told;             /* the guest has said how it ended: status, or failure */

@@ -42,7 +42,10 @@ struct connection *server_adopt(struct server *server, int fd, bool starter)
 		if (connection->fd >= 0)
 			continue;
 		connection_open(connection, fd);
-		connection_send_u32(connection, 0, FRAME_HELLO, PROTOCOL_VERSION);
+		if (server->hooks.greet)
+			server->hooks.greet(server->hooks.context, connection);
+		else
+			connection_send_u32(connection, 0, FRAME_HELLO, PROTOCOL_VERSION);
 		if (starter) {
 			connection_attach(connection, true);
 			connection->has_stdin = true;

@@ -72,6 +72,8 @@ struct server;
 /* Any of them may be NULL. */
 struct server_hooks {
 	void *context;
+	/* Say HELLO to a new client; NULL: the protocol's version and no more. */
+	void (*greet)(void *context, struct connection *client);
 	/* Output of the main process (FRAME_STDOUT or FRAME_STDERR), before any client gets it. */
 	void (*output)(void *context, uint16_t kind, const uint8_t *data, size_t length);
 	/* A main plan that came as PLAN frames, before its child is made: 0, or -errno with why filled in. */

@@ -6,6 +6,7 @@ Promise: nothing below the command line reads the environment or a configuration
 from __future__ import annotations
 
 import os
+import time
 
 from twinhull import jsontext
 from twinhull.errors import InvalidRequest
@@ -39,6 +40,8 @@ class Config(NamedTuple):
     vm_template: bool = True  # start guests from a saved one; false boots each of them
     vm_spare: bool = True  # without KVM, keep one guest in waiting while machines are started now and then
 
+    trace: str = ""  # a file to which each start appends the moments of its steps; "" for none
+
     @property
     def database(self) -> str:
         """The SQLite file."""
@@ -48,9 +51,24 @@ class Config(NamedTuple):
         """The directory of one workload."""
         return f"{self.state}/instances/{identity}"
 
+    def mark(self, step: str, moment_ns: int = 0, note: str = "") -> None:
+        """Append a step of a start to the trace, one line of `step nanoseconds [note]`; without a trace do nothing.
+
+        Args:
+            moment_ns: of CLOCK_MONOTONIC; 0 is now.
+        """
+        if not self.trace:
+            return
+        line = f"{step} {moment_ns or time.monotonic_ns()} {note}".rstrip() + "\n"
+        fd = os.open(self.trace, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, line.encode())
+        finally:
+            os.close(fd)
+
 
 def load(environ: dict[str, str] | None = None) -> Config:
-    """Read TWINHULL_ROOT, TWINHULL_CONFIG and the file they lead to.
+    """Read TWINHULL_ROOT, TWINHULL_TRACE, TWINHULL_CONFIG and the file they lead to.
 
     Raises:
         InvalidRequest: the file is not TOML, or has a key or a type that Config does not know.
@@ -58,9 +76,10 @@ def load(environ: dict[str, str] | None = None) -> Config:
     env = dict(os.environ) if environ is None else environ
     config = Config(*roots(env))
     path = env.get("TWINHULL_CONFIG") or CONFIG_FILE
-    if not os.path.exists(path):
-        return config
-    return merge(config, path)
+    if os.path.exists(path):
+        config = merge(config, path)
+    trace = env.get("TWINHULL_TRACE")
+    return config._replace(trace=trace) if trace else config
 
 
 def roots(env: dict[str, str]) -> tuple[str, str]:

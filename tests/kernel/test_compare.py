@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
-import statistics
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,10 +16,15 @@ import pytest
 
 from tests.support import privileges
 from tests.support.command import COMMAND, Twinhull
-from twinhull.compare import rows
+from twinhull import config
+from twinhull.compare import clocks, rows, statistics, subjects
+from twinhull.compare.run import Service
+from twinhull.compare.subject import CommandLine
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 NOBODY = 65534
+SUBJECTS = "container,vm,vm_spare,vm_cold,machine,plain"
+ROUNDS = 12
 # Not root, but able to reach a checkout that lies in a closed directory.
 READ = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
 NO_ROOT = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *READ)
@@ -40,11 +45,19 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twinhull]:
 @pytest.fixture(scope="module")
 def result(command: Twinhull) -> dict[str, Any]:
     """The document of one quick comparison."""
-    done = command("compare", "--quick", "--format", "json", "busybox", "--", "echo", "hi", timeout_s=300, check=True)
+    words = ("compare", "--subjects", SUBJECTS, "--format", "json", "busybox", "--", "echo", "hi")
+    done = command(*words, timeout_s=300, check=True)
     document: dict[str, Any] = json.loads(done.stdout)
     assert document["failures"] == {}, done.stderr
-    assert not {"vm", "container"} & document["gaps"].keys(), done.stderr
+    assert not {"vm", "container", "plain"} & document["gaps"].keys(), done.stderr
     return document
+
+
+@pytest.fixture
+def own(command: Twinhull, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, CommandLine]:
+    """Our subjects, to be run one by one."""
+    monkeypatch.setenv("TWINHULL_ROOT", str(command.root))
+    return {subject.name: subject for subject in subjects.our_own(config.load(), str(tmp_path))}
 
 
 def row(result: dict[str, Any], topic: str) -> dict[str, Any]:
@@ -79,6 +92,82 @@ def test_a_boot_takes_longer_than_a_start_from_the_template(result: dict[str, An
     samples = result["samples"]
     assert min(samples["vm_cold.first_output_s"]) > min(samples["vm.first_output_s"])
     assert min(samples["vm_spare.first_output_s"]) < min(samples["vm.first_output_s"])
+
+
+def test_the_phases_are_those_that_the_isolation_has_and_add_up_to_the_start(result: dict[str, Any]) -> None:
+    phases = {name: [phase["name"] for phase in found] for name, found in result["phases"].items()}
+    everything = [phase.name for phase in clocks.PHASES]
+    assert phases["vm_cold"] == everything
+    assert phases["vm"] == [name for name in everything if name != "kernel"]
+    assert phases["container"] == [name for name in everything if name not in ("vmm", "kernel")]
+    for name in ("container", "vm", "vm_cold"):
+        parts = zip(*(result["samples"][clocks.sample_key(name, phase)] for phase in phases[name]), strict=True)
+        assert [sum(part) for part in parts] == pytest.approx(result["samples"][f"{name}.clean_s"])
+
+
+def test_the_clocks_of_a_start_come_in_their_order(result: dict[str, Any]) -> None:
+    order = ("spawned_s", "kernel_s", "init_s", "ready_s", "first_output_s", "total_s", "clean_s")
+    for name in ("container", "vm", "vm_cold", "vm_spare"):
+        found = [result["samples"][key] for clock in order if (key := f"{name}.{clock}") in result["samples"]]
+        assert len(found) >= 5
+        for moments in zip(*found, strict=True):
+            assert list(moments) == sorted(moments), name
+
+
+def test_beside_ours_a_plain_process_is_faster_and_what_is_not_here_says_why(result: dict[str, Any]) -> None:
+    samples = result["samples"]
+    assert max(samples["plain.first_output_s"]) < min(samples["container.first_output_s"])
+    assert {found["name"]: bool(found["gap"]) for found in result["subjects"]} == {
+        "container": False, "vm": False, "vm_spare": False, "vm_cold": False, "machine": True, "plain": False,
+    }  # fmt: skip
+    assert result["argv"] == ["twinhull", "compare", "--subjects", SUBJECTS, "busybox", "--", "echo", "hi"]
+
+
+def test_one_more_process_and_a_stop_are_timed_on_both_sides(result: dict[str, Any]) -> None:
+    for side in ("container", "vm"):
+        assert len(result["samples"][f"{side}.exec_s"]) >= 6
+        assert max(result["samples"][f"{side}.stop_s"]) < 5, "it was killed, not stopped"
+
+
+def test_a_workload_slowed_on_purpose_is_seen_and_one_left_alone_is_not(own: dict[str, CommandLine]) -> None:
+    """Three times the same container, of which one sleeps for 30 % of a start first."""
+    container = own["container"]
+    times = [timing(container, "echo hi") for _ in range(5)]
+    pause_s = 0.3 * statistics.median(times[2:])
+    verdicts = [slowed_and_equal(container, pause_s) for _ in range(3)]
+
+    slowed = [ratio for ratio, _ in verdicts]
+    assert [ratio.shown and ratio.value > 1 for ratio in slowed].count(True) >= 2, verdicts
+    assert [equal.shown for _, equal in verdicts].count(False) >= 2, verdicts
+
+
+def slowed_and_equal(container: CommandLine, pause_s: float) -> tuple[statistics.Ratio, statistics.Ratio]:
+    """Ratios to a third of the rounds: of what was slowed, and of what was not."""
+    scripts = {"base": "sleep 0; echo hi", "equal": "sleep 0; echo hi", "slow": f"sleep {pause_s:.4f}; echo hi"}
+    samples: dict[str, list[float]] = {name: [] for name in scripts}
+    for _ in range(ROUNDS):
+        for name in random.sample(list(scripts), len(scripts)):
+            samples[name].append(timing(container, scripts[name]))
+    slow, equal = (statistics.compare(samples[name], samples["base"]) for name in ("slow", "equal"))
+    assert slow is not None
+    assert equal is not None
+    return slow, equal
+
+
+def timing(container: CommandLine, script: str) -> float:
+    found = container.run("busybox", ("sh", "-c", script), Service(), timeout_s=20)
+    assert found.stdout_s is not None, found
+    return found.stdout_s
+
+
+@pytest.mark.parametrize("name", ["container", "vm"])
+def test_a_service_is_timed_to_its_first_answer(own: dict[str, CommandLine], name: str) -> None:
+    command = ("httpd", "-f", "-p", "8080")
+    found = own[name].run("busybox", command, Service((), 0.0, 8080), timeout_s=30)
+
+    assert found.total_s is None, found
+    assert found.answer_s is not None, found
+    assert found.marks["started"] < found.answer_s < found.marks["started"] + 5
 
 
 def test_every_sample_is_a_positive_time_or_amount(result: dict[str, Any]) -> None:
@@ -142,14 +231,14 @@ def test_nothing_is_left_running_and_the_probe_is_gone(command: Twinhull, result
 
 def test_interrupted_it_leaves_no_workload(command: Twinhull, result: dict[str, Any]) -> None:
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with command.popen("compare", "--quick", "busybox", **streams) as process:
+    with command.popen("compare", "--subjects", "container,vm", "busybox", **streams) as process:
         assert process.stdout
         seen = []
         for line in process.stdout:
             seen.append(line)
-            if "memory" in line:
+            if "exec and stop" in line:  # it keeps instances from here on
                 break
-        assert "memory" in seen[-1], "".join(seen)
+        assert "exec and stop" in seen[-1], "".join(seen)
         os.killpg(process.pid, signal.SIGINT)
         process.stdout.read()
     assert process.returncode == 130
@@ -161,7 +250,7 @@ def test_interrupted_it_leaves_no_workload(command: Twinhull, result: dict[str, 
 
 def test_a_side_that_cannot_run_is_a_gap_and_the_other_is_measured(command: Twinhull) -> None:
     broken = Twinhull(command.root, settings={"vm_kernel": "/no/such/kernel"})
-    done = broken("compare", "--quick", "busybox", timeout_s=200)
+    done = broken("compare", "--subjects", "container,vm", "busybox", timeout_s=200)
     command.config.write_text("")
 
     assert done.exit_code == 0, done.stderr

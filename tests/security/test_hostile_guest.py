@@ -9,7 +9,7 @@ from struct import pack
 import pytest
 
 from tests.support.shim import Shim, Supervise
-from twinhull.plan.frames import HEADER, INITIAL_CREDIT_BYTES, Kind
+from twinhull.plan.frames import AGENT_HELLO, HEADER, INITIAL_CREDIT_BYTES, Kind
 from twinhull.plan.ops import Op
 from twinhull.runtime.sandbox import ERROR, HOST_STREAM
 
@@ -92,6 +92,17 @@ def test_a_guests_error_cannot_write_to_the_terminal(supervise: Supervise) -> No
     assert code == 125, "a guest chooses among a command's statuses only"
     shown = received.payload[ERROR.size :].rstrip(b"\0")
     assert shown == b"exec ?]0;owned??[2J???2J\xc2?2J \xc3\xa9"
+
+
+def test_a_guest_that_greets_without_end_is_heard_once(supervise: Supervise) -> None:
+    greeting = frame(Kind.HELLO, AGENT_HELLO.pack(1, 2**64 - 1, 2**64 - 1))
+    shim = guest(supervise, greeting * FLOOD + READY)
+    heard = 0
+    received = shim.client.receive()
+    while (received.kind, received.stream) != (Kind.READY, 0):
+        heard += (received.kind, len(received.payload)) == (Kind.HELLO, AGENT_HELLO.size)
+        received = shim.client.receive()
+    assert heard == 1
 
 
 def test_a_guests_status_is_a_status(supervise: Supervise) -> None:

@@ -12,8 +12,9 @@ ROOT = Path(__file__).parents[2]
 PYTHON = sorted(path for folder in ("src", "tests", "bench", "scripts") for path in (ROOT / folder).rglob("*.py"))
 C = sorted(path for path in (ROOT / "launcher").glob("*.[ch]") if "Generated from" not in path.read_text()[:200])
 MODULE_LINES, FUNCTION_LINES = 400, 50
-# The total grew by a hundred with the work that a guest does ahead of its template, and again with guests in waiting.
-C_FILE_LINES, C_FUNCTION_LINES, C_TOTAL_LINES = 600, 60, 10_220
+# The total grew by a hundred with the work that a guest does ahead of its template, again with guests in waiting, and
+# by forty with the clock of its boot.
+C_FILE_LINES, C_FUNCTION_LINES, C_TOTAL_LINES = 600, 60, 10_260
 VAGUE = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 
 

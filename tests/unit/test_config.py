@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -65,3 +67,27 @@ def test_every_setting_is_documented_with_its_default() -> None:
     assert {name: json.loads(value) if value[0] != "/" else value for name, value in rows.items()} == {
         name: list(value) if isinstance(value, tuple) else value for name, value in config.Config()._asdict().items()
     }
+
+
+def test_a_trace_has_a_line_for_each_step_and_without_one_nothing_is_written(tmp_path: Path) -> None:
+    environ = {"TWINHULL_ROOT": str(tmp_path), "TWINHULL_CONFIG": str(tmp_path / "none")}
+    before = time.monotonic_ns()
+    traced = config.load({**environ, "TWINHULL_TRACE": str(tmp_path / "trace")})
+    traced.mark("ready", note="0123")
+    traced.mark("kernel", 42)
+    config.load(environ).mark("unseen")
+
+    first, second = (tmp_path / "trace").read_text().splitlines()
+    step, moment, note = first.split()
+    assert (step, note) == ("ready", "0123")
+    assert before <= int(moment) <= time.monotonic_ns()
+    assert second == "kernel 42"
+    assert os.listdir(tmp_path) == ["trace"]
+
+
+def test_the_variable_for_one_command_wins_over_the_files_trace(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('trace = "/always"\n')
+    environ = {"TWINHULL_CONFIG": str(path)}
+    assert config.load(environ).trace == "/always"
+    assert config.load({**environ, "TWINHULL_TRACE": "/once"}).trace == "/once"

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import random
+import re
+import sys
 
 import pytest
 
 from twinhull.advice import advise
 from twinhull.advice.question import Abilities, Measured, Packed, Question
-from twinhull.compare import figures, report, rows
+from twinhull.compare import figures, report, rows, startup_row
 from twinhull.compare.findings import (
     NAMESPACES,
+    Description,
     Findings,
     ImageFacts,
     Monitor,
@@ -19,8 +22,9 @@ from twinhull.compare.findings import (
     parse_probe,
     shared_namespaces,
 )
-from twinhull.compare.rows import Row
+from twinhull.compare.session import FULL, QUICK
 from twinhull.compare.statistics import Ratio, Summary
+from twinhull.compare.table import Row
 from twinhull.host.machine import Host, Machine
 
 MACHINE = Machine(
@@ -44,8 +48,14 @@ def full() -> Findings:
         "vm.first_output_s": 0.172, "container.first_output_s": 0.033, "vm_cold.first_output_s": 1.9,
         "vm.total_s": 0.2, "container.total_s": 0.04, "vm.memory_bytes": 20.4e6, "container.memory_bytes": 0.31e6,
         "vm.disk_bytes": 5e5, "container.disk_bytes": 8e3, "vm.copies_s": 3.0, "container.copies_s": 0.3,
-        "vm.idle_percent": 0.7, "container.idle_percent": 0.01,
+        "vm.idle_percent": 0.7, "container.idle_percent": 0.01, "docker.first_output_s": 0.365,
+        "plain.first_output_s": 0.002, "container.exec_s": 0.02, "docker.exec_s": 0.15,
+        "vm.phase_interpreter_s": 0.02, "vm.phase_vmm_s": 0.05, "vm.phase_init_s": 0.1, "vm.phase_clean_s": 0.01,
     }  # fmt: skip
+    sides = {"container": "container", "vm": "vm", "vm_cold": "vm", "docker": "reference", "plain": "reference"}
+    found.subjects = [Description(name, name, kind) for name, kind in sides.items()]
+    found.subjects.append(Description("podman", "podman", "reference", "not installed"))
+    found.gap("podman", "not installed")
     for key, middle in middles.items():
         for _ in range(11):
             found.add(key, chance.gauss(middle, middle / 25))
@@ -77,11 +87,89 @@ def found(request: pytest.FixtureRequest) -> Findings:
 
 def test_no_line_is_wider_than_the_table(found: Findings) -> None:
     found.limits.append("a sentence " * 30)
-    text = [report.heading("registry.example/team/a-long-name:with-a-tag" * 2, MACHINE), report.titles()]
+    name = "registry.example/team/a-long-name:with-a-tag" * 2
+    text = [report.heading(name, MACHINE, FULL, 0.06), report.titles(), report.absent(found)]
     text += [report.warning(found), *map(report.render_row, every_row(found))]
-    text.append(report.footer(found, ADVICE, 43.0, 0.06, 0.09))
+    text.append(report.footer(found, ADVICE, 43.0))
 
     assert max(len(line) for part in text for line in part.splitlines()) <= report.WIDTH
+
+
+def test_with_a_machine_there_are_three_columns_and_the_ratios_stand_under_the_figures() -> None:
+    found = full()
+    found.subjects.append(Description("machine", "machine", "machine"))
+    for key, middle in {"machine.first_output_s": 30.0, "machine.memory_bytes": 150e6}.items():
+        found.samples[key] = [middle * (1 + step / 100) for step in range(9)]
+    lines = [line for row in every_row(found) for line in report.render_row(row, machine=True).splitlines()]
+    place = report.titles(machine=True).index("MACHINE", 30)
+
+    assert max(map(len, lines)) <= report.WIDTH
+    first = next(number for number, line in enumerate(lines) if line.startswith("Startup"))
+    assert lines[first][place:].startswith("31.2 s [")
+    below = lines[first + 2]
+    assert re.match(r"5\.\dx \[", below[12:])
+    assert re.match(r"9\d\dx \[", below[place:])
+
+
+def test_what_runs_beside_ours_stands_below_with_the_same_base() -> None:
+    text = report.render_row(startup_row.startup_row(full()))
+    docker = next(line for line in text.splitlines() if line.strip().startswith("docker"))
+
+    assert re.search(r"3\d\d ms \[\d+, \d+\] to 1st byte, 11x container; 1\d\d ms \[.*\] exec", docker)
+    assert "podman" not in text
+    assert "podman (not installed)" in report.absent(full())
+
+
+def test_the_phases_of_a_start_are_shares_of_the_time_to_the_first_byte() -> None:
+    text = startup_row.where(full(), "vm")
+    assert re.fullmatch(r"interpreter 1\d%, vmm \d\d%, init [56]\d%", text)
+    document = report.phases(full())["vm"]
+    assert [phase["name"] for phase in document] == ["interpreter", "vmm", "init", "clean"]
+    assert sum(phase["share"] for phase in document) == pytest.approx(1)
+    assert all(phase["low"] <= phase["median_s"] <= phase["high"] for phase in document)
+
+
+def test_every_quantity_of_the_container_is_compared_and_phases_are_not() -> None:
+    found = report.comparisons(full())
+    named = {(one["quantity"], one["first"]) for one in found}
+
+    assert ("first_output_s", "docker") in named
+    assert ("exec_s", "docker") in named
+    assert not [quantity for quantity, _ in named if quantity.startswith("phase")]
+    for one in found:
+        assert one["second"] == "container"
+        assert one["low"] <= one["ratio"] <= one["high"]
+        assert one["shown"] == (not one["low"] <= 1 <= one["high"])
+        assert 0 <= one["p"] <= 1
+        assert -1 <= one["effect"] <= 1
+
+
+def test_without_scipy_there_is_no_p_and_the_gap_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)
+    monkeypatch.setattr(report, "has_rank_test", lambda: False)
+    found = full()
+    document = report.document(found, MACHINE, (), ADVICE, took_s=1.0, noise=0.1, version="1")
+
+    assert {(one["p"], one["effect"]) for one in document["comparisons"]} == {(None, None)}
+    assert "pip install 'twinhull[compare]'" in document["gaps"]["comparisons.p"]
+
+
+def test_a_section_that_nobody_measured_is_empty_and_its_key_is_there() -> None:
+    document = report.document(full(), MACHINE, (), ADVICE, took_s=1.0, noise=0.1, version="1")
+
+    assert document["schema"] == report.SCHEMA
+    assert [document[key] for key in ("probes", "density", "load", "portability", "only", "stacks")] == [
+        [], {}, [], {}, [], {},
+    ]  # fmt: skip
+    assert document["statistics"].keys() == document["samples"].keys()
+    assert document["subjects"][-1] == {
+        "name": "podman", "title": "podman", "kind": "reference", "gap": "not installed",
+    }  # fmt: skip
+
+
+def test_quick_is_the_default_with_ten_pairs_and_full_has_thirty() -> None:
+    assert (QUICK.pairs, QUICK.minimum) == (10, 10)
+    assert min(FULL.pairs, FULL.minimum, FULL.cold, FULL.waiting, FULL.lives * FULL.execs) >= 30
 
 
 def test_wrapping_loses_no_word(found: Findings) -> None:
@@ -126,20 +214,20 @@ def test_a_boot_of_minutes_would_make_the_claim_hold() -> None:
     found = full()
     found.samples["vm_cold.first_output_s"] = [75.0, 80.0, 90.0]
 
-    assert ("minutes", "holds") in [(line.claim, line.holds) for line in rows.startup_row(found).lines]
+    assert ("minutes", "holds") in [(line.claim, line.holds) for line in startup_row.startup_row(found).lines]
 
 
 def test_a_gap_shows_its_reason_and_its_claim_is_not_judged() -> None:
     found = Findings(ImageFacts("busybox"))
     found.gap("vm", "QEMU is not installed")
     found.gap("container.total_s", "it goes on after its first output")
-    lines = rows.startup_row(found).lines
+    lines = startup_row.startup_row(found).lines
     total = lines[-1]
 
-    assert [line.vm.text.partition(": ")[2] for line in lines] == ["no VM ran"] * 4
+    assert [line.vm.text.partition(": ")[2] for line in lines if line.vm.text] == ["no VM ran"] * 2
     assert "QEMU is not installed" in report.missing_side("vm", found.gaps["vm"])
     assert total.container.text == "to exit: it goes on after its first output"
-    assert {line.holds for line in rows.startup_row(found).lines if line.claim} == {"not measured"}
+    assert {line.holds for line in lines if line.claim} == {"not measured"}
 
 
 def test_tcg_is_named_no_security_boundary_and_kvm_is_a_promise() -> None:

@@ -8,6 +8,8 @@ import statistics
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy import median
+from scipy.stats import bootstrap
 
 from twinhull.compare import statistics as ours
 
@@ -72,6 +74,53 @@ def test_the_interval_covers_the_true_ratio_about_as_often_as_it_says() -> None:
         assert found is not None
         covered += found.low <= 2.718281828 <= found.high
     assert covered >= 53, f"{covered} of 60 intervals hold the true ratio"
+
+
+def test_two_runs_of_equal_work_have_intervals_that_overlap() -> None:
+    chance = random.Random(3)
+    overlapping = 0
+    for trial in range(40):
+        one, other = (ours.summarise([chance.lognormvariate(0, 0.1) for _ in range(30)], seed=trial) for _ in range(2))
+        overlapping += one.low <= other.high and other.low <= one.high
+    assert overlapping >= 38, f"{overlapping} of 40"
+
+
+@pytest.mark.parametrize("size", [10, 30])
+def test_the_interval_of_a_median_covers_it_as_scipys_does(size: int) -> None:
+    """Coverage as a property: ours and scipy's percentile bootstrap on the same samples, of a known median."""
+    chance = random.Random(size)
+    covered = {"ours": 0, "scipys": 0}
+    trials = 50
+    for trial in range(trials):
+        values = [chance.lognormvariate(0, 0.3) for _ in range(size)]
+        found = ours.summarise(values, seed=trial)
+        covered["ours"] += found.low <= 1 <= found.high
+        other = bootstrap((values,), median, method="percentile", n_resamples=1000, rng=trial).confidence_interval
+        covered["scipys"] += other.low <= 1 <= other.high
+    assert covered["ours"] >= 0.88 * trials, covered
+    assert abs(covered["ours"] - covered["scipys"]) <= 0.05 * trials, covered
+
+
+@given(POSITIVE, POSITIVE)
+def test_the_effect_is_the_share_of_pairs_that_are_larger_less_those_that_are_smaller(
+    first: list[float], second: list[float]
+) -> None:
+    found = ours.rank_test(first, second)
+    if min(len(first), len(second)) < 2:
+        assert found is None
+        return
+    pairs = [(one > other) - (one < other) for one in first for other in second]
+    assert found is not None
+    assert found.effect == pytest.approx(sum(pairs) / len(pairs))
+    assert 0 <= found.p <= 1
+
+
+def test_ranks_tell_a_slowdown_from_equal_work() -> None:
+    chance = random.Random(8)
+    base, same, slow = ([chance.gauss(mean, 5) for _ in range(30)] for mean in (100, 100, 120))
+    shown, equal = ours.rank_test(slow, base), ours.rank_test(same, base)
+    assert shown is not None and shown.p < 0.001 and shown.effect > 0.9
+    assert equal is not None and equal.p > 0.05 and abs(equal.effect) < 0.3
 
 
 def test_the_same_samples_give_the_same_figures() -> None:

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 import time
 
 from twinhull import __version__
 from twinhull.advice import advise
-from twinhull.advice.measurements import Row, wanted
+from twinhull.advice import measurements as known
 from twinhull.advice.question import Abilities, Cost, Measured, Packed, Question
 from twinhull.cli.parser import REMAINDER
 from twinhull.cli.progress import prepared
-from twinhull.compare import footprint, image, inside, measure, probe, report, rows, statistics
+from twinhull.compare import (
+    footprint,
+    image,
+    inside,
+    lives,
+    measure,
+    probe,
+    report,
+    rows,
+    startup,
+    statistics,
+    subjects,
+)
 from twinhull.compare.findings import SIDES, Findings
-from twinhull.compare.session import NORMAL, QUICK, Session
-from twinhull.compare.subject import CommandLine
+from twinhull.compare.session import FULL, QUICK, Session
+from twinhull.compare.startup_row import startup_row
+from twinhull.compare.table import Row
 from twinhull.engine import measurements
-from twinhull.errors import HostUnfit
-from twinhull.host import doctor, files, machine
+from twinhull.errors import HostUnfit, InvalidRequest
+from twinhull.host import doctor, machine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,12 +42,17 @@ if TYPE_CHECKING:
     from twinhull.config import Config
 
 DEFAULT_IMAGE = "twinhull/busybox"
-MEMORY_FLAGS = ("--memory", "192m")  # with what a guest's kernel takes, the default size of a guest
+MAX_PORT = 65535
 
 
 def configure_compare(parser: Parser) -> None:
     """Flags of compare."""
-    parser.add_argument("--quick", action="store_true", help="fewer repeats, under a minute")
+    parser.add_argument("--quick", action="store_true", help="10 pairs, under a minute: the default")
+    parser.add_argument("--full", action="store_true", help="30 pairs and more of everything, some minutes")
+    parser.add_argument("--subjects", default="", metavar="NAMES", help=f"of {', '.join(subjects.NAMES)}")
+    parser.add_argument(
+        "--port", type=int, default=0, help="where the workload answers; default: what the image exposes"
+    )
     parser.add_argument("--format", choices=("text", "json"), default="text", help="for people, or with raw samples")
     parser.add_argument("image", nargs="?", default=DEFAULT_IMAGE, metavar="IMAGE", help="default: the embedded image")
     parser.add_argument("command", nargs=REMAINDER, metavar="-- CMD", help="instead of the image's command")
@@ -46,90 +63,106 @@ def run_compare(arguments: Arguments, config: Config) -> int:
 
     Raises:
         HostUnfit: this machine cannot run workloads, or ran neither side.
+        InvalidRequest: flags that contradict each other, or a subject that is none.
     """
-    here = machine.read_machine()
+    check(arguments)
+    wanted = subjects.chosen(arguments.subjects)
+    effort = FULL if arguments.full else QUICK
+    here, noise = machine.read_machine(), statistics.noise(measure.noise_samples())
     output = Output(text=arguments.format == "text")
-    output.show(report.heading(arguments.image, here))
+    output.show(report.heading(arguments.image, here, effort, noise))
     facts = doctor.examine(config.launcher, config.state)
     with prepared(config) as engine:
         if refusal := doctor.refusal(facts):
             output.show(report.without_root(facts, image.facts_without_root(engine, arguments.image)))
             raise refusal
-        findings = Findings(image.image_facts(engine, arguments.image))
-    with tempfile.TemporaryDirectory(prefix="twinhull-compare-") as place:
-        effort = QUICK if arguments.quick else NORMAL
-        session = Session(subjects(config, place), findings, effort, output.tell, config)
+        findings = Findings(image.image_facts(engine, arguments.image), effort.name)
+        port = arguments.port or (0 if words_of(arguments) else image.exposed_port(engine, arguments.image))
+    findings.argv = again(arguments)
+    with (
+        tempfile.TemporaryDirectory(prefix="twinhull-compare-") as place,
+        subjects.opened(config, arguments.image, wanted, place) as found,
+    ):
+        findings.subjects = list(found.described)
+        findings.gaps.update(found.gaps())
+        for side in set(SIDES) - set(wanted):
+            findings.gap(side, subjects.LEFT_OUT)
+        session = Session(found.living, findings, effort, output.tell, config)
+        session.port = port
         with probe.loaded(config) as session.probe_image:
-            compare(session, arguments, output, here)
+            compare(session, arguments, output, here, noise)
     return 0
 
 
-def subjects(config: Config, place: str) -> tuple[CommandLine, ...]:
-    """The container, and the VM three times: from its template, as a guest that waited, and booting."""
-    prefix = f"compare-{os.getpid()}"
-    vm, container = (("--isolation", side, *MEMORY_FLAGS) for side in ("vm", "container"))
-    kinds = {
-        "vm": config._replace(vm_spare=False),
-        "vm_spare": config._replace(vm_spare=True),
-        "vm_cold": config._replace(vm_template=False),
-    }
-    guests = []
-    for name, settings in kinds.items():
-        path = f"{place}/{name}.toml"
-        files.write(path, toml(settings).encode())
-        guests.append(CommandLine(name, config, vm, prefix=prefix, environment=(f"TWINHULL_CONFIG={path}",)))
-    return (CommandLine("container", config, container, prefix=prefix), *guests)
+def check(arguments: Arguments) -> None:
+    """Refuse what contradicts itself before anything runs.
+
+    Raises:
+        InvalidRequest: it does.
+    """
+    if arguments.quick and arguments.full:
+        raise InvalidRequest("--quick and --full at once", hint="one of the two")
+    if not 0 <= arguments.port <= MAX_PORT:
+        raise InvalidRequest(f"no such port: {arguments.port}", hint=f"1 to {MAX_PORT}")
 
 
-def toml(config: Config) -> str:
-    """The configuration as the file that would set it."""
-    values = {key: list(value) if isinstance(value, tuple) else value for key, value in config._asdict().items()}
-    return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items())
+def words_of(arguments: Arguments) -> tuple[str, ...]:
+    """The command that was given behind the image."""
+    return tuple(arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command)
 
 
-def compare(session: Session, arguments: Arguments, output: Output, here: machine.Machine) -> None:
+def again(arguments: Arguments) -> tuple[str, ...]:
+    """The command that measures the same again."""
+    flags = ["--full"] if arguments.full else []
+    flags += ["--subjects", arguments.subjects] if arguments.subjects else []
+    flags += ["--port", str(arguments.port)] if arguments.port else []
+    words = words_of(arguments)
+    return ("twinhull", "compare", *flags, arguments.image, *(("--", *words) if words else ()))
+
+
+def compare(session: Session, arguments: Arguments, output: Output, here: machine.Machine, noise: float) -> None:
     """Print each row as soon as it is measured, then the recommendation.
 
     Raises:
         HostUnfit: neither side ran.
     """
-    noise = statistics.noise(measure.noise_samples())
-    done: list[rows.Row] = []
+    findings = session.findings
+    full_os = findings.runs("machine")
+    done: list[Row] = []
     told: set[str] = set()
     for row in measured_rows(session, arguments):
-        news = sorted((SIDES.keys() & session.findings.gaps.keys()) - told)
+        news = sorted((SIDES.keys() & findings.gaps.keys()) - told)
         told.update(news)
-        parts = [report.missing_side(side, session.findings.gaps[side]) for side in news]
+        parts = [report.missing_side(side, findings.gaps[side]) for side in news]
         if not done:
-            parts = [report.warning(session.findings), *parts, report.titles()]
-        output.show("\n".join(filter(None, (*parts, report.render_row(row)))))
+            parts = [report.warning(findings), *parts, report.titles(machine=full_os)]
+        output.show("\n".join(filter(None, (*parts, report.render_row(row, machine=full_os)))))
         done.append(row)
-    advice = advise.advise(question(session.findings))
-    findings, took_s = session.findings, session.took_s()
-    ratio = findings.ratio("vm.first_output_s", "container.first_output_s")
-    if failed := report.failures(session.failures):
-        output.show(failed)
-    output.show(report.footer(findings, advice, took_s, noise, ratio.resolution if ratio else None))
+    advice = advise.advise(question(findings))
+    took_s = session.took_s()
+    for part in (report.failures(session.failures), report.absent(findings), report.footer(findings, advice, took_s)):
+        if part:
+            output.show(part)
     remember(findings, session.config, here.kernel)
     if not output.text:
         document = report.document(findings, here, done, advice, took_s=took_s, noise=noise, version=__version__)
         print(json.dumps({**document, "failures": session.failures}, indent=2))
 
 
-def measured_rows(session: Session, arguments: Arguments) -> Iterator[rows.Row]:
+def measured_rows(session: Session, arguments: Arguments) -> Iterator[Row]:
     """Measure topic after topic."""
     findings, name = session.findings, arguments.image
-    wanted = tuple(arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command)
     inside.observe_inside(session)
     require_a_side(findings)
     findings.guest_kernel_bytes = image.guest_kernel_bytes(session.config.state)
     yield rows.system_row(findings)
-    command = measure.warm_up(session, name, wanted)
+    command = measure.warm_up(session, name, words_of(arguments))
     require_a_side(findings)
     findings.image = findings.image._replace(command=command)
-    measure.measure_startup(session, name, command)
-    measure.measure_waiting(session, name, command)
-    yield rows.startup_row(findings)
+    startup.measure_startup(session, name, command)
+    startup.measure_waiting(session, name, command)
+    lives.measure_lives(session, name)
+    yield startup_row(findings)
     yield rows.isolation_row(findings)
     footprint.measure_footprint(session, name, command)
     yield rows.resources_row(findings)
@@ -175,13 +208,13 @@ def remember(findings: Findings, config: Config, kernel: str) -> None:
     medians = {key: statistics.median(values) for key, values in findings.samples.items() if values}
     measurements.remember(
         config,
-        Row(
+        known.Row(
             findings.image.digest,
             findings.image.reference,
             findings.accelerator,
             kernel,
             time.time(),
-            wanted(medians),
+            known.wanted(medians),
             findings.template_bytes,
         ),
     )

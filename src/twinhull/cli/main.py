@@ -115,7 +115,9 @@ def dispatch(words: list[str]) -> int:
     arguments = parser.parse_args(rest)
     from twinhull.config import load
 
-    return int(getattr(module, f"run_{row.function}")(arguments, load()))
+    config = load()
+    config.mark("settings")
+    return int(getattr(module, f"run_{row.function}")(arguments, config))
 
 
 def show_help(words: list[str]) -> int:

@@ -13,6 +13,7 @@ from twinhull.tuples import NamedTuple
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
 SIDES = {"vm": "VM", "container": "container"}
 NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
@@ -31,6 +32,15 @@ class ImageFacts(NamedTuple):
     command: tuple[str, ...] = ()
 
 
+class Description(NamedTuple):
+    """One subject of the comparison. `gap` says why it was not measured, "" if it was."""
+
+    name: str
+    title: str
+    kind: str  # container, vm, machine or reference
+    gap: str = ""
+
+
 class Monitor(NamedTuple):
     """The virtual machine monitor's process, as /proc/PID/status of a running one shows it."""
 
@@ -43,8 +53,11 @@ class Monitor(NamedTuple):
 class Findings:
     """Grows while measuring; rows are built from whatever is in it."""
 
-    def __init__(self, image: ImageFacts) -> None:
+    def __init__(self, image: ImageFacts, effort: str = "quick") -> None:
         self.image = image
+        self.effort = effort
+        self.argv: tuple[str, ...] = ()  # the command that measures all of this again
+        self.subjects: list[Description] = []
         self.samples: dict[str, list[float]] = {}
         self.gaps: dict[str, str] = {}
         self.inside: dict[str, dict[str, str]] = {}  # subject or "host" -> what the probe printed
@@ -58,6 +71,14 @@ class Findings:
         self.copies = 0
         self.idle_command: tuple[str, ...] = ()
         self.limits: list[str] = []  # what this machine could not do, in sentences
+        # Sections of the document that others fill; one that was not measured is empty, with its reason in `gaps`.
+        self.probes: list[dict[str, Any]] = []
+        self.density: dict[str, Any] = {}
+        self.load: list[dict[str, Any]] = []
+        self.portability: dict[str, Any] = {}
+        self.only: list[dict[str, Any]] = []
+        self.stacks: dict[str, Any] = {}
+        self.summaries: dict[tuple[str, int], Summary] = {}
 
     def add(self, key: str, value: float) -> None:
         """Add one sample."""
@@ -70,11 +91,20 @@ class Findings:
     def summary(self, key: str) -> Summary | None:
         """Median and interval of one quantity; None without samples."""
         values = self.samples.get(key)
-        return statistics.summarise(values) if values else None
+        if not values:
+            return None
+        known = (key, len(values))
+        if known not in self.summaries:
+            self.summaries[known] = statistics.summarise(values)
+        return self.summaries[known]
 
     def ratio(self, first: str, second: str) -> Ratio | None:
         """Compare two quantities; None if either was not measured."""
         return statistics.compare(self.samples.get(first, ()), self.samples.get(second, ()))
+
+    def runs(self, subject: str) -> bool:
+        """True if a subject takes part and is no gap as a whole."""
+        return subject not in self.gaps and any(found.name == subject for found in self.subjects)
 
     def reason(self, key: str) -> str:
         """Why there is no figure. A side that does not run at all is told of once, above the table or below."""

@@ -6,6 +6,8 @@ not an error.
 
 from __future__ import annotations
 
+import json
+
 from twinhull.compare.findings import ImageFacts
 from twinhull.engine import Engine
 from twinhull.errors import TwinhullError
@@ -71,3 +73,10 @@ def guest_kernel_bytes(state: str) -> int:
 
     kernel = cached(f"{state}/kernels")
     return memory.disk_bytes(kernel.directory) if kernel else 0
+
+
+def exposed_port(engine: Engine, reference: str) -> int:
+    """The lowest TCP port that the image says it listens on; 0 for none."""
+    config = json.loads(engine.image(reference).config).get("config") or {}
+    named = (str(name).partition("/")[::2] for name in config.get("ExposedPorts") or {})
+    return min((int(port) for port, protocol in named if port.isdigit() and protocol in ("", "tcp")), default=0)

@@ -34,6 +34,8 @@ def observe_inside(session: Session) -> None:
     findings = session.findings
     findings.inside["host"] = probe.look_outside(launcher_path(session.config.launcher))
     for name, saying in FIRST_STARTS:
+        if name not in session.subjects:
+            continue
         session.tell(saying)
         began = time.monotonic()
         try:

@@ -1,4 +1,4 @@
-"""Runs both isolations side by side and fills in the findings, one topic after the other.
+"""Runs the subjects side by side: the noise before, the warm-up, many copies at once.
 
 Promise: the same image and limits on both sides, warm-ups thrown away, the order of each round left to
 chance; a side that fails is a gap with its reason, and the other side is measured on. Everything that
@@ -10,19 +10,19 @@ from __future__ import annotations
 import select
 import time
 
+from twinhull.compare.run import AFTER_OUTPUT_S, Service, Timing
 from twinhull.compare.session import ISOLATIONS, START_S, Session
-from twinhull.compare.subject import MeasurementFailed, Service, Subject, Timing
-from twinhull.engine import spares
+from twinhull.compare.subject import MeasurementFailed, Subject
+from twinhull.errors import TwinhullError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Literal
 
-    from twinhull.compare.subject import Stream
+    from twinhull.compare.run import Stream
 
 WARM_UPS = 3
-MINIMUM_ROUNDS = 3
 NEVER_RAN = (125, 126, 127)  # twinhull failed, or the program could not be started
 NOISE_REPEATS = 25
 NOISE_STEPS = 60_000
@@ -44,7 +44,7 @@ def noise_samples() -> list[float]:
 
 
 def warm_up(session: Session, image: str, wanted: Sequence[str]) -> tuple[str, ...]:
-    """Run each side a few times for nothing, and return the command that writes something.
+    """Run each subject a few times for nothing, and return the command that writes something.
 
     Without `wanted` the image's own command is taken, or an echo where that writes nothing. The
     container goes first: what it writes to stderr is its own, while a VM's start may have notices.
@@ -56,10 +56,36 @@ def warm_up(session: Session, image: str, wanted: Sequence[str]) -> tuple[str, .
             if first_run(session, subject, image, command) == "silent" and not wanted:
                 command = FALLBACK
                 first_run(session, subject, image, command)
+    if not session.service.streams:
+        for subject in session.living("podman", "crun", "plain"):
+            session.findings.gap(subject.name, "the workload writes nothing, and here it cannot be asked on its port")
     for _ in range(WARM_UPS):
-        for subject in session.living(*ISOLATIONS):
-            run(session, subject, image, command)
+        for subject in session.every("vm_spare", "vm_cold"):  # a template was booted a moment ago
+            session.tell(f"warming up: {subject.name}")
+            if reason := refusal(session, subject, image, command):
+                session.findings.gap(subject.name, reason)
     return command
+
+
+def refusal(session: Session, subject: Subject, image: str, command: Sequence[str]) -> str:
+    """Run a subject once; why a reference cannot run the image, at once. What fails of ours is counted later."""
+    try:
+        reason = failure(session, run(session, subject, image, command))
+    except TwinhullError as error:
+        reason = error.message
+    return reason if subject.kind == "reference" else ""
+
+
+def failure(session: Session, timing: Timing) -> str:
+    """Why a run gives no figures; "" if it does."""
+    if timing.total_s is not None and timing.exit_code in NEVER_RAN:
+        return timing.complaint or f"exit status {timing.exit_code}"
+    if any(text in timing.complaint for text in INSTEAD):
+        return timing.complaint  # what was timed is another kind of start
+    if timing.first_s(session.stream) is None and timing.answer_s is None:
+        silence = "it wrote nothing" if timing.total_s else f"no output within {START_S:.0f} s"
+        return timing.complaint or silence
+    return ""
 
 
 def run(session: Session, subject: Subject, image: str, command: Sequence[str]) -> Timing:
@@ -70,81 +96,26 @@ def run(session: Session, subject: Subject, image: str, command: Sequence[str]) 
 def first_run(session: Session, subject: Subject, image: str, command: Sequence[str]) -> Literal["ran", "silent", ""]:
     """Run a subject to see how its program behaves; "" if it fails again and again."""
     new = subject.name == "container"
-    service = Service(("stdout", "stderr")) if new else session.service
+    service = Service(("stdout", "stderr"), port=session.port) if new else session.service
     while subject.name not in session.findings.gaps:
         timing = subject.run(image, command, service, timeout_s=START_S)
         if timing.total_s is not None and timing.exit_code in NEVER_RAN:
             session.failed(subject.name, timing.complaint or f"exit status {timing.exit_code}")
             continue
         if new:
-            session.service = behaviour(timing)
-        return "ran" if timing.first_s(session.stream) is not None else "silent"
+            session.service = behaviour(timing, session.port)
+        return "ran" if timing.first_s(session.stream) is not None or timing.answer_s is not None else "silent"
     return ""
 
 
-def behaviour(timing: Timing) -> Service:
-    """On which stream a program writes; one that is a service need not be waited for again."""
+def behaviour(timing: Timing, port: int = 0) -> Service:
+    """On which stream a program writes, and whether it answers; a service need not be waited for again."""
     stream: Stream = "stderr" if timing.stdout_s is None and timing.stderr_s is not None else "stdout"
-    return Service((stream,), 0.0) if timing.total_s is None else Service((stream,))
-
-
-def measure_startup(session: Session, image: str, command: Sequence[str]) -> None:
-    """Rounds of one container and one VM from its template, with cold boots among them.
-
-    When the time is up, the rounds that are still owed to the minimum each have a boot until that has its own.
-    """
-    effort = session.effort
-    cold_rounds = set(session.chance.sample(range(effort.pairs), min(effort.cold, effort.pairs)))
-    boots = 0
-    for number in range(effort.pairs):
-        late = session.spent(0.5)
-        if late and min(number, boots) >= MINIMUM_ROUNDS:
-            break
-        session.tell(f"startup: round {number + 1} of {effort.pairs}")
-        for subject in session.living(*ISOLATIONS):
-            record(session, subject, run(session, subject, image, command))
-        if number in cold_rounds or (late and boots < MINIMUM_ROUNDS):
-            boots += 1
-            for subject in session.living("vm_cold") if "vm" not in session.findings.gaps else ():
-                record(session, subject, run(session, subject, image, command))
-
-
-def measure_waiting(session: Session, image: str, command: Sequence[str]) -> None:
-    """Starts that each find a guest in waiting; the one that the last of them leaves is let go of.
-
-    Apart from the pairs: each start is followed by a second of work for the next, which would be in their times.
-    """
-    if "vm" in session.findings.gaps:
-        return
-    for subject in session.living("vm_spare"):
-        run(session, subject, image, command)
-        for number in range(session.effort.waiting):
-            session.tell(f"a guest in waiting: {number + 1} of {session.effort.waiting}")
-            if not spares.await_one(session.config):
-                session.findings.gap("vm_spare.first_output_s", "none waited; under KVM there are none")
-                break
-            record(session, subject, run(session, subject, image, command))
-    spares.let_go(session.config)
-
-
-def record(session: Session, subject: Subject, timing: Timing) -> None:
-    """Keep the times of one run, or why there are none."""
-    findings, name, first = session.findings, subject.name, timing.first_s(session.stream)
-    if timing.total_s is not None and timing.exit_code in NEVER_RAN:
-        session.failed(name, timing.complaint or f"exit status {timing.exit_code}")
-        return
-    if first is None:
-        silence = "it wrote nothing" if timing.total_s else f"no output within {START_S:.0f} s"
-        session.failed(name, f"{silence}; {timing.complaint}" if timing.complaint else silence)
-        return
-    if any(text in timing.complaint for text in INSTEAD):
-        session.failed(name, timing.complaint)  # what was timed is another kind of start
-        return
-    findings.add(f"{name}.first_output_s", first)
-    if timing.total_s is None:
-        findings.gap(f"{name}.total_s", "it goes on after its first output")
-    else:
-        findings.add(f"{name}.total_s", timing.total_s)
+    patience_s = AFTER_OUTPUT_S if timing.total_s is not None else 0.0
+    if timing.answer_s is None:
+        return Service((stream,), patience_s)
+    writes = timing.first_s(stream) is not None
+    return Service((stream,) if writes else (), patience_s, port, both=writes)
 
 
 def measure_copies(session: Session, image: str, command: Sequence[str]) -> None:

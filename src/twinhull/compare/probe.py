@@ -15,7 +15,8 @@ import tarfile
 import tempfile
 
 from twinhull.compare.findings import parse_probe
-from twinhull.compare.subject import MeasurementFailed, Service, Subject, last_line, own_command
+from twinhull.compare.run import Service, last_line
+from twinhull.compare.subject import MeasurementFailed, Subject, own_command
 from twinhull.config import Config
 from twinhull.engine import Engine
 from twinhull.host import files, spawn

@@ -10,9 +10,12 @@ import textwrap
 from twinhull.advice import advise
 from twinhull.advice.advise import Advice
 from twinhull.compare import figures
-from twinhull.compare.findings import SIDES, Findings, ImageFacts
-from twinhull.compare.rows import Cell, Line, Row
-from twinhull.compare.statistics import Ratio
+from twinhull.compare.clocks import shares
+from twinhull.compare.findings import SIDES, Description, Findings, ImageFacts
+from twinhull.compare.session import Effort
+from twinhull.compare.startup_row import phase_summaries
+from twinhull.compare.statistics import Ratio, has_rank_test, rank_test
+from twinhull.compare.table import Cell, Line, Row
 from twinhull.host.doctor import Fact
 from twinhull.host.machine import Machine
 
@@ -21,40 +24,72 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
+SCHEMA = 1
+NO_RANK_TEST = "scipy is not installed: pip install 'twinhull[compare]'"
 WIDTH = 100
 COLUMNS = (12, 29, 30, 16, 13)  # topic, VM, container, ratio, claim; with one space between them
 TITLES = ("", "VIRTUAL MACHINE", "CONTAINER", "VM ÷ CONTAINER", "CLAIM")
+# With a machine the ratios stand under the figures.
+WIDE_COLUMNS = (12, 25, 25, 25, 13)
+WIDE_TITLES = ("", "VIRTUAL MACHINE", "CONTAINER", "MACHINE", "CLAIM")
 MARKS = {"holds": "=", "in part": "~", "not here": "x", "not measured": "?", "": ""}
-LEGEND = "[95 % interval of the median]   = holds   ~ in part   x not here   ? not measured"
+LEGEND = "[95 % interval] = holds ~ in part x not here ? not measured    --html FILE --full --format json"
 
 
-def heading(image: str, machine: Machine) -> str:
-    """The first lines: what is compared, and where."""
+def heading(image: str, machine: Machine, effort: Effort, noise: float) -> str:
+    """The first lines: what is compared, how thoroughly, and where."""
     memory = figures.quantity(machine.memory_bytes, "B")
     where = f"{machine.processors} x {machine.processor}, {memory}, {machine.host.describe()}"
-    return wrap(f"twinhull compare {image}    {machine.system}, Linux {machine.kernel}; {where}", "  ")
+    method = f"{effort.name}, {effort.pairs} pairs | noise {noise:.0%}"
+    return wrap(f"twinhull compare {image}    {method} | Linux {machine.kernel}, {machine.system}; {where}", "  ")
 
 
-def titles() -> str:
+def titles(*, machine: bool = False) -> str:
     """The names of the columns."""
-    return table_line(TITLES)
+    return table_line(WIDE_TITLES if machine else TITLES, machine=machine)
 
 
-def table_line(cells: Sequence[str]) -> str:
+def table_line(cells: Sequence[str], *, machine: bool = False) -> str:
     """One line of the table, each cell padded to its column."""
-    padded = (cell.ljust(width - 1) for cell, width in zip(cells, COLUMNS, strict=True))
+    widths = WIDE_COLUMNS if machine else COLUMNS
+    padded = (cell.ljust(width - 1) for cell, width in zip(cells, widths, strict=True))
     return " ".join(padded).rstrip()
 
 
-def render_row(row: Row) -> str:
-    """A row of the table: several lines, each cell wrapped within its column."""
+def render_row(row: Row, *, machine: bool = False) -> str:
+    """A row of the table: several lines, each cell wrapped within its column, and what stands below it.
+
+    With a machine there are three sides, and the ratios to the container's stand under the figures.
+    """
     lines = []
+    widths = WIDE_COLUMNS if machine else COLUMNS
     for index, line in enumerate(row.lines):
-        texts = (row.topic if index == 0 else "", line.vm.text, line.container.text, comparison(line), verdict(line))
-        cells = [textwrap.wrap(text, width - 1) or [""] for text, width in zip(texts, COLUMNS, strict=True)]
-        height = max(map(len, cells))
-        lines += [table_line([cell[n] if n < len(cell) else "" for cell in cells]) for n in range(height)]
+        texts = (row.topic if index == 0 else "", *(wide_cells(line) if machine else cells(line)), verdict(line))
+        wrapped = [wrap_cell(text, width - 1) for text, width in zip(texts, widths, strict=True)]
+        height = max(map(len, wrapped))
+        lines += [
+            table_line([cell[n] if n < len(cell) else "" for cell in wrapped], machine=machine) for n in range(height)
+        ]
+    indent = " " * COLUMNS[0]
+    lines += [wrap(f"{indent}{note}", f"{indent}  ") for note in row.notes]
     return "\n".join(line for line in lines if line)
+
+
+def wrap_cell(text: str, width: int) -> list[str]:
+    """The lines of a cell; a line break in it stays one."""
+    return [part for line in text.split("\n") for part in textwrap.wrap(line, width)] or [""]
+
+
+def cells(line: Line) -> tuple[str, str, str]:
+    """Both sides, and how they compare."""
+    return line.vm.text, line.container.text, comparison(line)
+
+
+def wide_cells(line: Line) -> tuple[str, str, str]:
+    """All three sides, each with its ratio to the container's below it."""
+    vm = "\n".join(filter(None, (line.vm.text, comparison(line))))
+    ratio = figures.times(line.machine_ratio) if line.machine_ratio else ""
+    return vm, line.container.text, "\n".join(filter(None, (line.machine.text, ratio)))
 
 
 def comparison(line: Line) -> str:
@@ -96,20 +131,28 @@ def failures(failed: Mapping[str, Sequence[str]]) -> str:
     return "\n".join(wrap(line, "  ") for line in lines)
 
 
-def footer(findings: Findings, advice: Advice, took_s: float, noise: float | None, resolution: float | None) -> str:
+def absent(findings: Findings) -> str:
+    """The subjects that were asked for and are not here; "" if all are."""
+    others = [found for found in findings.subjects if found.name not in SIDES and findings.gaps.get(found.name)]
+    names = "; ".join(f"{found.name} ({findings.gaps[found.name]})" for found in others)
+    return wrap(f"  Not measured: {names}", "  ") if names else ""
+
+
+def footer(findings: Findings, advice: Advice, took_s: float) -> str:
     """The recommendation, then how it was measured."""
-    reasons = ", and ".join(advice.reasons)
-    lines = [wrap(f"> {advice.choice.upper()}: {reasons}.", "  ")]
-    if advice.would_change:
-        lines.append(wrap(f"  Would change it: {'; '.join(advice.would_change)}.", "  "))
-    pairs = min(len(findings.samples.get(f"{side}.first_output_s", ())) for side in ("vm", "container"))
-    command = " ".join(findings.image.command) or "the image's command"
+    image = findings.image
+    lines = [wrap(f"> {advice.choice.upper()}: {', and '.join(advice.reasons)}.", "  ")]
+    why = f"Why: twinhull advise {image.reference}"
+    changes = f"Would change it: {'; '.join(advice.would_change)}.   " if advice.would_change else ""
+    lines.append(wrap(f"  {changes}{why}", "  "))
+    counts = (len(findings.samples.get(f"{side}.first_output_s", ())) for side in ("vm", "container"))
+    pairs = min(filter(None, counts), default=0)
+    command = " ".join(image.command) or "the image's command"
+    ratio = findings.ratio("vm.first_output_s", "container.first_output_s")
     method = [f"ran: {command}", f"{pairs} pairs", f"{took_s:.0f} s"]
-    if noise is not None:
-        method.append(f"noise of the machine {noise:.0%}")
-    if resolution is not None:
-        method.append(f"differences of start shown from {resolution:.0%}")
-    lines += [f"  {LEGEND}", wrap(f"  {', '.join(method)}", "  ")]
+    if ratio:
+        method.append(f"differences of start shown from {ratio.resolution:.0%}")
+    lines += [wrap(f"  {', '.join(method)}", "  "), f"  {LEGEND}"]
     return "\n".join(lines)
 
 
@@ -128,19 +171,70 @@ def document(
     noise: float | None,
     version: str,
 ) -> dict[str, Any]:
-    """The whole result as one JSON object, with raw samples."""
+    """The whole result as one JSON object, with raw samples. A section that was not measured is empty."""
+    if not has_rank_test():
+        findings.gap("comparisons.p", NO_RANK_TEST)
     return {
+        "schema": SCHEMA,
         "version": version,
+        "took_s": round(took_s, 3),
+        "effort": findings.effort,
+        "argv": list(findings.argv),
         "image": findings.image._asdict(),
         "host": host_json(findings, machine, noise),
+        "subjects": [subject_json(findings, found) for found in findings.subjects],
         "rows": [row_json(row) for row in rows],
         "recommendation": advise.document(advice),
+        "samples": findings.samples,
+        "statistics": {key: summary._asdict() for key in findings.samples if (summary := findings.summary(key))},
+        "comparisons": comparisons(findings),
+        "phases": phases(findings),
         "inside": findings.inside,
+        "probes": findings.probes,
+        "density": findings.density,
+        "load": findings.load,
+        "portability": findings.portability,
+        "only": findings.only,
+        "stacks": findings.stacks,
         "gaps": findings.gaps,
         "limits": findings.limits,
-        "took_s": round(took_s, 3),
-        "samples": findings.samples,
     }
+
+
+def subject_json(findings: Findings, found: Description) -> dict[str, str]:
+    """A subject, with the reason if it turned out not to run."""
+    return {**found._asdict(), "gap": found.gap or findings.gaps.get(found.name, "")}
+
+
+def comparisons(findings: Findings) -> list[dict[str, Any]]:
+    """Every quantity that the container has, of each other subject against it."""
+    found = []
+    for key in findings.samples:
+        subject, _, quantity = key.partition(".")
+        base = f"container.{quantity}"
+        ratio = findings.ratio(key, base)
+        if subject == "container" or ratio is None or quantity.startswith("phase_"):
+            continue
+        test = rank_test(findings.samples[key], findings.samples[base])
+        ranks = {"p": test.p if test else None, "effect": test.effect if test else None}
+        figure = {"ratio": ratio.value, "low": ratio.low, "high": ratio.high, **ranks}
+        sides = {"quantity": quantity, "first": subject, "second": "container"}
+        found.append({**sides, **figure, "shown": ratio.shown, "resolution": ratio.resolution})
+    return found
+
+
+def phases(findings: Findings) -> dict[str, list[dict[str, Any]]]:
+    """The phases of each subject's start in their order, with their shares of all of them."""
+    found = {}
+    for subject in findings.subjects:
+        summaries = phase_summaries(findings, subject.name)
+        parts = shares({name: summary.median for name, summary in summaries.items()})
+        if summaries:
+            found[subject.name] = [
+                {"name": name, "median_s": s.median, "low": s.low, "high": s.high, "share": parts.get(name, 0.0)}
+                for name, s in summaries.items()
+            ]
+    return found
 
 
 def host_json(findings: Findings, machine: Machine, noise: float | None) -> dict[str, Any]:
@@ -159,8 +253,10 @@ def row_json(row: Row) -> dict[str, Any]:
         "topic": row.topic,
         "vm": side_json([line.vm for line in row.lines]),
         "container": side_json([line.container for line in row.lines]),
+        "machine": side_json([line.machine for line in row.lines]),
         "verdict": verdicts[0] if verdicts else none,
         "also": verdicts[1:],
+        "notes": list(row.notes),
     }
 
 

@@ -8,78 +8,17 @@ from __future__ import annotations
 from twinhull.advice.advise import Advice
 from twinhull.compare import figures
 from twinhull.compare.findings import Findings, number, shared_namespaces
-from twinhull.compare.statistics import Ratio, Summary
-from twinhull.tuples import NamedTuple
+from twinhull.compare.startup_row import startup_row
+from twinhull.compare.statistics import Ratio
+from twinhull.compare.table import Cell, Line, Row, quantity_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Literal
 
-    Holds = Literal["holds", "in part", "not here", "not measured", ""]
+    from twinhull.compare.table import Holds
 
 TOPICS = ("OS", "Startup", "Isolation", "Resources", "Portability", "Use cases")
-MINUTES_S = 60.0
-
-
-class Figure(NamedTuple):
-    """One measured quantity of a cell. `unit` is s, B, % or "" for a count."""
-
-    name: str
-    unit: str
-    summary: Summary
-
-
-class Cell(NamedTuple):
-    """What one side shows in one line."""
-
-    text: str
-    figure: Figure | None = None
-
-
-class Line(NamedTuple):
-    """One line of a row: both sides, how they compare, and what that says about a claim.
-
-    `note` takes the ratio's place where facts and not figures are compared.
-    """
-
-    vm: Cell
-    container: Cell
-    ratio: Ratio | None = None
-    note: str = ""
-    claim: str = ""
-    holds: Holds = ""
-
-
-class Row(NamedTuple):
-    """One topic. Its verdict is the first line with a claim."""
-
-    topic: str
-    lines: tuple[Line, ...]
-
-
-def measured(findings: Findings, key: str, unit: str, label: str) -> Cell:
-    """A cell with a figure, or with the reason why there is none."""
-    summary = findings.summary(key)
-    if summary is None:
-        return Cell(f"{label}: {findings.reason(key)}")
-    return Cell(f"{figures.spread(summary, unit)} {label}", Figure(key, unit, summary))
-
-
-def larger(ratio: Ratio | None) -> Holds:
-    """A claim that the VM's side is larger. One sample a side has no interval to show it with."""
-    if ratio is None:
-        return "not measured"
-    if ratio.low == ratio.high and ratio.value > 1:
-        return "in part"
-    return "holds" if ratio.shown and ratio.low > 1 else "not here"
-
-
-def quantity_line(findings: Findings, key: str, unit: str, label: str, claim: str = "") -> Line:
-    """The same quantity on both sides."""
-    ratio = findings.ratio(f"vm.{key}", f"container.{key}")
-    vm, container = (measured(findings, f"{side}.{key}", unit, label) for side in ("vm", "container"))
-    return Line(vm, container, ratio, claim=claim, holds=larger(ratio) if claim else "")
 
 
 def system_row(findings: Findings) -> Row:
@@ -125,31 +64,6 @@ def sees(inside: dict[str, str]) -> str:
     if memory is None or processors is None:
         return ""
     return f"sees {figures.quantity(memory * 1024, 'B')}, {processors} CPU{'s' * (processors != 1)}"
-
-
-def startup_row(findings: Findings) -> Row:
-    """Startup: the whole command as a user types it, to the first byte and to its end."""
-    first = quantity_line(findings, "first_output_s", "s", "1st byte", "slower")
-    cold = findings.ratio("vm_cold.first_output_s", "container.first_output_s")
-    boot = findings.summary("vm_cold.first_output_s")
-    minutes: Holds = "not measured" if boot is None else "holds" if boot.median >= MINUTES_S else "not here"
-    lines = [
-        first._replace(vm=measured(findings, "vm.first_output_s", "s", "template")),
-        Line(
-            measured(findings, "vm_spare.first_output_s", "s", "waiting"),
-            Cell(""),
-            findings.ratio("vm_spare.first_output_s", "container.first_output_s"),
-        ),
-        Line(
-            measured(findings, "vm_cold.first_output_s", "s", "boot"),
-            Cell("nothing to boot") if findings.samples.get("container.first_output_s") else Cell(""),
-            cold,
-            claim="minutes",
-            holds=minutes,
-        ),
-        quantity_line(findings, "total_s", "s", "to exit"),
-    ]
-    return Row("Startup", tuple(lines))
 
 
 def isolation_row(findings: Findings) -> Row:

@@ -9,15 +9,17 @@ import random
 import time
 
 from twinhull.compare.findings import Findings
-from twinhull.compare.subject import Idle, Service, Subject
+from twinhull.compare.run import Service
+from twinhull.compare.subject import Idle, Subject
 from twinhull.config import Config
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Literal
 
-    from twinhull.compare.subject import Stream
+    from twinhull.compare.run import Stream
 
 ISOLATIONS = ("vm", "container")
 MAX_FAILURES = 3
@@ -25,11 +27,24 @@ START_S = 60.0  # the longest start of one instance
 
 
 class Effort(NamedTuple):
-    """How much is measured. Stages end early, with at least three rounds, at their share of `limit_s`."""
+    """How much is measured.
 
+    Attributes:
+        pairs: rounds of starts, in each of which every subject starts once.
+        minimum: so many of them there are at least, however long they take; other stages have three.
+        cold: rounds in which a guest boots as well.
+        waiting: starts that find a guest in waiting.
+        lives: instances that are kept for execs and a stop; execs: in each of them.
+        limit_s: stages end early at their share of it.
+    """
+
+    name: Literal["quick", "full"]
     pairs: int
+    minimum: int
     cold: int
     waiting: int
+    lives: int
+    execs: int
     instances: int
     copies: int
     copy_rounds: int
@@ -37,8 +52,14 @@ class Effort(NamedTuple):
     limit_s: float
 
 
-QUICK = Effort(pairs=10, cold=3, waiting=5, instances=3, copies=5, copy_rounds=3, idle_s=2.0, limit_s=45.0)
-NORMAL = Effort(pairs=20, cold=5, waiting=10, instances=5, copies=10, copy_rounds=3, idle_s=4.0, limit_s=85.0)
+QUICK = Effort(
+    "quick", pairs=10, minimum=10, cold=3, waiting=5, lives=5, execs=2,
+    instances=3, copies=5, copy_rounds=3, idle_s=2.0, limit_s=50.0,
+)  # fmt: skip
+FULL = Effort(
+    "full", pairs=30, minimum=30, cold=30, waiting=30, lives=30, execs=1,
+    instances=5, copies=20, copy_rounds=5, idle_s=4.0, limit_s=900.0,
+)  # fmt: skip
 
 
 class Session:
@@ -59,6 +80,7 @@ class Session:
         self.config = config
         self.chance = random.Random()
         self.service = Service()
+        self.port = 0  # that the workload answers on; 0: none is known
         self.probe_image = ""
         self.failures: dict[str, list[str]] = {}
         self.began = time.monotonic()
@@ -70,9 +92,18 @@ class Session:
 
     def living(self, *names: str) -> list[Subject]:
         """The subjects that have run so far, in an order left to chance."""
-        found = [subject for name, subject in self.subjects.items() if name in names and name not in self.findings.gaps]
+        gaps = self.findings.gaps
+        found = [
+            subject
+            for name, subject in self.subjects.items()
+            if name in names and name not in gaps and not (subject.kind == "vm" and "vm" in gaps)
+        ]
         self.chance.shuffle(found)
         return found
+
+    def every(self, *without: str) -> list[Subject]:
+        """All subjects but these that have run so far, in an order left to chance."""
+        return self.living(*(name for name in self.subjects if name not in without))
 
     def failed(self, subject: str, reason: str) -> None:
         """Count a failed run; one that fails again and again is a gap as a whole, and not tried any more."""

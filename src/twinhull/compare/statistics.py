@@ -47,6 +47,18 @@ class Ratio(NamedTuple):
     resolution: float
 
 
+class Test(NamedTuple):
+    """The Mann-Whitney U test of two samples.
+
+    Attributes:
+        p: two-sided, that a difference as large comes by chance alone.
+        effect: Cliff's delta, from -1 (all of the first are smaller) to 1 (all are larger).
+    """
+
+    p: float
+    effect: float
+
+
 def median(values: Sequence[float]) -> float:
     """The middle value, or the mean of the two in the middle.
 
@@ -95,6 +107,25 @@ def compare(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -
     low, high = interval(ratios or [value])
     enough = min(len(first), len(second)) > 1
     return Ratio(value, low, high, enough and not low <= 1 <= high, max(high / value, value / low) - 1)
+
+
+def rank_test(first: Sequence[float], second: Sequence[float]) -> Test | None:
+    """Compare by ranks, with scipy; None without it (`pip install 'twinhull[compare]'`) or with a single value."""
+    if min(len(first), len(second)) < 2:
+        return None
+    try:
+        from scipy.stats import mannwhitneyu
+    except ImportError:
+        return None
+    found = mannwhitneyu(first, second, alternative="two-sided")
+    return Test(float(found.pvalue), float(2 * found.statistic / (len(first) * len(second)) - 1))
+
+
+def has_rank_test() -> bool:
+    """True if scipy is here."""
+    from importlib.util import find_spec
+
+    return find_spec("scipy") is not None
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:

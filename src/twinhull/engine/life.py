@@ -175,6 +175,7 @@ def run_in(
             endpoint, ports = connectivity.reserve(home, instance.id, request)
             instances.set_endpoint(home.db, instance.id, endpoint, ports)
         instance = instance._replace(endpoint=endpoint, ports=ports)
+        home.config.mark("address", note=endpoint.address if endpoint else "")
         try:
             return instance, launch(home, instance, image, request, size, spare)
         except BaseException:
@@ -301,9 +302,11 @@ def attempt(
         with connectivity.announcing(home, instance, bundle.hostname):
             prepared = ready(home, instance, bundle, origin)
             sandbox = prepared.sandbox
+        home.config.mark("ready", note=instance.id)
         with transaction(home.db, durable=not instance.remove):
             instances.mark_started(home.db, instance.id, time.time(), boot_id(), prepared.accelerator)
         sandbox.start()
+        home.config.mark("started")
     except BaseException:
         if sandbox is not None:
             sandbox.close()
@@ -338,6 +341,7 @@ def prepare(home: Home, instance: Instance, bundle: Bundle, origin: Origin) -> P
         flags.append("--remove")
     if instance.isolation == "vm":
         return prepare_vm(home, instance, bundle, tuple(flags), origin)
+    home.config.mark("planned")
     started = container.prepare(launcher, directory, bundle.plan, flags=tuple(flags))
     return started._replace(accelerator=bundle.accelerator) if bundle.accelerator else started
 

@@ -80,7 +80,9 @@ def new_instance(request: Request) -> Instance:
     )
 
 
-def make_plan(home: Home, instance: Instance, request: Request, network: Network, size: tuple[int, int]) -> tuple[Plan, str]:
+def make_plan(
+    home: Home, instance: Instance, request: Request, network: Network, size: tuple[int, int]
+) -> tuple[Plan, str]:
     """The plan of one start, and what QEMU runs under.
 
     Raises:

@@ -127,7 +127,14 @@ def spawn_maker(config: Config, machine: Machine, lock: int) -> tuple[int, ...]:
     if not sys.executable:
         return ()
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    argv = ["twinhull-spare", "-IS", "-c", MAKER, package, jsontext.dumps([config._asdict(), list(machine)])]
+    argv = [
+        "twinhull-spare",
+        "-IS",
+        "-c",
+        MAKER,
+        package,
+        jsontext.dumps([config._replace(trace="")._asdict(), list(machine)]),
+    ]
     environment = {"PATH": os.environ.get("PATH", os.defpath)}  # nothing of ours reaches the next workload's shim
     return (spawn(sys.executable, argv, {LOCK_FD: lock}, environment),)
 

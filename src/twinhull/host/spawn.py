@@ -87,9 +87,18 @@ def memory_file(name: str, content: bytes) -> int:
 
 
 def run_tool(
-    argv: Sequence[str], *, input_text: str | None = None, pass_fds: Sequence[int] = (), timeout_s: float | None = None
+    argv: Sequence[str],
+    *,
+    input_text: str | None = None,
+    pass_fds: Sequence[int] = (),
+    timeout_s: float | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a tool to its end and return what it wrote; a non-zero status is the caller's to judge."""
+    """Run a tool to its end and return what it wrote; a non-zero status is the caller's to judge.
+
+    Args:
+        environment: its variables; ours, where it is None.
+    """
     import subprocess
 
     return subprocess.run(
@@ -102,13 +111,23 @@ def run_tool(
         pass_fds=pass_fds,
         timeout=timeout_s,
         check=False,
+        env=environment,
     )
 
 
 def popen(
-    argv: Sequence[str], *, stdin: int | None = None, stdout: int | None = None, pass_fds: Sequence[int] = ()
+    argv: Sequence[str],
+    *,
+    stdin: int | None = None,
+    stdout: int | None = None,
+    pass_fds: Sequence[int] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a long-running tool; its stderr is a pipe that the caller reads."""
+    """Start a long-running tool; its stderr is a pipe that the caller reads.
+
+    Args:
+        environment: its variables; ours, where it is None.
+    """
     import subprocess
 
     return subprocess.Popen(
@@ -117,4 +136,5 @@ def popen(
         stdout=subprocess.DEVNULL if stdout is None else stdout,
         stderr=subprocess.PIPE,
         pass_fds=pass_fds,
+        env=environment,
     )

@@ -14,6 +14,7 @@ from twinhull.tuples import NamedTuple
 
 PROTOCOL_VERSION = 1
 HEADER = Struct("<IIHH")
+AGENT_HELLO = Struct("<IQQ")  # version; the guest's time stamp counter when the agent began, and now
 MAX_PAYLOAD_BYTES = 64 << 10
 INITIAL_CREDIT_BYTES = 256 << 10
 
@@ -21,7 +22,7 @@ INITIAL_CREDIT_BYTES = 256 << 10
 class Kind:
     """Frame kinds; C → S is client to server (shim, relay, agent), S → C the answer."""
 
-    HELLO = 1  # both: version u32, sent first by the server
+    HELLO = 1  # both: version u32, sent first by the server; an agent's is AGENT_HELLO
     CONFIG = 2  # C → S, before a template is saved: an encoded plan that most plans begin like (agent only)
     PLAN = 3  # C → S, stream 0: a chunk of an encoded plan; LAST marks the end (agent only)
     START = 4  # C → S, stream 0: exec the main process

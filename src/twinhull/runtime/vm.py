@@ -15,7 +15,7 @@ from twinhull.host import files
 from twinhull.host.facts import read_facts
 from twinhull.model import Volume
 from twinhull.plan import codec
-from twinhull.plan.frames import Kind
+from twinhull.plan.frames import AGENT_HELLO, Kind
 from twinhull.plan.guest import guest_plan
 from twinhull.plan.jail import OVERHEAD_BYTES, Jail, Opened, jail_plan, restored
 from twinhull.plan.ops import Op, Plan
@@ -172,11 +172,12 @@ def require_wall(workload: Workload, choice: Choice) -> None:
 
 def start_spare(config: Config, spare: Spare, workload: Workload) -> Prepared:
     """Give a guest in waiting its disks, its network and its plan."""
+    config.mark("planned")
     started = Started(spare.conversation, 0, workload.directory, launcher_path(config.launcher))
     try:
         connect(spare, workload.directory, workload.network_host, workload.network_undo)
         wake_up = lambda: wake(workload.directory, workload.image, workload.scratch, durable=workload.durable)  # noqa: E731
-        return begin(started, workload.plan, wake_up)._replace(accelerator="tcg")  # under KVM none waits
+        return begin(config, started, workload.plan, wake_up)._replace(accelerator="tcg")  # under KVM none waits
     except BaseException as error:
         jailed.end(started)
         if isinstance(error, GuestError | OSError):
@@ -202,11 +203,13 @@ def start_template(
     saved, memory = take_template(config, ready.guest, machine, progress)
     try:
         jail = restored(make_jail(ready, machine, workload, memory="restored"), saved.state)
+        config.mark("planned")
         started = launch(ready, jail, workload, {MEMORY_FD: memory}, flags)
+        config.mark("vmm")
     finally:
         os.close(memory)
     try:
-        return begin(started, workload.plan, lambda: resume(workload.directory))
+        return begin(config, started, workload.plan, lambda: resume(workload.directory))
     except BaseException as error:
         jailed.end(started)
         if isinstance(error, GuestError):
@@ -215,7 +218,7 @@ def start_template(
         raise
 
 
-def begin(started: Started, plan: Plan, let_run: Callable[[], None]) -> Prepared:
+def begin(config: Config, started: Started, plan: Plan, let_run: Callable[[], None]) -> Prepared:
     """Send the plan to a guest that does not run yet, and let it run; a large plan does not fit on the way."""
     encoded = codec.encode(guest_plan(plan))
     early = len(encoded) <= EARLY_PLAN_BYTES
@@ -223,6 +226,7 @@ def begin(started: Started, plan: Plan, let_run: Callable[[], None]) -> Prepared
     if early:
         send_plan(started, encoded, deadline)
     let_run()
+    config.mark("resumed")
     if not early:
         send_plan(started, encoded, deadline)
     return wait_ready(started, deadline)
@@ -247,14 +251,29 @@ def start_cold(
     """Boot a guest for one workload."""
     jail = make_jail(ready, machine, workload, memory="private")
     jail = jail._replace(opened=(*jail.opened, *boot_files(ready.guest)))
+    config.mark("planned")
     started = launch(ready, jail, workload, {}, flags)
+    config.mark("vmm")
     try:
         deadline = time.monotonic() + config.vm_boot_timeout_s
         send_plan(started, codec.encode(guest_plan(workload.plan)), deadline)
+        if config.trace:
+            mark_boot(config, ready, started, deadline)
         return wait_ready(started, deadline)
     except BaseException:
         jailed.end(started)
         raise
+
+
+def mark_boot(config: Config, ready: Prerequisites, started: Started, deadline: float) -> None:
+    """Mark when the guest's processor began, and when its agent did: the agent's HELLO counts from the first."""
+    frame = jailed.expect(started, Kind.HELLO, 0, deadline)
+    while len(frame.payload) < AGENT_HELLO.size:  # the shim's own
+        frame = jailed.expect(started, Kind.HELLO, 0, deadline)
+    now_ns, rate_khz = time.monotonic_ns(), counter_rate(config, ready.guest.launcher)
+    _, began, now = AGENT_HELLO.unpack(frame.payload)
+    config.mark("processor", now_ns - now * 1_000_000 // rate_khz)
+    config.mark("agent", now_ns - (now - began) * 1_000_000 // rate_khz)
 
 
 def make_jail(ready: Prerequisites, machine: Machine, workload: Workload, *, memory: Memory) -> Jail:

@@ -1,0 +1,108 @@
+"""Startup: the whole command as a user types it, to each of its clocks, and where the time goes.
+
+Promise: the references stand below both sides, with the same clock and the same base.
+"""
+
+from __future__ import annotations
+
+from twinhull.compare import clocks, figures
+from twinhull.compare.findings import Findings
+from twinhull.compare.statistics import Summary
+from twinhull.compare.table import Cell, Line, Row, measured, quantity_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from twinhull.compare.table import Holds
+
+MINUTES_S = 60.0
+FIRST = "first_output_s"
+SHOWN = 0.03  # a smaller share of a start is in the document only
+QUANTITIES = ((FIRST, "to 1st byte"), ("healthy_s", "to 1st answer"), ("exec_s", "exec"), ("stop_s", "stop"))
+
+
+def startup_row(findings: Findings) -> Row:
+    """All lines of the topic; those of a clock that this workload does not have are left out."""
+    first = quantity_line(findings, FIRST, "s", "1st byte", "slower")
+    lines = [
+        first._replace(vm=measured(findings, f"vm.{FIRST}", "s", "template")),
+        Line(Cell(where(findings, "vm")), Cell(where(findings, "container")), machine=Cell(where(findings, "machine"))),
+        *of_vm(findings, "vm_spare", "waiting"),
+        *boot(findings),
+        *of_vm(findings, "vm_cold", where(findings, "vm_cold"), figure=False),
+        quantity_line(findings, "total_s", "s", "to exit"),
+        *optional(findings, "healthy_s", "1st answer"),
+        *optional(findings, "exec_s", "exec"),
+        *optional(findings, "stop_s", "stop"),
+    ]
+    return Row("Startup", tuple(lines), tuple(references(findings)))
+
+
+def of_vm(findings: Findings, subject: str, label: str, *, figure: bool = True) -> list[Line]:
+    """A line of one more kind of VM: its figure, or only what the label says; none if it was not asked for."""
+    key = f"{subject}.{FIRST}"
+    asked_for = key in findings.samples or any(found.name == subject for found in findings.subjects)
+    if not asked_for or not label:
+        return []
+    if not figure:
+        return [Line(Cell(label), Cell(""))]
+    return [Line(measured(findings, key, "s", label), Cell(""), findings.ratio(key, f"container.{FIRST}"))]
+
+
+def boot(findings: Findings) -> list[Line]:
+    """A cold start, and whether it takes minutes."""
+    summary = findings.summary(f"vm_cold.{FIRST}")
+    minutes: Holds = "not measured" if summary is None else "holds" if summary.median >= MINUTES_S else "not here"
+    nothing = Cell("nothing to boot") if findings.samples.get(f"container.{FIRST}") else Cell("")
+    return [
+        line._replace(container=nothing, claim="minutes", holds=minutes) for line in of_vm(findings, "vm_cold", "boot")
+    ]
+
+
+def optional(findings: Findings, quantity: str, label: str) -> list[Line]:
+    """A line for what was measured of either side, or tried."""
+    keys = {f"{side}.{quantity}" for side in ("vm", "container", "machine")}
+    return (
+        [quantity_line(findings, quantity, "s", label)]
+        if keys & (findings.samples.keys() | findings.gaps.keys())
+        else []
+    )
+
+
+def where(findings: Findings, subject: str) -> str:
+    """The share of each phase until the first byte: engine 41 %, init 33 %, app 20 %."""
+    medians = {name: summary.median for name, summary in phase_summaries(findings, subject).items()}
+    until_first = {name: value for name, value in medians.items() if name not in ("exit", "clean")}
+    shares = clocks.shares(until_first)
+    return ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share >= SHOWN)
+
+
+def phase_summaries(findings: Findings, subject: str) -> dict[str, Summary]:
+    """Phase -> median and interval, in the order in which they happen."""
+    found = {phase.name: findings.summary(clocks.sample_key(subject, phase.name)) for phase in clocks.PHASES}
+    return {name: summary for name, summary in found.items() if summary is not None}
+
+
+def references(findings: Findings) -> list[str]:
+    """One line for each engine that was measured beside ours: docker 365 ms [340, 390] to 1st byte, 11x container."""
+    lines = []
+    for found in findings.subjects:
+        if found.kind != "reference" or found.name in findings.gaps:
+            continue
+        parts = [
+            text for quantity, label in QUANTITIES if (text := reference_text(findings, found.name, quantity, label))
+        ]
+        reason = findings.reason(f"{found.name}.{FIRST}")
+        lines.append(f"{found.name:7} {'; '.join(parts) or reason}")
+    return lines
+
+
+def reference_text(findings: Findings, name: str, quantity: str, label: str) -> str:
+    """One figure of a reference and its ratio to the container's; "" without one."""
+    summary = findings.summary(f"{name}.{quantity}")
+    if summary is None:
+        return ""
+    ratio = findings.ratio(f"{name}.{quantity}", f"container.{quantity}")
+    shown = (
+        "" if ratio is None else f", {figures.factor(ratio.value)}x container" if ratio.shown else ", as the container"
+    )
+    return f"{figures.spread(summary, 's')} {label}{shown}"

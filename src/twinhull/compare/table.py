@@ -1,0 +1,82 @@
+"""What the table of a comparison is made of: rows of lines, a line of cells, a cell of a figure or a fact.
+
+Promise: a cell without a figure says why.
+"""
+
+from __future__ import annotations
+
+from twinhull.compare import figures
+from twinhull.compare.findings import Findings
+from twinhull.compare.statistics import Ratio, Summary
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Holds = Literal["holds", "in part", "not here", "not measured", ""]
+
+
+class Figure(NamedTuple):
+    """One measured quantity of a cell. `unit` is s, B, % or "" for a count."""
+
+    name: str
+    unit: str
+    summary: Summary
+
+
+class Cell(NamedTuple):
+    """What one side shows in one line."""
+
+    text: str
+    figure: Figure | None = None
+
+
+class Line(NamedTuple):
+    """One line of a row: both sides, how they compare, and what that says about a claim.
+
+    `note` takes the ratio's place where facts and not figures are compared; `ratio` is the VM's to the
+    container's, `machine_ratio` the machine's.
+    """
+
+    vm: Cell
+    container: Cell
+    ratio: Ratio | None = None
+    note: str = ""
+    claim: str = ""
+    holds: Holds = ""
+    machine: Cell = Cell("")
+    machine_ratio: Ratio | None = None
+
+
+class Row(NamedTuple):
+    """One topic. Its verdict is the first line with a claim; `notes` stand below it, as wide as the table."""
+
+    topic: str
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...] = ()
+
+
+def measured(findings: Findings, key: str, unit: str, label: str) -> Cell:
+    """A cell with a figure, or with the reason why there is none."""
+    summary = findings.summary(key)
+    if summary is None:
+        return Cell(f"{label}: {findings.reason(key)}")
+    return Cell(f"{figures.spread(summary, unit)} {label}", Figure(key, unit, summary))
+
+
+def larger(ratio: Ratio | None) -> Holds:
+    """A claim that the VM's side is larger. One sample a side has no interval to show it with."""
+    if ratio is None:
+        return "not measured"
+    if ratio.low == ratio.high and ratio.value > 1:
+        return "in part"
+    return "holds" if ratio.shown and ratio.low > 1 else "not here"
+
+
+def quantity_line(findings: Findings, key: str, unit: str, label: str, claim: str = "") -> Line:
+    """The same quantity on both sides."""
+    ratio, machine_ratio = (findings.ratio(f"{side}.{key}", f"container.{key}") for side in ("vm", "machine"))
+    vm, container = (measured(findings, f"{side}.{key}", unit, label) for side in ("vm", "container"))
+    machine = measured(findings, f"machine.{key}", unit, label) if findings.runs("machine") else Cell("")
+    return Line(vm, container, ratio, "", claim, larger(ratio) if claim else "", machine, machine_ratio)

@@ -1,4 +1,4 @@
-"""Write docs/cli.md from the command line's own parsers.
+"""Write docs/cli.md from the command line's own parsers, and publish the schema of a comparison.
 
     python scripts/document_cli.py
 
@@ -18,8 +18,10 @@ sys.path.insert(0, str(ROOT / "src"))  # the commands are read where they stand,
 from twinhull.cli.arguments import make_parser  # noqa: E402
 from twinhull.cli.help import full_parser  # noqa: E402
 from twinhull.cli.verbs import Verb, every_verb  # noqa: E402
+from twinhull.compare.outputs import schema  # noqa: E402
 
 PAGE = ROOT / "docs/cli.md"
+SCHEMA = ROOT / "docs/compare.schema.json"
 HEAD = """# The commands
 Written by `make docs` from the parsers; `twinhull VERB --help` says the same. Exit codes: the workload's own;
 125 twinhull itself failed, 126 the program cannot be executed, 127 there is none, 128+n ended by signal n. Verbs that
@@ -28,8 +30,9 @@ take several names go on after one that fails and then end with 1; a verb that d
 
 
 def main() -> None:
-    """Write the page."""
+    """Write the page, and the copy of the schema that readers find."""
     PAGE.write_text(page())
+    SCHEMA.write_text(Path(schema.PATH).read_text())
 
 
 def page() -> str:

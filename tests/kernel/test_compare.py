@@ -17,7 +17,9 @@ import pytest
 from tests.support import privileges
 from tests.support.command import COMMAND, Twinhull
 from twinhull import config
+from twinhull.cli.outputs import FORMATS
 from twinhull.compare import clocks, rows, statistics, subjects
+from twinhull.compare.outputs import quantities
 from twinhull.compare.run import Service
 from twinhull.compare.subject import CommandLine
 
@@ -280,3 +282,20 @@ def test_without_root_it_says_what_it_can_and_refuses_the_rest(tmp_path: Path) -
     assert f"Linux {os.uname().release}" in " ".join(done.stdout.split())
     assert "root: missing" in done.stdout
     assert done.stderr.startswith("twinhull: this machine cannot run workloads: root:")
+
+
+def test_the_document_has_the_published_form_and_every_output_is_made_of_it(
+    command: Twinhull, result: dict[str, Any], tmp_path: Path
+) -> None:
+    """Every key of the samples has a name of its own, so that a condition can ask for it."""
+    saved, page = tmp_path / "saved.json", tmp_path / "report.html"
+    saved.write_text(json.dumps(result))
+    for form in FORMATS:
+        conditions = ("--fail-if", "vm.startup < 1us", "--compare-with", str(saved))
+        done = command("compare", "--from", str(saved), "--format", form, "--html", str(page), *conditions)
+        assert done.exit_code == 0, done.stderr
+        assert done.stdout
+    assert page.read_text().startswith("<!DOCTYPE html>")
+    keys = [key for key in result["samples"] if not quantities.is_part(key)]
+    assert {key.partition(".")[0] for key in keys} <= quantities.SUBJECTS.keys()
+    assert {key.partition(".")[2] for key in keys} <= quantities.BY_KEY.keys()

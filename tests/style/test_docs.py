@@ -10,6 +10,7 @@ import pytest
 import twinhull
 from scripts import document_cli
 from twinhull.cli.verbs import VERBS, Verb, every_verb
+from twinhull.compare.outputs import conditions, operands, quantities
 
 ROOT = Path(__file__).parents[2]
 each_verb = pytest.mark.parametrize(("verb", "row"), [pytest.param(*pair, id=pair[0]) for pair in every_verb()])
@@ -87,3 +88,12 @@ def test_every_test_that_the_page_of_attacks_names_exists() -> None:
     defined = set(re.findall(r"^def (test_\w+)", tests, re.MULTILINE))
     assert set(re.findall(r"`(test_\w+)`", page)) <= defined
     assert [row for row in rows if "`test_" not in row and not row.endswith(" Tests |")] == []
+
+
+def test_every_name_of_a_condition_is_documented() -> None:
+    text = (ROOT / "docs/compare.md").read_text()
+    names = (*quantities.SUBJECTS, *quantities.VARIANTS, *quantities.PHASES, *quantities.LOADS)
+    rows = [f"| `{one.name}` | `{one.key}` | {one.title} |" for one in quantities.QUANTITIES]
+    assert [row for row in rows if row not in text] == []
+    assert [name for name in names if f"`{name}`" not in text] == []
+    assert [name for name in (*conditions.UNITS, *operands.STATISTICS) if f"`{name}`" not in text] == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 import time
@@ -11,6 +10,7 @@ from twinhull import __version__
 from twinhull.advice import advise
 from twinhull.advice import measurements as known
 from twinhull.advice.question import Abilities, Cost, Measured, Packed, Question
+from twinhull.cli import outputs
 from twinhull.cli.parser import REMAINDER
 from twinhull.cli.progress import prepared
 from twinhull.compare import (
@@ -37,6 +37,7 @@ from twinhull.host import doctor, machine
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from twinhull.cli.parser import Arguments, Parser
     from twinhull.config import Config
@@ -53,7 +54,7 @@ def configure_compare(parser: Parser) -> None:
     parser.add_argument(
         "--port", type=int, default=0, help="where the workload answers; default: what the image exposes"
     )
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="for people, or with raw samples")
+    outputs.configure(parser)
     parser.add_argument("image", nargs="?", default=DEFAULT_IMAGE, metavar="IMAGE", help="default: the embedded image")
     parser.add_argument("command", nargs=REMAINDER, metavar="-- CMD", help="instead of the image's command")
 
@@ -63,13 +64,17 @@ def run_compare(arguments: Arguments, config: Config) -> int:
 
     Raises:
         HostUnfit: this machine cannot run workloads, or ran neither side.
-        InvalidRequest: flags that contradict each other, or a subject that is none.
+        InvalidRequest: flags that contradict each other, or a subject that is none;
+            or what is to be made of the result is not possible.
     """
     check(arguments)
+    asked = outputs.wanted(arguments)
+    if asked.saved is not None:
+        return outputs.deliver(asked, asked.saved)
     wanted = subjects.chosen(arguments.subjects)
     effort = FULL if arguments.full else QUICK
     here, noise = machine.read_machine(), statistics.noise(measure.noise_samples())
-    output = Output(text=arguments.format == "text")
+    output = Output(text=asked.live)
     output.show(report.heading(arguments.image, here, effort, noise))
     facts = doctor.examine(config.launcher, config.state)
     with prepared(config) as engine:
@@ -90,8 +95,8 @@ def run_compare(arguments: Arguments, config: Config) -> int:
         session = Session(found.living, findings, effort, output.tell, config)
         session.port = port
         with probe.loaded(config) as session.probe_image:
-            compare(session, arguments, output, here, noise)
-    return 0
+            document = compare(session, arguments, output, here, noise)
+    return outputs.deliver(asked, document)
 
 
 def check(arguments: Arguments) -> None:
@@ -120,8 +125,10 @@ def again(arguments: Arguments) -> tuple[str, ...]:
     return ("twinhull", "compare", *flags, arguments.image, *(("--", *words) if words else ()))
 
 
-def compare(session: Session, arguments: Arguments, output: Output, here: machine.Machine, noise: float) -> None:
-    """Print each row as soon as it is measured, then the recommendation.
+def compare(
+    session: Session, arguments: Arguments, output: Output, here: machine.Machine, noise: float
+) -> dict[str, Any]:
+    """Print each row as soon as it is measured, then the recommendation; return the document.
 
     Raises:
         HostUnfit: neither side ran.
@@ -144,9 +151,8 @@ def compare(session: Session, arguments: Arguments, output: Output, here: machin
         if part:
             output.show(part)
     remember(findings, session.config, here.kernel)
-    if not output.text:
-        document = report.document(findings, here, done, advice, took_s=took_s, noise=noise, version=__version__)
-        print(json.dumps({**document, "failures": session.failures}, indent=2))
+    document = report.document(findings, here, done, advice, took_s=took_s, noise=noise, version=__version__)
+    return {**document, "failures": session.failures}
 
 
 def measured_rows(session: Session, arguments: Arguments) -> Iterator[Row]:

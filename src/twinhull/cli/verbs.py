@@ -101,7 +101,13 @@ VERBS = {
         "compare",
         "compare",
         "measure virtual machine against container on this machine",
-        ("twinhull compare", "twinhull compare nginx", "twinhull compare --format json busybox -- echo hi"),
+        (
+            "twinhull compare",
+            "twinhull compare nginx",
+            "twinhull compare --format json busybox -- echo hi",
+            "twinhull compare --html report.html --fail-if 'vm.startup.template.p50 > 300ms' nginx",
+            "twinhull compare --from old.json --format markdown",
+        ),
     ),
     "machine": Verb(
         "machine",

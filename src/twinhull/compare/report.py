@@ -256,8 +256,17 @@ def row_json(row: Row) -> dict[str, Any]:
         "machine": side_json([line.machine for line in row.lines]),
         "verdict": verdicts[0] if verdicts else none,
         "also": verdicts[1:],
+        "lines": [line_json(line) for line in row.lines],
         "notes": list(row.notes),
     }
+
+
+def line_json(line: Line) -> dict[str, str]:
+    """One line as it is printed, so that a table can be made of a saved document."""
+    cells = {"vm": line.vm.text, "container": line.container.text, "machine": line.machine.text}
+    machine = figures.times(line.machine_ratio) if line.machine_ratio else ""
+    compared = {"comparison": comparison(line), "machine_comparison": machine}
+    return {**cells, **compared, "claim": line.claim, "holds": line.holds}
 
 
 def side_json(cells: Iterable[Cell]) -> dict[str, Any]:

@@ -1,0 +1,162 @@
+"""What `compare` does with its result: files, formats, an earlier run to compare with, conditions that fail.
+
+Promise: whatever can be wrong with what is asked is found before anything is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from twinhull.compare.outputs import changes, conditions, document, junit, markdown, samples_csv, text
+from twinhull.errors import InvalidRequest
+from twinhull.host.machine import read_machine
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from twinhull.cli.parser import Arguments, Parser
+    from twinhull.compare.outputs.conditions import Condition
+
+FORMATS = ("text", "json", "csv", "markdown", "junit")
+
+
+class Wanted(NamedTuple):
+    """What is to be made of a result. Paths are "" where nothing is asked.
+
+    Attributes:
+        saved: the document of --from; None: it is still to be measured.
+        old: that of --compare-with, and its path.
+    """
+
+    format: str
+    output: str
+    html: str
+    saved: dict[str, Any] | None
+    old: dict[str, Any] | None
+    old_path: str
+    conditions: tuple[Condition, ...]
+
+    @property
+    def live(self) -> bool:
+        """The table is printed row by row while it is measured."""
+        return self.format == "text" and not self.output and self.saved is None
+
+
+def configure(parser: Parser) -> None:
+    """Flags for what is made of the result."""
+    add = parser.add_argument
+    add("--format", choices=FORMATS, default="text", help="a table for people, or the result for programs")
+    add("--output", default="", metavar="FILE", help="write that to FILE instead of stdout")
+    add("--html", default="", metavar="FILE", help="also write a report that needs no network")
+    add("--from", dest="saved", default="", metavar="FILE", help="take the result from a JSON file, measure nothing")
+    add("--compare-with", default="", metavar="FILE", help="say what changed since the JSON of an earlier run")
+    add(
+        "--fail-if",
+        action="append",
+        default=[],
+        metavar="EXPR",
+        help="exit 3 if it is so, 4 if not measured (docs/compare.md)",
+    )
+
+
+def wanted(arguments: Arguments) -> Wanted:
+    """Read what is asked.
+
+    Raises:
+        InvalidRequest: a condition, or a file, is not what it should be, or an earlier run is of another machine.
+    """
+    for path in filter(None, (arguments.output, arguments.html)):
+        check_target(path)
+    found, old = saved(arguments.saved), saved(arguments.compare_with)
+    if old is not None and found is None:
+        changes.refuse(list(changes.of_machine(old["host"], read_machine()._asdict())), arguments.compare_with)
+    return Wanted(
+        arguments.format,
+        arguments.output,
+        arguments.html,
+        found,
+        old,
+        arguments.compare_with,
+        tuple(conditions.parse(expression) for expression in arguments.fail_if),
+    )
+
+
+def saved(path: str) -> dict[str, Any] | None:
+    """The document in a file; None without a file.
+
+    Raises:
+        InvalidRequest: it cannot be read, or is none.
+    """
+    return document.read(content(path), path) if path else None
+
+
+def content(path: str) -> str:
+    """The text of a file.
+
+    Raises:
+        InvalidRequest: it cannot be read.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise InvalidRequest(f"cannot read {path}: {reason}", hint="write one: compare --format json") from error
+
+
+def check_target(path: str) -> None:
+    """See that a file can be written, before a minute of measuring.
+
+    Raises:
+        InvalidRequest: its directory is not there, or it is one itself.
+    """
+    directory = os.path.dirname(path) or "."
+    if os.path.isdir(path) or not os.path.isdir(directory) or not os.access(directory, os.W_OK):
+        raise InvalidRequest(
+            f"cannot write {path}", hint=f"it has to be a file in a directory that is there: {directory}"
+        )
+
+
+def deliver(asked: Wanted, result: dict[str, Any]) -> int:
+    """Make everything that is asked of a result, and return the exit code: 0, 3 or 4.
+
+    Raises:
+        InvalidRequest: the earlier run cannot be compared with it.
+    """
+    if asked.old is not None:
+        result = {**result, "changes": changes.changes(asked.old, result, os.path.basename(asked.old_path))}
+    judged = conditions.judge_all(asked.conditions, result)
+    if judged:
+        result = {**result, "conditions": judged}
+    if asked.html:
+        from twinhull.compare.outputs.html.page import page
+
+        write(asked.html, page(result))
+    made = text.asked(result) if asked.live else render(asked.format, result)
+    if asked.output:
+        write(asked.output, made)
+    elif made:
+        print(made.rstrip("\n"), flush=True)
+    if judged:
+        print(text.judged(result), file=sys.stderr)
+    return conditions.exit_code(judged)
+
+
+def render(form: str, result: dict[str, Any]) -> str:
+    """The result in one of the formats."""
+    if form == "json":
+        return json.dumps(result, indent=2) + "\n"
+    makers = {"text": text.render, "csv": samples_csv.render, "markdown": markdown.render, "junit": junit.render}
+    return makers[form](result)
+
+
+def write(path: str, made: str) -> None:
+    """Put a file in its place at once, readable as the caller's others."""
+    new = f"{path}.new"
+    with open(new, "w", encoding="utf-8", newline="") as file:
+        file.write(made)
+    os.replace(new, path)

@@ -1,0 +1,228 @@
+"""--compare-with: what is different from an earlier run on this machine, beyond the noise of both.
+
+A quantity has changed if three things agree: the 95 % interval of the ratio (now / before) does not hold 1, the medians
+are further apart than the noise of both runs together, and a Mann-Whitney test says so after Holm's correction for the
+number of quantities that are looked at. Where so few samples were taken that the test never could, that is said.
+
+Promise: two runs that cannot be compared are refused, with what differs.
+"""
+
+from __future__ import annotations
+
+import math
+
+from twinhull.compare import figures, statistics
+from twinhull.compare.outputs import quantities
+from twinhull.errors import InvalidRequest
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any, Literal
+
+    from twinhull.compare.outputs.document import Document
+
+    Verdict = Literal["more", "less", "no change shown", "too few samples", "only before", "only now"]
+
+SIGNIFICANT = 0.05
+SAME_MACHINE = ("processor", "processors", "architecture")
+MEMORY_TOLERANCE = 0.05  # a kernel's own share of the memory differs between its versions
+NOTED = ("system", "kernel")
+
+
+class Change(NamedTuple):
+    """One quantity then and now; `ratio` is now divided by before. `p` is already corrected."""
+
+    name: str
+    unit: str
+    before: float | None
+    after: float | None
+    ratio: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    resolution: float | None
+    verdict: Verdict
+
+
+def changes(old: Document, new: Document, source: str) -> dict[str, Any]:
+    """The section `changes` of the new document.
+
+    Raises:
+        InvalidRequest: the two cannot be compared.
+    """
+    refuse([*of_machine(old["host"], new["host"]), *of_run(old, new)], source)
+    noise = math.hypot(old["host"]["noise"] or 0.0, new["host"]["noise"] or 0.0)
+    return {
+        "with": source,
+        "notes": list(notes(old, new)),
+        "noise": noise,
+        "quantities": [change._asdict() for change in compare(old["samples"], new["samples"], noise)],
+    }
+
+
+def refuse(differences: Sequence[str], source: str) -> None:
+    """Stop if two runs differ in what they must not.
+
+    Raises:
+        InvalidRequest: they do.
+    """
+    if differences:
+        hint = "compare with a run of the same workload, effort and accelerator on the same machine"
+        raise InvalidRequest(f"{source} cannot be compared with this run: {'; '.join(differences)}", hint=hint)
+
+
+def of_machine(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    """How two machines differ, by what is known before anything is measured."""
+    for name in SAME_MACHINE:
+        if before[name] != after[name]:
+            yield f"{name} {before[name]} then, {after[name]} now"
+    if abs(before["memory_bytes"] / max(after["memory_bytes"], 1) - 1) > MEMORY_TOLERANCE:
+        sizes = (figures.quantity(host["memory_bytes"], "B") for host in (before, after))
+        yield "memory {} then, {} now".format(*sizes)
+
+
+def of_run(old: Document, new: Document) -> Iterator[str]:
+    """How two runs on one machine differ, so that their figures say nothing about each other."""
+    kinds = [document["host"]["accelerator"] or "none" for document in (old, new)]
+    if kinds[0] != kinds[1]:
+        yield "accelerator {} then, {} now".format(*kinds)
+    if repository(old) != repository(new):
+        yield f"image {old['image']['reference']} then, {new['image']['reference']} now"
+    if list(old["image"]["command"]) != list(new["image"]["command"]):
+        commands = (" ".join(one["image"]["command"]) or "the image's own" for one in (old, new))
+        yield "command {} then, {} now".format(*commands)
+    if old.get("effort", "") != new.get("effort", ""):
+        yield f"effort {old.get('effort', 'unknown')} then, {new.get('effort', 'unknown')} now"
+
+
+def notes(old: Document, new: Document) -> Iterator[str]:
+    """What differs and may be the reason of a change: another build of the image, another kernel or twinhull."""
+    if old["image"]["digest"] != new["image"]["digest"]:
+        yield f"the image is another: {old['image']['digest'][:19]} then, {new['image']['digest'][:19]} now"
+    for name in NOTED:
+        if old["host"][name] != new["host"][name]:
+            yield f"{name}: {old['host'][name]} then, {new['host'][name]} now"
+    if old["version"] != new["version"]:
+        yield f"twinhull {old['version']} then, {new['version']} now"
+
+
+def repository(document: Document) -> str:
+    """The image's name without tag and digest: another build of the same image may be compared."""
+    name, _, tag = document["image"]["reference"].partition("@")[0].rpartition(":")
+    return str(name if name and "/" not in tag else document["image"]["reference"].partition("@")[0])
+
+
+def compare(old: Mapping[str, Sequence[float]], new: Mapping[str, Sequence[float]], noise: float) -> list[Change]:
+    """Every quantity of either run but the parts of others, in the order of the new one."""
+    keys = [key for key in {**new, **old} if (old.get(key) or new.get(key)) and not quantities.is_part(key)]
+    both = [key for key in keys if old.get(key) and new.get(key)]
+    raw = {key: mann_whitney(old[key], new[key]) for key in both}
+    decidable = {key: p for key, p in raw.items() if smallest_p(len(old[key]), len(new[key])) * len(both) < SIGNIFICANT}
+    corrected = holm(decidable)
+    return [of_key(key, old.get(key, ()), new.get(key, ()), corrected.get(key), noise) for key in keys]
+
+
+def of_key(key: str, old: Sequence[float], new: Sequence[float], p: float | None, noise: float) -> Change:
+    """One quantity; `p` is None where too few samples were taken for any."""
+    unit = quantities.split(key)[1].unit
+    before, after = (statistics.median(values) if values else None for values in (old, new))
+    ratio = statistics.compare(new, old)
+    said = verdict(before, after, ratio, p, noise)
+    if ratio is None:
+        return Change(key, unit, before, after, None, None, None, p, None, said)
+    resolution = max(ratio.resolution, noise)
+    return Change(key, unit, before, after, ratio.value, ratio.low, ratio.high, p, resolution, said)
+
+
+def verdict(
+    before: float | None, after: float | None, ratio: statistics.Ratio | None, p: float | None, noise: float
+) -> Verdict:
+    """What a quantity's figures say."""
+    if before is None:
+        return "only now"
+    if after is None:
+        return "only before"
+    if p is None:
+        return "too few samples"
+    if p >= SIGNIFICANT or before == after:
+        return "no change shown"
+    beyond = ratio is None or (ratio.shown and max(ratio.value, 1 / ratio.value) - 1 > noise)
+    if not beyond:
+        return "no change shown"
+    return "more" if after > before else "less"
+
+
+def mann_whitney(first: Sequence[float], second: Sequence[float]) -> float:
+    """The two-sided p of the Mann-Whitney U test: exact without ties, else the normal approximation (Lehmann, 1975)."""
+    size, other = len(first), len(second)
+    u = sum((one > two) + 0.5 * (one == two) for one in first for two in second)
+    extreme = min(u, size * other - u)
+    counts = {value: [*first, *second].count(value) for value in (*first, *second)}
+    if max(counts.values()) == 1:
+        return min(1.0, 2 * cumulative(size, other, int(extreme)))
+    total = size + other
+    ties = sum(count**3 - count for count in counts.values()) / (total * (total - 1)) if total > 1 else 0.0
+    variance = size * other / 12 * (total + 1 - ties)
+    if variance <= 0:
+        return 1.0
+    z = max(0.0, size * other / 2 - extreme - 0.5) / math.sqrt(variance)
+    return math.erfc(z / math.sqrt(2))
+
+
+def cumulative(size: int, other: int, limit: int) -> float:
+    """The share of orders of `size` and `other` values without ties in which U is at most `limit`.
+
+    The number of orders with U = k is the coefficient of q^k in the Gaussian binomial (size + other over size).
+    """
+    coefficients = [1] + [0] * limit
+    for step in range(1, size + 1):
+        for index in range(limit, other + step - 1, -1):  # times 1 - q^(other + step)
+            coefficients[index] -= coefficients[index - other - step]
+        for index in range(step, limit + 1):  # divided by 1 - q^step
+            coefficients[index] += coefficients[index - step]
+    return sum(coefficients) / math.comb(size + other, size)
+
+
+def smallest_p(size: int, other: int) -> float:
+    """The p of two sets that do not overlap at all: no smaller one can come out."""
+    return 2 / math.comb(size + other, size)
+
+
+def holm(values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's step-down correction: the chance of any false alarm among all stays that of one test."""
+    corrected: dict[str, float] = {}
+    worst = 0.0
+    for rank, (key, p) in enumerate(sorted(values.items(), key=lambda item: item[1])):
+        worst = max(worst, min(1.0, p * (len(values) - rank)))
+        corrected[key] = worst
+    return corrected
+
+
+def lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """For people: what this was compared with, each change, then the rest by what is said of it."""
+    yield f"against {found['with']}; noise of both runs {found['noise']:.1%}"
+    yield from found["notes"]
+    others: dict[str, list[str]] = {}
+    for change in found["quantities"]:
+        if change["verdict"] in ("more", "less"):
+            yield sentence(change)
+        else:
+            floor = f" (from {change['resolution']:.0%})" if change["p"] is not None and change["resolution"] else ""
+            others.setdefault(change["verdict"], []).append(f"{change['name']}{floor}")
+    for said, names in others.items():
+        yield f"{said}: {', '.join(names)}"
+
+
+def sentence(change: Mapping[str, Any]) -> str:
+    """One change: vm.first_output_s: 170 ms to 262 ms, +51% [+47%, +55%] more."""
+    before, after = (figures.quantity(change[name], change["unit"]) for name in ("before", "after"))
+    ratio, low, high = (change[name] for name in ("ratio", "low", "high"))
+    by = "" if ratio is None else f" {percent(ratio)} [{percent(low)}, {percent(high)}]"
+    return f"{change['name']}: {before} to {after},{by} {change['verdict']}"
+
+
+def percent(ratio: float) -> str:
+    """A ratio as a difference: 1.31 is +31%."""
+    return f"{ratio - 1:+.0%}"

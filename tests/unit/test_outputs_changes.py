@@ -1,0 +1,130 @@
+"""--compare-with: a workload slowed on purpose is seen, one left alone is not, and strangers are refused."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from typing import Any
+
+import pytest
+
+from tests.support import documents
+from twinhull.compare.outputs import changes
+from twinhull.errors import InvalidRequest
+
+
+def verdicts(old: dict[str, Any], new: dict[str, Any]) -> dict[str, str]:
+    return {one["name"]: one["verdict"] for one in changes.changes(old, new, "old.json")["quantities"]}
+
+
+def test_what_was_slowed_is_seen_and_what_was_left_alone_is_not() -> None:
+    found = verdicts(documents.complete(seed=1), documents.complete(seed=2, factor=1.3))
+    slowed = {key for key in documents.MIDDLES if key.startswith("vm.") and key.endswith("_s")}
+    assert {key for key, verdict in found.items() if verdict == "more"} == slowed
+    assert {found[key] for key in found.keys() - slowed} == {"no change shown"}
+
+
+def test_what_became_faster_is_less() -> None:
+    found = verdicts(documents.complete(seed=1), documents.complete(seed=2, factor=0.7))
+    assert found["vm.first_output_s"] == "less"
+
+
+def test_two_runs_of_the_same_hardly_ever_differ() -> None:
+    """A false alarm in at most one of twenty comparisons is what Holm's correction promises."""
+    chance = random.Random(11)
+    alarms = 0
+    for _ in range(15):
+        old, new = ({f"vm.q{n}_s": [chance.gauss(1, 0.1) for _ in range(10)] for n in range(10)} for _ in range(2))
+        alarms += any(one.verdict in ("more", "less") for one in changes.compare(old, new, 0.0))
+    assert alarms <= 3
+
+
+def test_a_difference_below_the_noise_of_the_machine_is_none() -> None:
+    old, new = documents.complete(seed=1), documents.complete(seed=2, factor=1.3)
+    old["host"]["noise"] = new["host"]["noise"] = 0.3
+    assert "more" not in verdicts(old, new).values()
+
+
+def test_too_few_samples_are_called_so_and_what_only_one_run_has_too() -> None:
+    old, new = documents.complete(), documents.complete(factor=2.0)
+    old["samples"]["vm.first_output_s"] = [0.1] * 3
+    old["samples"]["vm.stop_s"] = []
+    del new["samples"]["vm.exec_s"]
+    found = verdicts(old, new)
+    assert found["vm.first_output_s"] == "too few samples"
+    assert found["vm.stop_s"] == "only now"
+    assert found["vm.exec_s"] == "only before"
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value", "says"),
+    [
+        ("host", "processor", "Other", "processor Other then"),
+        ("host", "processors", 64, "processors 64 then"),
+        ("host", "architecture", "aarch64", "architecture aarch64 then"),
+        ("host", "accelerator", "kvm", "accelerator kvm then, tcg now"),
+        ("host", "memory_bytes", 8_000_000_000, "memory 8.00 GB then"),
+        ("image", "reference", "nginx:1.27", "image nginx:1.27 then"),
+        ("image", "command", ["true"], "command true then, echo hi now"),
+    ],
+)
+def test_another_machine_or_workload_is_refused(section: str, name: str, value: object, says: str) -> None:
+    old = documents.complete()
+    old[section][name] = value
+    with pytest.raises(InvalidRequest) as caught:
+        changes.changes(old, documents.complete(), "old.json")
+    assert says in caught.value.message
+
+
+def test_another_effort_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="effort quick then, full now"):
+        changes.changes({**documents.complete(), "effort": "quick"}, documents.complete(), "old.json")
+
+
+def test_another_build_of_the_image_and_another_kernel_are_noted() -> None:
+    old, new = documents.complete(), documents.complete()
+    old["image"] |= {"digest": "sha256:00", "reference": "registry:5000/busybox:1.36"}
+    new["image"] |= {"reference": "registry:5000/busybox@sha256:11"}
+    old["host"] |= {"kernel": "6.1.0"}
+    found = changes.changes(old, new, "old.json")
+    assert [note.partition(":")[0] for note in found["notes"]] == ["the image is another", "kernel"]
+
+
+@pytest.mark.parametrize(("size", "other"), [(3, 3), (3, 5), (6, 4), (1, 1)])
+def test_the_exact_test_counts_every_order(size: int, other: int) -> None:
+    ranks = range(size + other)
+    counts = [
+        sum(one > two for one in first for two in set(ranks) - set(first))
+        for first in itertools.combinations(ranks, size)
+    ]
+    for first in itertools.combinations(ranks, size):
+        u = sum(one > two for one in first for two in set(ranks) - set(first))
+        extreme = min(u, size * other - u)
+        exact = min(1.0, 2 * sum(count <= extreme for count in counts) / len(counts))
+        assert changes.mann_whitney(first, sorted(set(ranks) - set(first))) == pytest.approx(exact)
+
+
+def test_the_test_agrees_with_scipy() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    chance = random.Random(5)
+    for digits, method in ((6, "exact"), (1, "asymptotic")):
+        first, second = ([round(chance.gauss(m, 1), digits) for _ in range(12)] for m in (0, 0.8))
+        expected = stats.mannwhitneyu(first, second, method=method).pvalue
+        assert changes.mann_whitney(first, second) == pytest.approx(expected)
+
+
+def test_equal_values_show_nothing() -> None:
+    assert changes.mann_whitney([1.0] * 10, [1.0] * 10) == 1.0
+
+
+def test_the_correction_is_holms() -> None:
+    assert changes.holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
+
+
+def test_people_read_the_changes_first_and_the_rest_by_what_is_said_of_it() -> None:
+    found = changes.changes(documents.complete(seed=1), documents.complete(seed=2, factor=1.3), "old.json")
+    lines = list(changes.lines(found))
+    assert lines[0] == f"against old.json; noise of both runs {found['noise']:.1%}"
+    assert lines[1].startswith("vm.first_output_s: 17")
+    assert lines[1].endswith(" more")
+    assert lines[-1].startswith("no change shown: ")

@@ -1,0 +1,110 @@
+"""What compare does with a result: files, formats and exit codes, from a saved document, without root."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.support import documents
+from twinhull.cli import compare, outputs
+from twinhull.cli.arguments import make_parser
+from twinhull.cli.verbs import VERBS
+from twinhull.config import Config
+from twinhull.errors import InvalidRequest
+
+NOWHERE = Config("/no/such/state", "/no/such/run", "/no/such/launcher")  # nothing can be measured with it
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> str:
+    path = tmp_path / "saved.json"
+    path.write_text(json.dumps(documents.complete(seed=2, factor=1.5)))
+    return str(path)
+
+
+def run(*words: str) -> int:
+    """The verb as the command line calls it; a saved document needs neither root nor state."""
+    parser = make_parser("compare", VERBS["compare"])
+    compare.configure_compare(parser)
+    return compare.run_compare(parser.parse_args(list(words)), NOWHERE)
+
+
+@pytest.mark.parametrize("form", outputs.FORMATS)
+def test_every_format_is_made_of_a_saved_document(
+    form: str, saved: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--from", saved, "--format", form) == 0
+    shown = capsys.readouterr().out
+    assert run("--from", saved, "--format", form, "--output", f"{tmp_path}/out") == 0
+    assert (tmp_path / "out").read_text().rstrip("\n") == shown.rstrip("\n")
+    assert capsys.readouterr().out == ""
+    checks: dict[str, Any] = {
+        "text": lambda text: text.index("> CONTAINER"),
+        "json": json.loads,
+        "csv": lambda text: list(csv.reader(text.splitlines()))[1],
+        "markdown": lambda text: text.index("# twinhull compare busybox"),
+        "junit": ElementTree.fromstring,
+    }
+    assert checks[form](shown) is not None
+
+
+def test_json_that_was_written_is_read_again(saved: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("--from", saved, "--format", "json", "--output", f"{tmp_path}/again.json")
+    assert json.loads((tmp_path / "again.json").read_text()) == json.loads(Path(saved).read_text())
+    assert run("--from", f"{tmp_path}/again.json", "--html", f"{tmp_path}/report.html") == 0
+    assert (tmp_path / "report.html").read_text().startswith("<!DOCTYPE html>")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.json", "report.html", "saved.json"]
+
+
+def test_the_exit_code_is_that_of_the_conditions(saved: str, capsys: pytest.CaptureFixture[str]) -> None:
+    so, not_so, unknown = (("--fail-if", f"{name} > {bound}") for name, bound in
+                           (("vm.startup", "1ms"), ("vm.startup", "99s"), ("podman.startup", "1ms")))  # fmt: skip
+    assert run("--from", saved, *not_so) == 0
+    assert run("--from", saved, *not_so, *unknown) == 4
+    assert run("--from", saved, *unknown, *so) == 3
+    said = capsys.readouterr().err
+    assert "fail-if vm.startup > 99s: not so, it is 2" in said
+    assert "fail-if podman.startup > 1ms: not measured (podman.first_output_s: this run did not look at it)" in said
+
+
+def test_changes_since_an_earlier_run_are_in_every_output(
+    saved: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = tmp_path / "old.json"
+    old.write_text(json.dumps(documents.complete(seed=1)))
+    for form in ("text", "json", "markdown"):
+        assert run("--from", saved, "--compare-with", str(old), "--format", form) == 0
+        shown = capsys.readouterr().out
+        assert "old.json" in shown
+        assert "more" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--from", "no-such.json"), "cannot read no-such.json: No such file or directory"),
+        (("--from", "/"), "cannot read /: Is a directory"),
+        (("--compare-with", "no-such.json"), "cannot read no-such.json"),
+        (("--html", "/no/such/directory/report.html"), "cannot write /no/such/directory/report.html"),
+        (("--output", "/"), "cannot write /"),
+        (("--fail-if", "vm.startpu > 1s"), "startpu is no quantity"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_measured(words: tuple[str, ...], says: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        run(*words)
+    assert says in caught.value.message
+
+
+def test_a_result_of_another_machine_is_refused(saved: str, tmp_path: Path) -> None:
+    other = documents.complete()
+    other["host"]["processor"] = "Other"
+    (tmp_path / "old.json").write_text(json.dumps(other))
+    for words in (("--from", saved), ()):  # measured elsewhere before, or about to be measured here
+        with pytest.raises(InvalidRequest, match="processor Other then"):
+            run(*words, "--compare-with", f"{tmp_path}/old.json")

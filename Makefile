@@ -22,6 +22,8 @@ SOURCES := $(sort $(filter-out %_test.c launcher/fuzz_%.c,$(wildcard launcher/*.
 # Committed, so that the C can be read on its own; `make check` compares them with the Python tables.
 GENERATED := launcher/ops.h launcher/protocol.h
 LAUNCHER := src/twinhull/bin/launcher
+# What `compare` runs inside both isolations to try known ways out; no part of the launcher.
+ESCAPES := src/twinhull/bin/escapes
 # The same launcher with the points at which tests kill it (TWINHULL_FAULT).
 TEST_LAUNCHER := $(BUILD)/launcher-test/launcher
 
@@ -54,7 +56,7 @@ check-source:
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
-	clang-format --dry-run --Werror $(filter-out $(GENERATED),$(wildcard launcher/*.[ch]))
+	clang-format --dry-run --Werror $(filter-out $(GENERATED),$(wildcard launcher/*.[ch] probes/*.[ch]))
 
 check-tests:
 	$(PYTEST) -q -m 'not slow' $(QUICK)
@@ -91,7 +93,7 @@ clean:
 	rm -rf $(BUILD) dist src/twinhull/bin src/twinhull.egg-info
 
 # --- the launcher
-launcher: $(LAUNCHER)
+launcher: $(LAUNCHER) $(ESCAPES)
 launcher-test: $(TEST_LAUNCHER)
 
 $(GENERATED) &: src/twinhull/plan/ops.py src/twinhull/plan/codec.py src/twinhull/plan/frames.py scripts/generate_headers.py
@@ -109,6 +111,12 @@ $(BUILD)/$(2)/%.o: launcher/%.c Makefile | $(GENERATED)
 endef
 $(eval $(call build_launcher,$(LAUNCHER),launcher,))
 $(eval $(call build_launcher,$(TEST_LAUNCHER),launcher-test,-DFAULT_POINTS))
+
+$(ESCAPES): $(wildcard probes/*.c) probes/escape.h Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@.new $(filter %.c,$^)
+	@strip $@.new && mv $@.new $@
+
 -include $(wildcard $(BUILD)/launcher/*.d $(BUILD)/launcher-test/*.d)
 
 # --- fuzzing: each launcher/fuzz_NAME.c against the parsers, under AddressSanitizer and UBSan

@@ -206,6 +206,37 @@ def test_its_medians_are_left_for_advice(command: Twinhull, result: dict[str, An
     assert costs["vm"]["start_s"] == row["medians"]["vm.first_output_s"]
 
 
+def test_how_many_fit_is_ended_by_the_smallest_limit(result: dict[str, Any]) -> None:
+    for side in ("container", "vm"):
+        found = result["density"][side]
+        counts = [limit["count"] for limit in found["limits"]]
+        assert counts == sorted(counts)
+        assert found["binds"] == found["limits"][0]["name"]
+        assert {"memory", "disk", "pids", "descriptors", "bridge ports", "addresses"} <= {
+            limit["name"] for limit in found["limits"]
+        }
+        assert [number for number, _ in found["points"]] == [1, 2, 3]
+
+
+def test_known_ways_out_were_tried_everywhere(result: dict[str, Any]) -> None:
+    assert len(result["probes"]) >= 20
+    for one in result["probes"]:
+        assert set(one["outcomes"]) == {"container", "vm", "plain"}, one
+
+
+def test_the_stacks_share_what_lies_below_both(result: dict[str, Any]) -> None:
+    vm, container = result["stacks"]["vm"], result["stacks"]["container"]
+    assert [layer["layer"] for layer in vm if layer["shared"]] == ["Infrastructure", "Host OS", "App"]
+    assert {layer["layer"] for layer in vm} - {layer["layer"] for layer in container} == {"Hypervisor", "Guest OS"}
+
+
+def test_what_a_quick_look_leaves_out_is_a_gap(result: dict[str, Any]) -> None:
+    assert {result["gaps"][section] for section in ("load", "portability", "only")} == {"measured with --full"}
+    needs = result["portability"]["needs"]
+    assert needs["container"] == ["twinhull-shim"]
+    assert any(name.startswith("qemu") for name in needs["vm"])
+
+
 def test_memory_agrees_with_what_the_kernel_says_of_an_instance(command: Twinhull, result: dict[str, Any]) -> None:
     """One idle container, weighed by hand: its growth cannot be more than all its pages."""
     name = command("run", "-d", "--memory", "192m", "--name", "weighed", "busybox", "sleep", "60", check=True)

@@ -58,7 +58,7 @@ def test_the_wheel_holds_every_module_and_the_launcher(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     modules = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src/twinhull").rglob("*.py")}
     assert modules - names == set()
-    assert {"twinhull/bin/launcher", "twinhull/py.typed"} <= names
+    assert {"twinhull/bin/launcher", "twinhull/bin/escapes", "twinhull/py.typed"} <= names
     assert not any(name.startswith(("tests/", "bench/")) for name in names)
 
 

@@ -18,7 +18,7 @@ def member(archive: bytes, name: str) -> bytes:
 
 
 def test_the_archive_is_what_docker_save_writes() -> None:
-    archive = probe.archive(b"\x7fELF", "twinhull/probe:1")
+    archive = probe.archive({"probe": b"\x7fELF"}, "twinhull/probe:1")
     (entry,) = json.loads(member(archive, "manifest.json"))
     config = json.loads(member(archive, entry["Config"]))
     layer = member(archive, entry["Layers"][0])
@@ -29,7 +29,7 @@ def test_the_archive_is_what_docker_save_writes() -> None:
 
 
 def test_the_same_program_makes_the_same_image() -> None:
-    assert probe.archive(b"x", "a:1") == probe.archive(b"x", "a:1")
+    assert probe.archive({"x": b"x"}, "a:1") == probe.archive({"x": b"x"}, "a:1")
 
 
 def test_platforms_without_attestations_and_no_endless_list() -> None:

@@ -15,6 +15,7 @@ from twinhull.cli.parser import REMAINDER
 from twinhull.cli.progress import prepared
 from twinhull.compare import (
     footprint,
+    full,
     image,
     inside,
     lives,
@@ -171,6 +172,7 @@ def measured_rows(session: Session, arguments: Arguments) -> Iterator[Row]:
     yield startup_row(findings)
     yield rows.isolation_row(findings)
     footprint.measure_footprint(session, name, command)
+    full.measure(session, name)
     yield rows.resources_row(findings)
     yield rows.portability_row(findings)
     measure.measure_copies(session, name, command)

@@ -48,6 +48,7 @@ class Monitor(NamedTuple):
     capabilities: int
     seccomp: bool
     shared_namespaces: tuple[str, ...]  # with the host
+    open_files: tuple[str, ...] = ()  # each kind or path once
 
 
 class Findings:
@@ -70,14 +71,14 @@ class Findings:
         self.free_memory_bytes = 0
         self.copies = 0
         self.idle_command: tuple[str, ...] = ()
-        self.limits: list[str] = []  # what this machine could not do, in sentences
-        # Sections of the document that others fill; one that was not measured is empty, with its reason in `gaps`.
-        self.probes: list[dict[str, Any]] = []
-        self.density: dict[str, Any] = {}
-        self.load: list[dict[str, Any]] = []
+        # Sections of the document: one that was not measured is empty, and the reason is in `gaps` under its name.
+        self.probes: list[dict[str, Any]] = []  # known ways out, with the outcome of each place
+        self.density: dict[str, dict[str, Any]] = {}  # subject -> how many fit, by which limit
+        self.load: list[dict[str, Any]] = []  # performance, as a ratio to a plain process
         self.portability: dict[str, Any] = {}
-        self.only: list[dict[str, Any]] = []
-        self.stacks: dict[str, Any] = {}
+        self.only: list[dict[str, Any]] = []  # what only one side can do
+        self.stacks: dict[str, list[dict[str, Any]]] = {}  # subject -> its layers, the lowest first
+        self.limits: list[str] = []  # what this machine could not do, in sentences
         self.summaries: dict[tuple[str, int], Summary] = {}
 
     def add(self, key: str, value: float) -> None:

@@ -9,7 +9,7 @@ import os
 import time
 from contextlib import ExitStack
 
-from twinhull.compare import probe, statistics
+from twinhull.compare import density, portability, probe, stacks, statistics
 from twinhull.compare.findings import Findings
 from twinhull.compare.session import ISOLATIONS, Instances, Session
 from twinhull.compare.subject import Idle, MeasurementFailed
@@ -44,6 +44,9 @@ def measure_footprint(session: Session, image: str, command: tuple[str, ...]) ->
         session.tell("processor time while idle")
         weigh(findings, groups, totals)
         measure_idle(session, groups)
+        density.observe(session, groups, totals)
+        stacks.observe(session, groups)
+        portability.observe_needs(session, groups)
 
 
 def template_bytes(state: str) -> int:

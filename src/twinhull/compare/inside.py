@@ -5,12 +5,14 @@ Promise: every fact is read in this run; where the probe did not run there is a 
 
 from __future__ import annotations
 
+import os
 import time
 
-from twinhull.compare import probe
+from twinhull.compare import escapes, probe
 from twinhull.compare.findings import NAMESPACES, Monitor
 from twinhull.compare.session import Instances, Session
 from twinhull.compare.subject import MeasurementFailed
+from twinhull.host import memory
 from twinhull.host.facts import read
 from twinhull.host.machine import namespace
 from twinhull.host.stack import accelerator_of, monitor_pid
@@ -32,7 +34,7 @@ def observe_inside(session: Session) -> None:
     even the probe runs is a gap as a whole.
     """
     findings = session.findings
-    findings.inside["host"] = probe.look_outside(launcher_path(session.config.launcher))
+    findings.inside["host"] = probe.look_outside((launcher_path(session.config.launcher), "probe"))
     for name, saying in FIRST_STARTS:
         if name not in session.subjects:
             continue
@@ -46,6 +48,7 @@ def observe_inside(session: Session) -> None:
         findings.inside[name] = found
         session.tell(f"the first {LABELS[name]} took {time.monotonic() - began:.2f} s")
     observe_monitor(session)
+    escapes.try_escapes(session)
 
 
 def observe_monitor(session: Session) -> None:
@@ -78,4 +81,17 @@ def monitor_of(pid: int) -> Monitor | None:
         capabilities=int(status.get("CapEff", ["0"])[0], 16),
         seccomp=status.get("Seccomp") == ["2"],
         shared_namespaces=shared,
+        open_files=open_files(pid),
     )
+
+
+def open_files(pid: int) -> tuple[str, ...]:
+    """What a process holds open: paths, and the kinds of what has none, without the numbers of sockets and pipes."""
+    found = set()
+    for fd in memory.listing(f"/proc/{pid}/fd"):
+        try:
+            target = os.readlink(f"/proc/{pid}/fd/{fd}")
+        except OSError:
+            continue
+        found.add(target if target.startswith(("/", "anon_inode:")) else target.partition(":")[0])
+    return tuple(sorted(found))

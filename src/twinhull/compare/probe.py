@@ -1,4 +1,4 @@
-"""An image of one program that looks about and tells what it sees: the launcher's probe.
+"""An image of two programs that look about and tell what they see: the launcher's probe, and known ways out.
 
 Promise: it needs nothing of the image under comparison, so that the same facts come from an image
 without a shell, and the image is removed when it has served.
@@ -19,6 +19,7 @@ from twinhull.compare.run import Service, last_line
 from twinhull.compare.subject import MeasurementFailed, Subject, own_command
 from twinhull.config import Config
 from twinhull.engine import Engine
+from twinhull.errors import HostUnfit
 from twinhull.host import files, spawn
 from twinhull.runtime.container import launcher_path
 from twinhull.scopes import contextmanager
@@ -26,31 +27,57 @@ from twinhull.store import archive as store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-PROGRAM = "probe"
+PROBE, ESCAPES = "probe", "escapes"
+ESCAPES_INSIDE = f"/{ESCAPES}"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 TIMEOUT_S = 60.0
-WAIT = ("wait",)
+# argv[0] is the program's name, argv[1] the launcher's mode.
+LOOK = (f"/{PROBE}", "probe")
+WAIT = (*LOOK, "wait")
 
 
-def image_name(program: bytes) -> str:
-    """Named after the program's content and this process, which removes it at the end."""
-    return f"twinhull/probe:{hashlib.sha256(program).hexdigest()[:12]}-{os.getpid()}"
+def image_name(title: str, members: dict[str, bytes]) -> str:
+    """Named after its content and this process, which removes it at the end."""
+    return f"twinhull/{title}:{hashlib.sha256(b''.join(members.values())).hexdigest()[:12]}-{os.getpid()}"
+
+
+def escapes_path() -> str:
+    """The program that tries known ways out, beside the launcher.
+
+    Raises:
+        HostUnfit: it was never built.
+    """
+    path = os.path.join(os.path.dirname(launcher_path("")), ESCAPES)
+    if not os.access(path, os.X_OK):
+        raise HostUnfit(f"the probes are not at {path}", hint="make launcher, or reinstall twinhull")
+    return path
 
 
 @contextmanager
 def loaded(config: Config) -> Iterator[str]:
-    """Give the image's name; the image is here as long as the block lasts.
+    """Give the name of the probes' image; the image is here as long as the block lasts.
 
     Raises:
         TwinhullError: it could not be made or loaded.
     """
-    program = files.read(launcher_path(config.launcher))
-    name = image_name(program)
+    programs = {PROBE: files.read(launcher_path(config.launcher)), ESCAPES: files.read(escapes_path())}
+    with image_of(config, programs, "probe") as name:
+        yield name
+
+
+@contextmanager
+def image_of(config: Config, members: dict[str, bytes], title: str) -> Iterator[str]:
+    """Give the name of an image with some files that is here as long as the block lasts.
+
+    Raises:
+        TwinhullError: it could not be made or loaded.
+    """
+    name = image_name(title, members)
     with Engine(config) as engine, tempfile.TemporaryDirectory(prefix="twinhull-probe-") as place:
-        path = f"{place}/probe.tar"
-        files.write(path, archive(program, name))
+        path = f"{place}/image.tar"
+        files.write(path, archive(members, name))
         store.load(config, engine.home.db, path)
     try:
         yield name
@@ -58,14 +85,13 @@ def loaded(config: Config) -> Iterator[str]:
         spawn.run_tool((*own_command(), "rmi", name))
 
 
-def archive(program: bytes, name: str) -> bytes:
-    """A docker-archive (docker save) with one layer that holds one static program."""
-    layer = tar({PROGRAM: program}, mode=0o755)
+def archive(members: dict[str, bytes], name: str) -> bytes:
+    """A docker-archive (docker save) with one layer that holds programs."""
+    layer = tar(members, mode=0o755)
     config = {
         "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
         "os": "linux",
-        # argv[0] is the program's name, argv[1] the launcher's mode.
-        "config": {"Entrypoint": [f"/{PROGRAM}", "probe"], "WorkingDir": "/"},
+        "config": {"Cmd": list(LOOK), "WorkingDir": "/"},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
         "history": [{"created_by": "twinhull compare"}],
     }
@@ -75,23 +101,30 @@ def archive(program: bytes, name: str) -> bytes:
 
 
 def tar(members: dict[str, bytes], *, mode: int) -> bytes:
-    """A tar archive of plain files without times or owners, so that the same content is the same image."""
+    """A tar archive of plain files without times or owners, so that the same content is the same image.
+
+    A name that ends with a slash is a directory that everyone may write to.
+    """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as file:
         for name, content in members.items():
             member = tarfile.TarInfo(name)
             member.size, member.mode = len(content), mode
+            if name.endswith("/"):
+                member.type, member.mode = tarfile.DIRTYPE, 0o1777
             file.addfile(member, io.BytesIO(content))
     return buffer.getvalue()
 
 
-def look_inside(subject: Subject, image: str, *, timeout_s: float = TIMEOUT_S) -> dict[str, str]:
-    """What the probe sees in a new instance of a subject.
+def look_inside(
+    subject: Subject, image: str, command: Sequence[str] = (), *, timeout_s: float = TIMEOUT_S
+) -> dict[str, str]:
+    """What a program of the image (the probe) sees in a new instance of a subject.
 
     Raises:
         MeasurementFailed: it did not run, or did not come to its end.
     """
-    timing = subject.run(image, (), Service(streams=()), timeout_s=timeout_s)
+    timing = subject.run(image, command, Service(streams=()), timeout_s=timeout_s)
     if timing.total_s is None:
         raise MeasurementFailed(f"no answer within {timeout_s:.0f} s; it said last: {timing.complaint or 'nothing'}")
     if timing.exit_code != 0:
@@ -99,13 +132,13 @@ def look_inside(subject: Subject, image: str, *, timeout_s: float = TIMEOUT_S) -
     return parse_probe(timing.output.decode(errors="replace"))
 
 
-def look_outside(launcher: str) -> dict[str, str]:
-    """What the same program sees on the host itself.
+def look_outside(argv: Sequence[str]) -> dict[str, str]:
+    """What one of these programs sees on the host itself.
 
     Raises:
         MeasurementFailed: it did not run.
     """
-    done = spawn.run_tool((launcher, "probe"), timeout_s=TIMEOUT_S)
+    done = spawn.run_tool(argv, timeout_s=TIMEOUT_S)
     if done.returncode != 0:
         raise MeasurementFailed(last_line(done.stderr) or f"the probe ended with {done.returncode}")
     return parse_probe(done.stdout)

@@ -198,6 +198,7 @@ def document(
         "stacks": findings.stacks,
         "gaps": findings.gaps,
         "limits": findings.limits,
+        "monitor": findings.monitor._asdict() if findings.monitor else None,
     }
 
 

@@ -6,7 +6,8 @@ Promise: a cell without a figure says why; a claim is judged only by what stands
 from __future__ import annotations
 
 from twinhull.advice.advise import Advice
-from twinhull.compare import figures
+from twinhull.compare import density, escapes, figures, load, only, probe
+from twinhull.compare import portability as moving
 from twinhull.compare.findings import Findings, number, shared_namespaces
 from twinhull.compare.startup_row import startup_row
 from twinhull.compare.statistics import Ratio
@@ -31,7 +32,17 @@ def system_row(findings: Findings) -> Row:
         claim="full OS",
         holds=own_system(vm, host),
     )
-    return Row("OS", (kernels, Line(Cell(sees(vm)), Cell(sees(container)))) if vm or container else (kernels,))
+    if not vm and not container:
+        return Row("OS", (kernels,))
+    return Row(
+        "OS",
+        (
+            kernels,
+            Line(Cell(sees(vm)), Cell(sees(container))),
+            Line(Cell(first_process(vm)), Cell(first_process(container))),
+            Line(Cell(escapes.runs(vm)), Cell(escapes.runs(container))),
+        ),
+    )
 
 
 def kernel(inside: dict[str, str], host: dict[str, str]) -> str:
@@ -66,6 +77,15 @@ def sees(inside: dict[str, str]) -> str:
     return f"sees {figures.quantity(memory * 1024, 'B')}, {processors} CPU{'s' * (processors != 1)}"
 
 
+def first_process(inside: dict[str, str]) -> str:
+    """Who is process 1 inside, and how many processes there are; the workload here is the probe."""
+    first, count = inside.get("process-1", ""), number(inside, "processes")
+    if not first or count is None:
+        return ""
+    who = "the workload, no init" if first == probe.PROBE else first
+    return f"process 1 is {who}; {count} process{'es' * (count != 1)}"
+
+
 def isolation_row(findings: Findings) -> Row:
     """Isolation: who promises the wall, what is shared, which kernel's system calls can be reached."""
     lines = [
@@ -80,6 +100,8 @@ def isolation_row(findings: Findings) -> Row:
     ]
     if findings.monitor:
         lines.append(Line(Cell(monitor(findings)), Cell(privileges(findings.inside.get("container", {})))))
+    if findings.probes:
+        lines.append(Line(Cell(escapes.told(findings.probes, "vm")), Cell(escapes.told(findings.probes, "container"))))
     return Row("Isolation", tuple(lines))
 
 
@@ -126,7 +148,8 @@ def monitor(findings: Findings) -> str:
     capabilities = process.capabilities.bit_count()
     shared = f", shares {', '.join(process.shared_namespaces)}" if process.shared_namespaces else ""
     return (
-        f"QEMU: uid {process.uid}, {capabilities} capabilities, {'with' if process.seccomp else 'no'} seccomp{shared}"
+        f"QEMU: uid {process.uid}, {capabilities} capabilities, {'with' if process.seccomp else 'no'} seccomp, "
+        f"{len(process.open_files)} kinds of open files{shared}"
     )
 
 
@@ -148,6 +171,11 @@ def resources_row(findings: Findings) -> Row:
         quantity_line(findings, "disk_bytes", "B", "disk"),
         quantity_line(findings, "idle_percent", "%", "CPU, idle"),
     ]
+    if findings.density:
+        room = {side: density.told(findings.density.get(side)) for side in ("vm", "container")}
+        lines.append(Line(Cell(room["vm"]), Cell(room["container"])))
+    if findings.load:
+        lines.append(Line(Cell(load.told(findings.load, "vm")), Cell(load.told(findings.load, "container"))))
     if findings.template_bytes:
         size = figures.quantity(findings.template_bytes, "B")
         lines.append(Line(Cell(f"{size} template for all VMs"), Cell("no template")))
@@ -173,6 +201,7 @@ def portability_row(findings: Findings) -> Row:
     moved = figures.quantity(size, "B") if size else "size unknown"
     guest = figures.quantity(findings.guest_kernel_bytes, "B") if findings.guest_kernel_bytes else "kernel not here yet"
     platforms = f"{', '.join(image.platforms) or 'platforms unknown'} ({image.platforms_source or 'not looked up'})"
+    there = {side: moving.told(findings.portability, side) for side in ("vm", "container")}
     ran = [bool(findings.inside.get(side)) for side in ("vm", "container")]
     portable: Holds = "not measured" if not all(ran) else "in part" if ratio else "not here"
     return Row(
@@ -190,6 +219,7 @@ def portability_row(findings: Findings) -> Row:
                 Cell(platforms),
                 note="one image, both" if all(ran) else "",
             ),
+            Line(Cell(there["vm"]), Cell(there["container"])),
         ),
     )
 
@@ -199,6 +229,7 @@ def use_cases_row(findings: Findings, advice: Advice) -> Row:
     lines = [
         quantity_line(findings, "copies_s", "s", f"{findings.copies} at once", "scale slower"),
         Line(Cell(fits(findings, "vm")), Cell(fits(findings, "container"))),
+        Line(Cell(only.told(findings.only, "vm")), Cell(only.told(findings.only, "container"))),
         Line(
             Cell("recommended" if advice.choice == "vm" else ""),
             Cell("recommended" if advice.choice == "container" else ""),

@@ -200,6 +200,11 @@ def ended_on_term(took_s: float) -> float:
     return took_s
 
 
+def flags_of(subject: Subject) -> tuple[str, ...]:
+    """The flags of `run` that make an instance like the subject's own: its isolation and its limits."""
+    return subject.flags if isinstance(subject, CommandLine) else ()
+
+
 def own_command() -> tuple[str, ...]:
     """How our command is started from its entry script."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

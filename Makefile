@@ -45,7 +45,7 @@ run: setup
 	@$(BIN)/twinhull compare
 
 test: setup-dev
-	$(PYTEST) tests/style tests/unit tests/golden tests/kernel tests/oci tests/security
+	$(PYTEST) tests/style tests/unit tests/golden tests/kernel tests/oci tests/security tests/claims
 
 # Under 30 seconds, without root, on a tree that was set up once: its two halves side by side.
 check: launcher

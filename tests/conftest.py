@@ -22,7 +22,7 @@ pytest_plugins = (
 )
 
 TESTS = Path(__file__).parent
-PRIVILEGED = {"kernel", "oci", "security", "clients"}
+PRIVILEGED = {"kernel", "oci", "security", "claims", "clients"}
 IMAGES_TIMEOUT_S = 900  # the first test of a fresh machine makes images from Debian packages
 IN_CI = os.environ.get("CI") == "true"
 

@@ -25,6 +25,7 @@ LAYERS = (
     ("machine", "build"),
     ("engine",),
     ("compare",),
+    ("prove",),
     ("api", "cli"),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -11,6 +11,7 @@ import twinhull
 from scripts import document_cli
 from twinhull.cli.verbs import VERBS, Verb, every_verb
 from twinhull.compare.outputs import conditions, operands, quantities
+from twinhull.prove.claims import CLAIMS
 
 ROOT = Path(__file__).parents[2]
 each_verb = pytest.mark.parametrize(("verb", "row"), [pytest.param(*pair, id=pair[0]) for pair in every_verb()])
@@ -74,6 +75,13 @@ def test_the_changelog_is_kept_as_it_says() -> None:
 def test_links_between_documents_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text()):
         assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_the_page_of_claims_is_the_table_of_claims() -> None:
+    page = (ROOT / "docs/prove.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| (\S+) \| (.*?) \| (.*?) \|$", page, re.MULTILINE)
+    table = [(str(number), row.topic, row.sentence, row.refuted_by) for number, row in enumerate(CLAIMS, 1)]
+    assert rows == table
 
 
 def test_the_readme_names_only_commands_that_exist() -> None:

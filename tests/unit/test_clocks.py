@@ -86,7 +86,7 @@ def test_a_connection_that_is_dropped_is_no_answer_and_a_byte_is() -> None:
     serving.join(10)
     server.close()
     assert asked.moment_s is not None
-    assert asked.moment_s >= 0.2
+    assert asked.moment_s >= 0.19  # the server waits 0.2 s, by a clock of its own
 
 
 def drop_then_greet(server: socket.socket) -> None:

@@ -127,6 +127,12 @@ VERBS = {
             "twinhull advise --compose compose.yaml",
         ),
     ),
+    "prove": Verb(
+        "prove",
+        "prove",
+        "check what textbooks say about virtual machines and containers, here",
+        ("twinhull prove", "twinhull prove startup", "twinhull prove --quiz isolation", "twinhull prove --list"),
+    ),
     "stack": Verb("stack", "stack", "the layers under one running workload", ("twinhull stack web",)),
     "plan": Verb("plan", "plan", "what would be done, op by op, without doing it", ("twinhull plan --vm busybox",)),
     "doctor": Verb("doctor", "doctor", "what this machine can do, and what repairs it", ("twinhull doctor",)),

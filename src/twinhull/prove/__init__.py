@@ -1,0 +1,1 @@
+"""The textbook's sentences about virtual machines and containers, each a check that runs on this machine."""

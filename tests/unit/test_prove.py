@@ -1,0 +1,139 @@
+"""Checks as they are shown and counted, and the border between observing and judging."""
+
+from __future__ import annotations
+
+import ast
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import twinhull.prove.judge
+from tests.style.test_architecture import EFFECTS, imports
+from twinhull.cli.prove import Score
+from twinhull.config import Config
+from twinhull.prove import report
+from twinhull.prove.claims import CLAIMS, chosen
+from twinhull.prove.evidence import TOPICS, Check, Evidence, Ran, Verdict, gap, judged, merged
+from twinhull.prove.observe.machines import system_of
+from twinhull.prove.session import shortened, toml
+
+JUDGES = sorted(Path(twinhull.prove.judge.__path__[0]).glob("*.py"))
+NOTHING = Evidence((), {}, {})
+WORDS = st.lists(st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1), min_size=1, max_size=12)
+
+
+def checked(number: int, holds: str, otherwise: str = "", ran: tuple[Ran, ...] = ()) -> Check:
+    verdict = Verdict(holds, "Because it was so.", otherwise)  # type: ignore[arg-type]  # any of the four
+    return Check(number, CLAIMS[number - 1], NOTHING._replace(ran=ran), verdict)
+
+
+@pytest.mark.parametrize("path", JUDGES, ids=lambda path: path.stem)
+def test_judges_touch_nothing(path: Path) -> None:
+    for name in imports(path):
+        assert name.split(".")[0] not in EFFECTS
+        assert "observe" not in name
+        assert "session" not in name
+    called = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
+    assert not called & {"open", "input"}
+
+
+def test_every_claim_has_evidence_a_sentence_and_a_refutation() -> None:
+    assert len(CLAIMS) == 25
+    for claim in CLAIMS:
+        assert claim.observers
+        assert claim.sentence.endswith(".")
+        assert claim.refuted_by[0].islower()
+        assert claim.topic in TOPICS
+
+
+def test_a_topic_keeps_the_numbers_of_the_table() -> None:
+    assert [number for number, _ in chosen("startup")] == [4, 5, 6]
+    assert [number for number, _ in chosen()] == list(range(1, 26))
+
+
+def test_evidence_is_put_together_once_and_a_gap_stays() -> None:
+    ran = Ran("twinhull ps", "nothing")
+    one = Evidence((ran,), {"host.boot-id": "a"}, {"vm.start_s": (1.0,)})
+    both = merged([one, one, gap("no VM ran"), gap("no VM ran")])
+    assert both.ran == (ran,)
+    assert both.gap == "no VM ran"
+    assert judged(CLAIMS[0], both) == Verdict("not measured", "no VM ran")
+
+
+@given(WORDS)
+def test_a_command_is_shown_as_a_shell_takes_it(words: list[str]) -> None:
+    shown = report.command_text(shlex.join(words)).removeprefix("    $ ")
+    done = subprocess.run(["sh", "-c", f"printf '%s\\0' {shown}"], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\0")[:-1] == words
+
+
+def test_commands_of_words_that_fit_are_no_wider_than_the_page() -> None:
+    shown = report.command_text(shlex.join(["twinhull", "run", *["--env=A=some-value"] * 20, "a b", "sh -c\nexit 1"]))
+    assert max(map(len, shown.splitlines())) <= report.WIDTH
+    assert len(shown.splitlines()) > 4
+
+
+def test_what_a_command_said_is_one_line() -> None:
+    assert shortened("one\n  two   words\n\n\x1b[31mred\n") == "one  two words  [31mred"
+    assert len(shortened("long " * 100)) == 160
+
+
+def test_a_command_that_was_shown_is_referred_to() -> None:
+    ran = Ran("twinhull ps", "nothing")
+    record = report.Record()
+    assert "$ twinhull ps" in record.text(checked(3, "holds", ran=(ran,)))
+    second = record.text(checked(9, "holds", ran=(ran, Ran("true", ""))))
+    assert "$ twinhull ps" not in second
+    assert "and what was run for 3" in second
+    assert "nothing came out" in second
+
+
+def test_the_summary_counts_and_says_what_would_change_the_others() -> None:
+    checks = [
+        checked(1, "holds", "never shown"),
+        checked(2, "holds"),
+        checked(7, "not here", "KVM"),
+        checked(16, "not here", "KVM"),
+        checked(17, "in part", "another system"),
+        checked(18, "not measured"),
+    ]
+    lines = report.summary(checks, 61.4).splitlines()
+    assert lines[1] == "2 hold, 1 in part, 2 not here, 1 not measured   (6 claims, 61 s)"
+    assert [line.strip() for line in lines[3:]] == ["7, 16: KVM", "17: another system"]
+
+
+def test_every_line_of_the_list_fits() -> None:
+    text = report.listing(chosen())
+    assert max(map(len, text.splitlines())) <= report.WIDTH
+    assert [row["number"] for row in report.listing_json(chosen("os"))] == [1, 2, 3]
+
+
+def test_the_score_counts_what_was_measured() -> None:
+    score = Score()
+    assert score.count("holds", "holds") == "Right. 1 of 1 right."
+    assert score.count("holds", "in part") == "You said: holds. Measured: in part. 1 of 2 right."
+    assert "does not count" in score.count("holds", "not measured")
+    assert score.text() == "1 of 2 right."
+
+
+def test_a_machines_layer_tells_its_system_or_nothing() -> None:
+    details = ["Linux 6.1.0-31-cloud-amd64", "process 1 is systemd, 9 processes", "from the disk debian.qcow2"]
+    assert system_of({"name": "Debian GNU/Linux 12", "details": details}) == {
+        "system": "Debian GNU/Linux 12",
+        "kernel": "Linux",
+        "release": "6.1.0-31-cloud-amd64",
+        "init": "systemd",
+        "processes": "9",
+    }
+    assert system_of({"name": "unknown: no guest agent answers", "details": ["from the disk x"]}) == {}
+
+
+def test_settings_are_written_where_they_differ() -> None:
+    config = Config(state="/a", insecure_registries=("b:1",))
+    assert toml(config, {"vm_spare": False}) == 'state = "/a"\ninsecure_registries = ["b:1"]\nvm_spare = false\n'
+    elsewhere = {"state": Config().state, "vm_template": False}
+    assert toml(config, elsewhere) == 'insecure_registries = ["b:1"]\nvm_template = false\n'

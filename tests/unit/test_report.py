@@ -11,7 +11,7 @@ import pytest
 
 from twinhull.advice import advise
 from twinhull.advice.question import Abilities, Measured, Packed, Question
-from twinhull.compare import figures, report, rows, startup_row
+from twinhull.compare import figures, machines, report, rows, startup_row
 from twinhull.compare.findings import (
     NAMESPACES,
     Description,
@@ -26,6 +26,7 @@ from twinhull.compare.session import FULL, QUICK
 from twinhull.compare.statistics import Ratio, Summary
 from twinhull.compare.table import Row
 from twinhull.host.machine import Host, Machine
+from twinhull.machine.clock import Clock
 
 MACHINE = Machine(
     "AMD EPYC", 2, 25 << 30, "x86_64", "Debian GNU/Linux 12 (bookworm)", "6.18.0", Host("KVM", "a clock", "", "none")
@@ -65,7 +66,7 @@ def full() -> Findings:
         "vm": {**HOST, "boot-id": "b", "release": "6.1.0-56-amd64"},
     }
     found.accelerator, found.monitor = "tcg", Monitor(65534, 0, True, ("time",))
-    found.guest_kernel_bytes, found.free_memory_bytes, found.copies = 42_000_000, 23_000_000_000, 10
+    found.guest_kernel_bytes, found.copies = 42_000_000, 10
     return found
 
 
@@ -105,10 +106,33 @@ def test_with_a_machine_there_are_three_columns_and_the_ratios_stand_under_the_f
 
     assert max(map(len, lines)) <= report.WIDTH
     first = next(number for number, line in enumerate(lines) if line.startswith("Startup"))
-    assert lines[first][place:].startswith("31.2 s [")
-    below = lines[first + 2]
-    assert re.match(r"5\.\dx \[", below[12:])
-    assert re.match(r"9\d\dx \[", below[place:])
+    assert re.match(r"5\.\dx \[", lines[first + 2][12:])
+    boots = next(number for number, line in enumerate(lines) if line[place:].startswith("31.2 s ["))
+    assert any(re.match(r"9\d\dx \[", line[place:]) for line in lines[boots + 1 : boots + 4])
+
+
+def test_a_boot_is_judged_by_an_entire_system_where_one_was_started() -> None:
+    found = full()
+    assert [line.holds for line in startup_row.boot(found)] == ["not here"]
+    found.subjects.append(Description("machine", "machine", "machine"))
+    found.samples["machine.first_output_s"] = [75.0]
+    assert [line.holds for line in startup_row.boot(found)] == ["holds"]
+
+
+def test_a_full_os_has_services_and_a_kernel_of_its_own() -> None:
+    host, kernel_alone = {"boot-id": "a"}, {"boot-id": "b"}
+    assert rows.own_system(kernel_alone, host) == "in part"
+    assert rows.own_system({**kernel_alone, "services": "8 dbus systemd-networkd"}, host) == "holds"
+    assert rows.own_system({**host, "services": "8 dbus"}, host) == "not here"
+
+
+@pytest.mark.parametrize("hidden", ["kernel", "init", "up"])
+def test_a_machines_phases_are_whole_or_left_out(hidden: str) -> None:
+    took = Clock(spawned=0.1, console=0.2, kernel_line=5.0, kernel=4.0, init=10.0, up=30.0)
+    found = machines.phases(took, 30.5)
+    assert list(found) == ["engine", "vmm", "kernel", "init", "app"]
+    assert sum(found.values()) == pytest.approx(30.5)
+    assert machines.phases(took._replace(**{hidden: None}), 30.5) == {}
 
 
 def test_what_runs_beside_ours_stands_below_with_the_same_base() -> None:

@@ -19,6 +19,7 @@ from twinhull.compare import (
     image,
     inside,
     lives,
+    machines,
     measure,
     probe,
     report,
@@ -87,7 +88,7 @@ def run_compare(arguments: Arguments, config: Config) -> int:
     findings.argv = again(arguments)
     with (
         tempfile.TemporaryDirectory(prefix="twinhull-compare-") as place,
-        subjects.opened(config, arguments.image, wanted, place) as found,
+        subjects.opened(config, arguments.image, wanted, place, machine=slow_ones(arguments)) as found,
     ):
         findings.subjects = list(found.described)
         findings.gaps.update(found.gaps())
@@ -110,6 +111,11 @@ def check(arguments: Arguments) -> None:
         raise InvalidRequest("--quick and --full at once", hint="one of the two")
     if not 0 <= arguments.port <= MAX_PORT:
         raise InvalidRequest(f"no such port: {arguments.port}", hint=f"1 to {MAX_PORT}")
+
+
+def slow_ones(arguments: Arguments) -> bool:
+    """True if a full guest OS is to be started, which takes as long as all the rest of a quick look."""
+    return arguments.full or "machine" in arguments.subjects.split(",")
 
 
 def words_of(arguments: Arguments) -> tuple[str, ...]:
@@ -135,6 +141,8 @@ def compare(
         HostUnfit: neither side ran.
     """
     findings = session.findings
+    with session.apart():
+        machines.measure(session)
     full_os = findings.runs("machine")
     done: list[Row] = []
     told: set[str] = set()

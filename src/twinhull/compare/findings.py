@@ -68,7 +68,6 @@ class Findings:
         self.parts: dict[str, dict[str, float]] = {}  # subject -> process name -> bytes of one instance
         self.guest_kernel_bytes = 0
         self.template_bytes = 0  # the memory that the holder of a template keeps for all VMs of it
-        self.free_memory_bytes = 0
         self.copies = 0
         self.idle_command: tuple[str, ...] = ()
         # Sections of the document: one that was not measured is empty, and the reason is in `gaps` under its name.

@@ -15,7 +15,6 @@ from twinhull.compare.session import ISOLATIONS, Instances, Session
 from twinhull.compare.subject import Idle, MeasurementFailed
 from twinhull.host import memory
 from twinhull.host.facts import read, read_facts
-from twinhull.host.machine import meminfo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ SETTLE_S = 0.5
 def measure_footprint(session: Session, image: str, command: tuple[str, ...]) -> None:
     """Start instances one round after the other and look at all of them after each."""
     findings = session.findings
-    findings.free_memory_bytes = meminfo(read("/proc/meminfo")).get("MemAvailable", 0)
     findings.template_bytes = template_bytes(session.config.state)
     idle_image, findings.idle_command = idle_command(session, image, command)
     with ExitStack() as stack:
@@ -122,7 +120,11 @@ def kernel_memory(idle: Idle, mounts: tuple[tuple[str, str], ...], cgroup2: str)
 
 def measure_idle(session: Session, groups: dict[str, Instances]) -> None:
     """Time on a processor while nothing is asked of the instances, as a share of one CPU."""
-    everyone = [(name, memory.tree(idle.supervisor)) for name, group in groups.items() for idle in group.idle]
+    time_idle(session, [(name, memory.tree(idle.supervisor)) for name, group in groups.items() for idle in group.idle])
+
+
+def time_idle(session: Session, everyone: Sequence[tuple[str, Sequence[int]]]) -> None:
+    """The same of (subject, its processes)."""
     before = [memory.precise_processor_time(pids) for _, pids in everyone]
     start = time.monotonic()
     time.sleep(session.effort.idle_s)

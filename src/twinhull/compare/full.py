@@ -19,12 +19,10 @@ def measure(session: Session, image: str) -> None:
         for section in SECTIONS:
             session.findings.gap(section, REASON)
         return
-    began = session.took_s()
-    try:
-        only.try_only(session)
-    except MeasurementFailed as error:
-        session.findings.gap("only", error.message)
-    portability.measure_portability(session, image)
-    load.measure_load(session)
-    # What follows has the time that it would have had without all this.
-    session.effort = session.effort._replace(limit_s=session.effort.limit_s + session.took_s() - began)
+    with session.apart():
+        try:
+            only.try_only(session)
+        except MeasurementFailed as error:
+            session.findings.gap("only", error.message)
+        portability.measure_portability(session, image)
+        load.measure_load(session)

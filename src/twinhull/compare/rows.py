@@ -24,13 +24,14 @@ TOPICS = ("OS", "Startup", "Isolation", "Resources", "Portability", "Use cases")
 
 def system_row(findings: Findings) -> Row:
     """OS: which kernel answers inside, and how much of the machine it shows."""
-    vm, container, host = (findings.inside.get(name, {}) for name in ("vm", "container", "host"))
+    vm, container, full, host = (findings.inside.get(name, {}) for name in ("vm", "container", "machine", "host"))
     kernels = Line(
         Cell(kernel(vm, host) or f"kernel: {findings.reason('vm.inside')}"),
         Cell(kernel(container, host) or f"kernel: {findings.reason('container.inside')}"),
         note=kernel_note(vm, container),
         claim="full OS",
-        holds=own_system(vm, host),
+        holds=own_system(full or vm, host),
+        machine=Cell(kernel(full, host)),
     )
     if not vm and not container:
         return Row("OS", (kernels,))
@@ -38,8 +39,9 @@ def system_row(findings: Findings) -> Row:
         "OS",
         (
             kernels,
-            Line(Cell(sees(vm)), Cell(sees(container))),
-            Line(Cell(first_process(vm)), Cell(first_process(container))),
+            Line(Cell(sees(vm)), Cell(sees(container)), machine=Cell(sees(full))),
+            Line(Cell(first_process(vm)), Cell(first_process(container)), machine=Cell(first_process(full))),
+            Line(Cell(""), Cell(""), machine=Cell(services(full))),
             Line(Cell(escapes.runs(vm)), Cell(escapes.runs(container))),
         ),
     )
@@ -62,11 +64,13 @@ def kernel_note(vm: dict[str, str], container: dict[str, str]) -> str:
     return "one kernel" if vm.get("boot-id") == container.get("boot-id") else "two kernels"
 
 
-def own_system(vm: dict[str, str], host: dict[str, str]) -> Holds:
-    """A full OS is a kernel and a system on it; a kernel of its own is a part of that."""
-    if not vm or not host:
+def own_system(guest: dict[str, str], host: dict[str, str]) -> Holds:
+    """A full OS is a kernel and a system of services on it; a kernel of its own is a part of that."""
+    if not guest or not host:
         return "not measured"
-    return "in part" if vm.get("boot-id") != host.get("boot-id") else "not here"
+    if guest.get("boot-id") == host.get("boot-id"):
+        return "not here"
+    return "holds" if number(guest, "services") else "in part"
 
 
 def sees(inside: dict[str, str]) -> str:
@@ -86,6 +90,12 @@ def first_process(inside: dict[str, str]) -> str:
     return f"process 1 is {who}; {count} process{'es' * (count != 1)}"
 
 
+def services(inside: dict[str, str]) -> str:
+    """The system on the kernel, and how much of it runs without being asked."""
+    count = number(inside, "services")
+    return f"{inside.get('system', 'a system')}, {count} services run" if count else ""
+
+
 def isolation_row(findings: Findings) -> Row:
     """Isolation: who promises the wall, what is shared, which kernel's system calls can be reached."""
     lines = [
@@ -94,8 +104,13 @@ def isolation_row(findings: Findings) -> Row:
             Cell("promised by host's kernel") if "container" in findings.inside else Cell(""),
             claim="stronger",
             holds=wall(findings.accelerator),
+            machine=Cell(promise(findings) if findings.runs("machine") else ""),
         ),
-        Line(Cell(namespaces(findings, "vm")), Cell(namespaces(findings, "container"))),
+        Line(
+            Cell(namespaces(findings, "vm")),
+            Cell(namespaces(findings, "container")),
+            machine=Cell(namespaces(findings, "machine") if findings.runs("machine") else ""),
+        ),
         Line(Cell(calls(findings, "vm")), Cell(calls(findings, "container"))),
     ]
     if findings.monitor:
@@ -201,6 +216,7 @@ def portability_row(findings: Findings) -> Row:
     moved = figures.quantity(size, "B") if size else "size unknown"
     guest = figures.quantity(findings.guest_kernel_bytes, "B") if findings.guest_kernel_bytes else "kernel not here yet"
     platforms = f"{', '.join(image.platforms) or 'platforms unknown'} ({image.platforms_source or 'not looked up'})"
+    disk = number(findings.inside.get("machine", {}), "disk-bytes")
     there = {side: moving.told(findings.portability, side) for side in ("vm", "container")}
     ran = [bool(findings.inside.get(side)) for side in ("vm", "container")]
     portable: Holds = "not measured" if not all(ran) else "in part" if ratio else "not here"
@@ -213,6 +229,7 @@ def portability_row(findings: Findings) -> Row:
                 ratio,
                 claim="less portable",
                 holds=portable,
+                machine=Cell(f"disk {figures.quantity(disk, 'B')}" if disk else ""),
             ),
             Line(
                 Cell(f"same image; {platforms} + QEMU"),
@@ -228,7 +245,6 @@ def use_cases_row(findings: Findings, advice: Advice) -> Row:
     """Use cases: many copies at once, how many would fit, and what this workload should take."""
     lines = [
         quantity_line(findings, "copies_s", "s", f"{findings.copies} at once", "scale slower"),
-        Line(Cell(fits(findings, "vm")), Cell(fits(findings, "container"))),
         Line(Cell(only.told(findings.only, "vm")), Cell(only.told(findings.only, "container"))),
         Line(
             Cell("recommended" if advice.choice == "vm" else ""),
@@ -237,15 +253,6 @@ def use_cases_row(findings: Findings, advice: Advice) -> Row:
         ),
     ]
     return Row("Use cases", tuple(lines))
-
-
-def fits(findings: Findings, side: str) -> str:
-    """How many more would fit into the memory that is free, by the measured cost of one."""
-    summary = findings.summary(f"{side}.memory_bytes")
-    if not summary or summary.median <= 0 or not findings.free_memory_bytes:
-        return ""
-    count = int(findings.free_memory_bytes // summary.median)
-    return f"{count:,} more fit in {figures.quantity(findings.free_memory_bytes, 'B')}"
 
 
 BUILDERS: dict[str, Callable[[Findings], Row]] = {

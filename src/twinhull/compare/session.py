@@ -12,14 +12,16 @@ from twinhull.compare.findings import Findings
 from twinhull.compare.run import Service
 from twinhull.compare.subject import Idle, Subject
 from twinhull.config import Config
+from twinhull.scopes import contextmanager
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Literal
 
     from twinhull.compare.run import Stream
+    from twinhull.host.stack import Layer
 
 ISOLATIONS = ("vm", "container")
 MAX_FAILURES = 3
@@ -82,8 +84,10 @@ class Session:
         self.service = Service()
         self.port = 0  # that the workload answers on; 0: none is known
         self.probe_image = ""
+        self.layers: dict[str, tuple[Layer, ...]] = {}  # of subjects that ran before the others
         self.failures: dict[str, list[str]] = {}
         self.began = time.monotonic()
+        self.apart_s = 0.0  # of stages that have a time of their own
 
     @property
     def stream(self) -> Stream:
@@ -117,8 +121,15 @@ class Session:
         return time.monotonic() - self.began
 
     def spent(self, share: float) -> bool:
-        """True if this share of the time is used up."""
-        return self.took_s() > self.effort.limit_s * share
+        """True if this share of the time is used up; stages that have a time of their own take none of it."""
+        return self.took_s() - self.apart_s > self.effort.limit_s * share
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """What is measured in the block takes no time from the stages after it."""
+        began = self.took_s()
+        yield
+        self.apart_s += self.took_s() - began
 
 
 class Instances:

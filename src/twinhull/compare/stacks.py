@@ -1,7 +1,7 @@
 """The layers under a running instance of each side, beside each other.
 
 Promise: every layer was read from an instance that ran in this comparison; `shared` marks the layers that
-all of its sides have in common.
+another side has as well.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_TEXT = 4096
 def observe(session: Session, groups: Mapping[str, Instances]) -> None:
     """Look at the first instance of each side while it runs."""
     seen = {name: look(session, name, group.idle[0]) for name, group in groups.items() if group.idle}
-    session.findings.stacks = marked(seen)
+    session.findings.stacks = marked({**seen, **session.layers})
 
 
 def look(session: Session, name: str, idle: Idle) -> tuple[stack.Layer, ...]:
@@ -66,14 +66,14 @@ def hypervisor(config: Config, idle: Idle) -> stack.Hypervisor:
 
 
 def marked(stacks: Mapping[str, Sequence[stack.Layer]]) -> dict[str, list[dict[str, Any]]]:
-    """The stacks as the document has them; a layer is shared if each stack has one of its level and name."""
-    kinds = [{(layer.level, layer.name) for layer in layers} for layers in stacks.values()]
-    common = set.intersection(*kinds) if len(kinds) > 1 else set()
+    """The stacks as the document has them; a layer is shared if another stack has one of its level and name."""
+    kinds = [kind for layers in stacks.values() for kind in {(layer.level, layer.name) for layer in layers}]
+    common = {kind for kind in kinds if kinds.count(kind) > 1}
     return {name: [described(layer, common) for layer in layers] for name, layers in stacks.items()}
 
 
 def described(layer: stack.Layer, common: set[tuple[stack.Level, str]]) -> dict[str, Any]:
-    """One layer: what it is, in which version (its first detail), and whether all stacks have it."""
+    """One layer: what it is, in which version (its first detail), and whether another stack has it."""
     version, *details = (*layer.details, "")[: len(layer.details) or 1]
     shared = (layer.level, layer.name) in common
     return {"layer": layer.level, "name": layer.name, "version": version, "details": details, "shared": shared}

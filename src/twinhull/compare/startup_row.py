@@ -24,7 +24,7 @@ def startup_row(findings: Findings) -> Row:
     """All lines of the topic; those of a clock that this workload does not have are left out."""
     first = quantity_line(findings, FIRST, "s", "1st byte", "slower")
     lines = [
-        first._replace(vm=measured(findings, f"vm.{FIRST}", "s", "template")),
+        first._replace(vm=measured(findings, f"vm.{FIRST}", "s", "template"), machine=Cell(""), machine_ratio=None),
         Line(Cell(where(findings, "vm")), Cell(where(findings, "container")), machine=Cell(where(findings, "machine"))),
         *of_vm(findings, "vm_spare", "waiting"),
         *boot(findings),
@@ -49,12 +49,21 @@ def of_vm(findings: Findings, subject: str, label: str, *, figure: bool = True) 
 
 
 def boot(findings: Findings) -> list[Line]:
-    """A cold start, and whether it takes minutes."""
-    summary = findings.summary(f"vm_cold.{FIRST}")
+    """A cold start, and whether it takes minutes: that of an entire OS, or without one that of a guest's kernel."""
+    summary = findings.summary(f"machine.{FIRST}") or findings.summary(f"vm_cold.{FIRST}")
     minutes: Holds = "not measured" if summary is None else "holds" if summary.median >= MINUTES_S else "not here"
     nothing = Cell("nothing to boot") if findings.samples.get(f"container.{FIRST}") else Cell("")
+    full = quantity_line(findings, FIRST, "s", "boot")
+    lines = of_vm(findings, "vm_cold", "boot") or ([Line(Cell(""), Cell(""))] if findings.runs("machine") else [])
     return [
-        line._replace(container=nothing, claim="minutes", holds=minutes) for line in of_vm(findings, "vm_cold", "boot")
+        line._replace(
+            container=nothing,
+            claim="minutes",
+            holds=minutes,
+            machine=full.machine,
+            machine_ratio=full.machine_ratio,
+        )
+        for line in lines
     ]
 
 

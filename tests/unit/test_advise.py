@@ -233,6 +233,7 @@ questions = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(questions)
 @settings(max_examples=1500)
 def test_it_fails_closed(question: Question) -> None:

@@ -29,6 +29,7 @@ def test_what_became_faster_is_less() -> None:
     assert found["vm.first_output_s"] == "less"
 
 
+@pytest.mark.slow
 def test_two_runs_of_the_same_hardly_ever_differ() -> None:
     """A false alarm in at most one of twenty comparisons is what Holm's correction promises."""
     chance = random.Random(11)

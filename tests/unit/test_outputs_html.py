@@ -197,6 +197,7 @@ def test_any_text_is_text(content: str, value: str) -> None:
     assert "".join(found.texts.get("p", [])) == printable(content)
 
 
+@pytest.mark.slow
 @given(
     st.recursive(
         st.none() | st.floats(allow_nan=False) | st.text(),

@@ -66,6 +66,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 PLACES = places(json.loads(json.dumps(documents.complete())))
 
 
+@pytest.mark.slow
 @given(st.sampled_from(PLACES), st.sampled_from([None, "text", -1, 2.5, True, [], {}, [1, 2, 3], {"other": 1}]))
 def test_our_check_and_jsonschema_agree_on_a_document_that_was_changed(place: tuple[Any, ...], value: Any) -> None:
     found = copy.deepcopy(json.loads(json.dumps(documents.complete())))

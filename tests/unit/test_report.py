@@ -6,6 +6,7 @@ import json
 import random
 import re
 import sys
+from typing import Any
 
 import pytest
 
@@ -132,7 +133,8 @@ def test_a_machines_phases_are_whole_or_left_out(hidden: str) -> None:
     found = machines.phases(took, 30.5)
     assert list(found) == ["engine", "vmm", "kernel", "init", "app"]
     assert sum(found.values()) == pytest.approx(30.5)
-    assert machines.phases(took._replace(**{hidden: None}), 30.5) == {}
+    unseen: dict[str, Any] = {hidden: None}
+    assert machines.phases(took._replace(**unseen), 30.5) == {}
 
 
 def test_what_runs_beside_ours_stands_below_with_the_same_base() -> None:

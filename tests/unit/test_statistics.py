@@ -64,6 +64,7 @@ def test_a_slowdown_on_purpose_is_shown_and_equal_work_is_not() -> None:
     assert 0 < equal.resolution < 0.1
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_true_ratio_about_as_often_as_it_says() -> None:
     chance = random.Random(11)
     covered = 0
@@ -76,6 +77,7 @@ def test_the_interval_covers_the_true_ratio_about_as_often_as_it_says() -> None:
     assert covered >= 53, f"{covered} of 60 intervals hold the true ratio"
 
 
+@pytest.mark.slow
 def test_two_runs_of_equal_work_have_intervals_that_overlap() -> None:
     chance = random.Random(3)
     overlapping = 0

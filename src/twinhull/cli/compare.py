@@ -205,6 +205,10 @@ def question(findings: Findings) -> Question:
         start, memory = (findings.summary(f"{side}.{quantity}") for quantity in ("first_output_s", "memory_bytes"))
         return Cost(start.median if start else 0.0, memory.median if memory else 0.0)
 
+    def missing(side: str) -> str:
+        reason = findings.gaps.get(side, "")
+        return "" if reason == subjects.LEFT_OUT else reason  # nobody looked whether it runs
+
     accelerator = findings.accelerator
     reference = findings.image.reference
     return Question(
@@ -212,10 +216,10 @@ def question(findings: Findings) -> Question:
         packed=Packed(known=True),
         here=Abilities(
             accelerator="kvm" if accelerator == "kvm" else "tcg" if accelerator == "tcg" else "",
-            no_container=findings.gaps.get("container", ""),
-            no_vm=findings.gaps.get("vm", ""),
+            no_container=missing("container"),
+            no_vm=missing("vm"),
         ),
-        measured=Measured(reference, own=True, container=cost("container"), vm=cost("vm")),
+        measured=Measured(reference, True, 0.0, "", cost("container"), cost("vm"), cost("machine")),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -109,7 +110,9 @@ def test_the_stack_shows_its_system_and_its_services(booted: Booted) -> None:
     assert layers[3]["name"] == booted.inside.system.name
     assert f"Linux {booted.inside.system.kernel}" in layers[3]["details"]
     assert "qemu-guest-agent" in " ".join(layers[4]["details"])
-    assert booted.twinhull("stack", "debian", check=True).stdout == booted.twinhull("machine", "stack", "debian").stdout
+    shown = [booted.twinhull(*words, "stack", "debian", check=True).stdout for words in ((), ("machine",))]
+    same, other = (re.sub(r"\d+ process", "N process", text) for text in shown)  # their number is the system's affair
+    assert same == other
 
 
 def test_its_power_button_ends_it_in_order(booted: Booted) -> None:

@@ -17,7 +17,7 @@ from twinhull.engine import Engine
 from twinhull.errors import TwinhullError
 from twinhull.host import machine, memory, stack
 from twinhull.host.facts import read_facts
-from twinhull.machine import agent
+from twinhull.machine import agent, boot
 from twinhull.model import Request
 from twinhull.runtime.hypervisor import find_hypervisor, version
 from twinhull.store import instances
@@ -57,7 +57,8 @@ def measure_with(session: Session, engine: Engine) -> None:
     """
     name, starts = f"compare-{os.getpid()}-{NAME}", STARTS[session.effort.name]
     session.tell("a full guest OS: its disk, made once for this machine in a minute or two")
-    instance = engine.create_machine("", Request("", name=name))
+    instance = engine.create_machine("", Request("", name=name, memory_bytes=boot.DEFAULT_MEMORY_BYTES))
+    boot.choose_accelerator(session.config, find_hypervisor(session.config), session.tell)  # tried once, by no start
     directory = engine.home.directory(instance.id)
     try:
         for number in range(starts):

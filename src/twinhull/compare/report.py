@@ -257,7 +257,7 @@ def row_json(row: Row) -> dict[str, Any]:
         "machine": side_json([line.machine for line in row.lines]),
         "verdict": verdicts[0] if verdicts else none,
         "also": verdicts[1:],
-        "lines": [line_json(line) for line in row.lines],
+        "lines": [cells for line in row.lines if any((cells := line_json(line)).values())],
         "notes": list(row.notes),
     }
 

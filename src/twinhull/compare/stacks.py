@@ -1,7 +1,7 @@
 """The layers under a running instance of each side, beside each other.
 
 Promise: every layer was read from an instance that ran in this comparison; `shared` marks the layers that
-another side has as well.
+all of its sides have in common.
 """
 
 from __future__ import annotations
@@ -66,14 +66,14 @@ def hypervisor(config: Config, idle: Idle) -> stack.Hypervisor:
 
 
 def marked(stacks: Mapping[str, Sequence[stack.Layer]]) -> dict[str, list[dict[str, Any]]]:
-    """The stacks as the document has them; a layer is shared if another stack has one of its level and name."""
-    kinds = [kind for layers in stacks.values() for kind in {(layer.level, layer.name) for layer in layers}]
-    common = {kind for kind in kinds if kinds.count(kind) > 1}
+    """The stacks as the document has them; a layer is shared if each stack has one of its level and name."""
+    kinds = [{(layer.level, layer.name) for layer in layers} for layers in stacks.values()]
+    common = set.intersection(*kinds) if len(kinds) > 1 else set()
     return {name: [described(layer, common) for layer in layers] for name, layers in stacks.items()}
 
 
 def described(layer: stack.Layer, common: set[tuple[stack.Level, str]]) -> dict[str, Any]:
-    """One layer: what it is, in which version (its first detail), and whether another stack has it."""
+    """One layer: what it is, in which version (its first detail), and whether all stacks have it."""
     version, *details = (*layer.details, "")[: len(layer.details) or 1]
     shared = (layer.level, layer.name) in common
     return {"layer": layer.level, "name": layer.name, "version": version, "details": details, "shared": shared}

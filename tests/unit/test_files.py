@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 from pathlib import Path
 
 from twinhull.host import files
@@ -43,3 +45,25 @@ def test_a_published_file_is_whole_and_leaves_no_other(tmp_path: Path) -> None:
     files.publish(str(tmp_path / "file"), b"content")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert files.read(str(tmp_path / "file")) == b"content"
+
+
+def test_a_file_that_appears_in_a_tree_while_it_is_removed_goes_with_it(tmp_path: Path) -> None:
+    """Whoever looks whether a directory's lock is free makes the lock's file, also in one that is on its way out."""
+    tree, done = tmp_path / "tree", threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            with contextlib.suppress(FileNotFoundError):
+                os.close(os.open(tree / "lock", os.O_RDWR | os.O_CREAT, 0o600))
+
+    looking = [threading.Thread(target=look) for _ in range(3)]
+    for thread in looking:
+        thread.start()
+    try:
+        for _ in range(100):
+            tree.mkdir(exist_ok=True)
+            files.remove_tree(str(tree))
+    finally:
+        done.set()
+        for thread in looking:
+            thread.join()

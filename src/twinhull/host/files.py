@@ -6,9 +6,11 @@ Promise: what `publish` returned from is on disk under its final name, or nothin
 from __future__ import annotations
 
 import os
+from errno import ENOTEMPTY
 
 TREE_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 MAX_DEPTH = 64
+REMOVAL_TRIES = 1000
 
 
 def make_directory(path: str, mode: int = 0o700) -> None:
@@ -83,15 +85,27 @@ def remove_tree(path: str) -> None:
     except FileNotFoundError:
         return
     try:
-        while names := os.listdir(top):
-            for name in names:
-                remove_entry(top, top, name, MAX_DEPTH)
+        for _ in range(REMOVAL_TRIES):
+            if is_removed(top, path):
+                return
+        os.rmdir(path)
     finally:
         os.close(top)
+
+
+def is_removed(top: int, path: str) -> bool:
+    """Empty a directory and remove it; False if somebody put a file there meanwhile, as who looks for a lock does."""
+    for name in os.listdir(top):
+        remove_entry(top, top, name, MAX_DEPTH)
     try:
         os.rmdir(path)
     except FileNotFoundError:  # another command removes the same tree, and was faster
-        pass
+        return True
+    except OSError as error:
+        if error.errno != ENOTEMPTY:
+            raise
+        return False
+    return True
 
 
 def remove_entry(top: int, parent: int, name: str, depth: int) -> None:

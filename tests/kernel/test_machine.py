@@ -1,6 +1,6 @@
 """Machines: whole operating systems from their own disks, beside containers and virtual machines.
 
-The system is the smallest that boots by itself (tests/support/machines.py); test_machine_debian.py has a whole one.
+The system is the smallest that boots by itself (tests/support/machines.py); tests/clients has a whole one.
 """
 
 from __future__ import annotations

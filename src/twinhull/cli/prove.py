@@ -129,9 +129,16 @@ def quiz(session: Session, progress: Progress, topic: str) -> int:
 
 
 def asked() -> Holds | None:
-    """What the user thinks; None if it is enough."""
+    """What the user thinks; None if it is enough.
+
+    Not by input(): a Ctrl-C that comes between its prompt and its read is seen only after the next line.
+    """
     while True:
-        word = input(QUESTION).strip().lower()[:1]
+        print(QUESTION, end="", flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            raise EOFError
+        word = line.strip().lower()[:1]
         if word in ANSWERS:
             return ANSWERS[word]
         if word == "q":

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from twinhull.errors import GuestError
 from twinhull.machine import agent, clock, inside
+from twinhull.runtime import lines
 from twinhull.runtime.sandbox import Sandbox
 
 
@@ -79,7 +80,7 @@ def test_a_pid_that_is_none_is_an_error_of_ours(guest: tuple[agent.Agent, socket
 
 def test_an_answer_without_end_fills_no_memory(guest: tuple[agent.Agent, socket.socket]) -> None:
     client, theirs = guest
-    flood = threading.Thread(target=send_all, args=(theirs, b"x" * (agent.MAX_ANSWER_BYTES + 70_000)))
+    flood = threading.Thread(target=send_all, args=(theirs, b"x" * (lines.MAX_LINE_BYTES + 70_000)))
     flood.start()
     with pytest.raises(GuestError, match="no end"):
         client.line()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from typing import Any
 
 import pytest
 
 from tests.support import documents
+from twinhull.compare import statistics
 from twinhull.compare.outputs import changes
 from twinhull.errors import InvalidRequest
 
@@ -91,31 +91,16 @@ def test_another_build_of_the_image_and_another_kernel_are_noted() -> None:
     assert [note.partition(":")[0] for note in found["notes"]] == ["the image is another", "kernel"]
 
 
-@pytest.mark.parametrize(("size", "other"), [(3, 3), (3, 5), (6, 4), (1, 1)])
-def test_the_exact_test_counts_every_order(size: int, other: int) -> None:
-    ranks = range(size + other)
-    counts = [
-        sum(one > two for one in first for two in set(ranks) - set(first))
-        for first in itertools.combinations(ranks, size)
-    ]
-    for first in itertools.combinations(ranks, size):
-        u = sum(one > two for one in first for two in set(ranks) - set(first))
-        extreme = min(u, size * other - u)
-        exact = min(1.0, 2 * sum(count <= extreme for count in counts) / len(counts))
-        assert changes.mann_whitney(first, sorted(set(ranks) - set(first))) == pytest.approx(exact)
-
-
-def test_the_test_agrees_with_scipy() -> None:
-    stats = pytest.importorskip("scipy.stats")
-    chance = random.Random(5)
-    for digits, method in ((6, "exact"), (1, "asymptotic")):
-        first, second = ([round(chance.gauss(m, 1), digits) for _ in range(12)] for m in (0, 0.8))
-        expected = stats.mannwhitneyu(first, second, method=method).pvalue
-        assert changes.mann_whitney(first, second) == pytest.approx(expected)
-
-
 def test_equal_values_show_nothing() -> None:
-    assert changes.mann_whitney([1.0] * 10, [1.0] * 10) == 1.0
+    (found,) = changes.compare({"vm.first_output_s": [1.0] * 10}, {"vm.first_output_s": [1.0] * 10}, 0.0)
+    assert (found.p, found.verdict) == (1.0, "no change shown")
+
+
+def test_the_smallest_p_is_that_of_two_sets_apart() -> None:
+    for size, other in ((3, 3), (3, 5), (6, 4)):
+        found = statistics.rank_test(range(size), range(size, size + other))
+        assert found is not None
+        assert found.p == pytest.approx(changes.smallest_p(size, other))
 
 
 def test_the_correction_is_holms() -> None:

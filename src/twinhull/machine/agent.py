@@ -10,25 +10,23 @@ from __future__ import annotations
 
 import os
 import time
-from _socket import socket
-from _socket import timeout as SocketTimeout
 from binascii import a2b_base64
 
 from twinhull import jsontext
 from twinhull.errors import GuestError
 from twinhull.plan.pc import SOCKETS
-from twinhull.runtime.qmp import dial
+from twinhull.runtime.lines import Lines, dial
 from twinhull.scopes import contextmanager
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
     from collections.abc import Iterator
     from typing import Any
 
-SOCKET = SOCKETS[1][1]
+SOCKET, PEER = SOCKETS[1][1], "the guest agent"
 TIMEOUT_S = 10.0
-MAX_ANSWER_BYTES = 1 << 20
 SYNC_BYTE = b"\xff"  # begins the answer to guest-sync-delimited, and no other
 POLL_S = 0.02
 MAX_NUMBER = 1 << 31
@@ -42,13 +40,11 @@ class System(NamedTuple):
     machine: str
 
 
-class Agent:
+class Agent(Lines):
     """A conversation with the agent."""
 
     def __init__(self, connection: socket, timeout_s: float) -> None:
-        self.connection = connection
-        self.deadline = time.monotonic() + timeout_s
-        self.buffer = b""
+        super().__init__(connection, timeout_s, PEER, "no guest agent answers in the machine")
 
     def synchronise(self) -> None:
         """Return once the agent answers us, past what it still had to say to an earlier client.
@@ -57,7 +53,7 @@ class Agent:
             GuestError: nobody answers in time.
         """
         number = int.from_bytes(os.urandom(4), "little") % MAX_NUMBER
-        self.connection.sendall(SYNC_BYTE)
+        self.write(SYNC_BYTE)
         self.send("guest-sync-delimited", id=number)
         while True:
             _, delimiter, rest = self.line().rpartition(SYNC_BYTE)
@@ -65,41 +61,13 @@ class Agent:
                 return
 
     def execute(self, command: str, **arguments: Any) -> Any:
-        """Run one command of the agent and return what it returned. Underscores in names become dashes.
+        """Run one command of the agent and return what it returned.
 
         Raises:
             GuestError: it refused, or does not answer in time.
         """
         self.send(command, **arguments)
         return value_of(self.line())
-
-    def send(self, command: str, **arguments: Any) -> None:
-        """Send a command."""
-        message: dict[str, Any] = {"execute": command}
-        if arguments:
-            message["arguments"] = {name.replace("_", "-"): value for name, value in arguments.items()}
-        try:
-            self.connection.sendall(jsontext.dumps(message).encode() + b"\n")
-        except OSError as error:
-            raise GuestError(f"the guest agent's port is gone: {error.strerror}") from None
-
-    def line(self) -> bytes:
-        """Return the next line from the guest."""
-        while b"\n" not in self.buffer:
-            self.connection.settimeout(max(self.deadline - time.monotonic(), 0.001))
-            try:
-                part = self.connection.recv(65536)
-            except SocketTimeout:
-                raise GuestError("no guest agent answers in the machine") from None
-            except OSError:
-                part = b""
-            if not part:
-                raise GuestError("the machine ended while its agent was asked")
-            self.buffer += part
-            if len(self.buffer) > MAX_ANSWER_BYTES:
-                raise GuestError("the guest agent's answer has no end")
-        line, _, self.buffer = self.buffer.partition(b"\n")
-        return line
 
     def system(self) -> System:
         """Return what operating system this is."""
@@ -172,7 +140,7 @@ def asking(directory: str, timeout_s: float = TIMEOUT_S) -> Iterator[Agent]:
     Raises:
         GuestError: the machine does not run, has no agent, or its agent does not run yet.
     """
-    connection = dial(directory, SOCKET, "the guest agent's port is not there")
+    connection = dial(directory, SOCKET, PEER)
     try:
         agent = Agent(connection, timeout_s)
         agent.synchronise()

@@ -118,9 +118,9 @@ def compare(old: Mapping[str, Sequence[float]], new: Mapping[str, Sequence[float
     """Every quantity of either run but the parts of others, in the order of the new one."""
     keys = [key for key in {**new, **old} if (old.get(key) or new.get(key)) and not quantities.is_part(key)]
     both = [key for key in keys if old.get(key) and new.get(key)]
-    raw = {key: mann_whitney(old[key], new[key]) for key in both}
-    decidable = {key: p for key, p in raw.items() if smallest_p(len(old[key]), len(new[key])) * len(both) < SIGNIFICANT}
-    corrected = holm(decidable)
+    decidable = [key for key in both if smallest_p(len(old[key]), len(new[key])) * len(both) < SIGNIFICANT]
+    tests = {key: statistics.rank_test(old[key], new[key]) for key in decidable}
+    corrected = holm({key: test.p for key, test in tests.items() if test is not None})
     return [of_key(key, old.get(key, ()), new.get(key, ()), corrected.get(key), noise) for key in keys]
 
 
@@ -152,37 +152,6 @@ def verdict(
     if not beyond:
         return "no change shown"
     return "more" if after > before else "less"
-
-
-def mann_whitney(first: Sequence[float], second: Sequence[float]) -> float:
-    """The two-sided p of the Mann-Whitney U test: exact without ties, else the normal approximation (Lehmann, 1975)."""
-    size, other = len(first), len(second)
-    u = sum((one > two) + 0.5 * (one == two) for one in first for two in second)
-    extreme = min(u, size * other - u)
-    counts = {value: [*first, *second].count(value) for value in (*first, *second)}
-    if max(counts.values()) == 1:
-        return min(1.0, 2 * cumulative(size, other, int(extreme)))
-    total = size + other
-    ties = sum(count**3 - count for count in counts.values()) / (total * (total - 1)) if total > 1 else 0.0
-    variance = size * other / 12 * (total + 1 - ties)
-    if variance <= 0:
-        return 1.0
-    z = max(0.0, size * other / 2 - extreme - 0.5) / math.sqrt(variance)
-    return math.erfc(z / math.sqrt(2))
-
-
-def cumulative(size: int, other: int, limit: int) -> float:
-    """The share of orders of `size` and `other` values without ties in which U is at most `limit`.
-
-    The number of orders with U = k is the coefficient of q^k in the Gaussian binomial (size + other over size).
-    """
-    coefficients = [1] + [0] * limit
-    for step in range(1, size + 1):
-        for index in range(limit, other + step - 1, -1):  # times 1 - q^(other + step)
-            coefficients[index] -= coefficients[index - other - step]
-        for index in range(step, limit + 1):  # divided by 1 - q^step
-            coefficients[index] += coefficients[index - step]
-    return sum(coefficients) / math.comb(size + other, size)
 
 
 def smallest_p(size: int, other: int) -> float:

@@ -18,6 +18,7 @@
 #include "descriptor.h"
 #include "frames.h"
 #include "guest.h"
+#include "memory.h"
 #include "modes.h"
 #include "netlink.h"
 #include "server.h"
@@ -26,6 +27,7 @@
 #define HELLO_BYTES 20 /* plan/frames.py: version, and two moments */
 #define NOBODYS_GROUP "/sys/fs/cgroup/twinhull/nobody"
 #define REHEARSAL_GROUP "/sys/fs/cgroup/twinhull/rehearsal" /* plan/guest.py */
+#define GROUP_RELEASE_US 150000                             /* the kernel gives a group back in the background */
 
 struct agent {
 	struct host host;
@@ -168,6 +170,8 @@ static int rehearse(struct agent *agent, struct connection *from, const struct f
 	while (copy > 0 && waitpid(copy, NULL, 0) < 0 && errno == EINTR)
 		;
 	rmdir(REHEARSAL_GROUP);
+	usleep(GROUP_RELEASE_US);
+	memory_renew();
 	return 0;
 }
 

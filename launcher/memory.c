@@ -11,6 +11,7 @@
 
 enum { POPULATE_READ = 22, POPULATE_WRITE = 23 }; /* madvise(2) of Linux 5.14, which musl does not name */
 #define STACK_BYTES 65536                         /* deeper than we ever are */
+#define RENEWED_BYTES (4u << 20)                  /* what a small program leaves */
 
 void *map_memory(size_t length)
 {
@@ -50,4 +51,14 @@ void memory_prefault(void)
 		if (strncmp(end, " rw-p", 5) == 0)
 			memory_populate((void *)from, to - from < 1u << 20 ? to - from : STACK_BYTES, true);
 	}
+}
+
+void memory_renew(void)
+{
+	void *memory = map_memory(RENEWED_BYTES);
+	if (!memory)
+		return;
+	madvise(memory, RENEWED_BYTES, MADV_NOHUGEPAGE);
+	memory_populate(memory, RENEWED_BYTES, true);
+	unmap_memory(memory, RENEWED_BYTES);
 }

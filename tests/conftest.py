@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,8 +32,14 @@ hypothesis.settings.load_profile("twinhull")
 
 
 def pytest_configure() -> None:
-    """Shims become children of the test run, so that none can hide."""
+    """Shims become children of the test run, so that none can hide; signals reach what it starts.
+
+    A shell that starts something in the background has it ignore SIGINT, and nohup SIGHUP: children would inherit that.
+    """
     leaks.adopt_orphans()
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -37,16 +37,18 @@ def test_the_configuration_can_do_without(setting: str) -> None:
     assert not spares.is_eligible(Config()._replace(**options), REQUEST)
 
 
-def test_a_rehearsal_is_seed_plan_and_start_in_one_payload() -> None:
+def test_a_rehearsal_is_seed_plan_time_and_start_in_one_payload() -> None:
     plan = spares.rehearsed_plan(Config())
-    data = rehearsal(plan, b"seed")
+    data = rehearsal(plan, b"seed", 5_000_000_007)
     assert len(data) <= MAX_PAYLOAD_BYTES
     seen = []
     while data:
         length, stream, kind, flags = HEADER.unpack_from(data)
         seen.append((kind, stream, flags, data[HEADER.size : HEADER.size + length]))
         data = data[HEADER.size + length :]
-    assert [frame[:3] for frame in seen] == [(Kind.SEED, 0, 0), (Kind.PLAN, 0, Flag.LAST), (Kind.START, 0, 0)]
+    kinds = [(Kind.SEED, 0, 0), (Kind.PLAN, 0, Flag.LAST), (Kind.TIME, 0, 0), (Kind.START, 0, 0)]
+    assert [frame[:3] for frame in seen] == kinds
+    assert seen[2][3] == (5).to_bytes(8, "little") + (7).to_bytes(4, "little")
     ops = codec.decode(seen[1][3])
     paths = [op.args[0] for op in ops if op.name == "cgroup2"]
     assert paths == ["/sys/fs/cgroup/twinhull/rehearsal"]

@@ -258,7 +258,7 @@ def play(config: Config) -> Rehearsal:
     from twinhull.plan.guest import rehearsal
     from twinhull.runtime.rehearsal import Rehearsal, image_disk
 
-    return Rehearsal(image_disk(config), rehearsal(rehearsed_plan(config), os.urandom(SEED_BYTES)))
+    return Rehearsal(image_disk(config), rehearsal(rehearsed_plan(config), os.urandom(SEED_BYTES), time.time_ns()))
 
 
 def rehearsed_plan(config: Config) -> Plan:

@@ -15,6 +15,7 @@ from twinhull.tuples import NamedTuple
 PROTOCOL_VERSION = 1
 HEADER = Struct("<IIHH")
 AGENT_HELLO = Struct("<IQQ")  # version; the guest's time stamp counter when the agent began, and now
+MOMENT = Struct("<QI")  # a TIME's seconds and nanoseconds
 MAX_PAYLOAD_BYTES = 64 << 10
 INITIAL_CREDIT_BYTES = 256 << 10
 

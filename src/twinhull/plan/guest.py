@@ -10,7 +10,7 @@ from twinhull.plan import codec
 from twinhull.plan.compile import CLONE_FLAGS, device_ops
 from twinhull.plan.defaults import DEVICE_RULES, MASKED_PATHS, MOUNTS, NAMESPACES, READONLY_PATHS
 from twinhull.plan.devices import compile_devices
-from twinhull.plan.frames import Flag, Frame, Kind, encode
+from twinhull.plan.frames import MOMENT, Flag, Frame, Kind, encode
 from twinhull.plan.mounts import compile_mounts
 from twinhull.plan.netlink import GUEST_INDEX, LOOPBACK_INDEX, link_up
 from twinhull.plan.ops import Arg, Op, Plan
@@ -35,10 +35,18 @@ def guest_plan(plan: Plan, group: str = GROUP) -> tuple[Op, ...]:
     return (*host, *place_shares(plan.child))
 
 
-def rehearsal(plan: Plan, seed: bytes) -> bytes:
-    """Return the frames of a whole life, to be played to a guest before it has a workload."""
-    encoded = codec.encode(guest_plan(plan, REHEARSAL))
-    parts = (Frame(Kind.SEED, 0, seed), Frame(Kind.PLAN, 0, encoded, Flag.LAST), Frame(Kind.START, 0))
+def rehearsal(plan: Plan, seed: bytes, now_ns: int) -> bytes:
+    """Return the frames of a whole life, to be played to a guest before it has a workload.
+
+    Args:
+        now_ns: since the epoch, as time.time_ns() has it.
+    """
+    parts = (
+        Frame(Kind.SEED, 0, seed),
+        Frame(Kind.PLAN, 0, codec.encode(guest_plan(plan, REHEARSAL)), Flag.LAST),
+        Frame(Kind.TIME, 0, MOMENT.pack(*divmod(now_ns, 1_000_000_000))),
+        Frame(Kind.START, 0),
+    )
     return b"".join(map(encode, parts))
 
 

@@ -116,11 +116,27 @@ def test_the_stack_shows_its_system_and_its_services(booted: Booted) -> None:
 
 
 def test_its_power_button_ends_it_in_order(booted: Booted) -> None:
-    """The last of this file: it is off afterwards."""
+    """It is off afterwards."""
     booted.twinhull("machine", "stop", "debian", check=True, timeout_s=90)
     (row,) = booted.twinhull("ps", "-a", "--format", "json").json()
     assert (row["status"], row["exit_code"]) == ("exited", 0)
     assert "systemd-shutdown" in booted.twinhull("machine", "logs", "-n", "100", "debian").stdout
+
+
+def test_a_comparison_has_it_as_its_third_side(booted: Booted) -> None:
+    words = ("compare", "--subjects", "container,machine", "--format", "json", "busybox", "--", "echo", "hi")
+    found = booted.twinhull(*words, check=True, timeout_s=500).json()
+
+    assert {"container", "machine"} <= {one["name"] for one in found["subjects"] if not one["gap"]}
+    cells = {row["topic"]: row["machine"] for row in found["rows"]}
+    assert list(cells) == ["OS", "Startup", "Isolation", "Resources", "Portability", "Use cases"]
+    assert booted.inside.system.kernel in str(cells["OS"])
+    medians = {key: figures["median"] for key, figures in found["statistics"].items()}
+    assert medians["machine.first_output_s"] > 10 * medians["container.first_output_s"], "it boots a whole system"
+    assert medians["machine.stop_s"] > 0
+    assert [layer["layer"] for layer in found["stacks"]["machine"]][-1] == "Services"
+    assert booted.twinhull("ps", "-a", "--format", "json").json() != [], "the one that was there stays"
+    assert [row["name"] for row in booted.twinhull("ps", "-a", "--format", "json").json()] == ["debian"]
 
 
 def test_a_disk_that_cannot_be_made_leaves_nothing_and_says_why(root: Path) -> None:

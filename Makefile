@@ -34,7 +34,7 @@ QUICK := tests/style tests/unit tests/golden
 # What is made of a comparison, half of the quick tests' time.
 REPORTS := $(wildcard tests/unit/test_outputs_*.py tests/unit/test_advi*.py) tests/unit/test_report.py tests/unit/test_parser.py
 
-.PHONY: setup setup-dev launcher launcher-test run test check check-source check-tests check-outputs docs golden test-clients bench repeats fuzz soak wheel clean
+.PHONY: setup setup-dev extras launcher launcher-test run test check check-source check-tests check-outputs docs golden test-clients bench repeats fuzz soak wheel clean
 
 setup:
 	@sh scripts/setup
@@ -43,6 +43,10 @@ setup:
 setup-dev:
 	@sh scripts/setup dev
 	@$(MAKE) --silent launcher launcher-test
+
+# What the comparison's rank test and compose files take: pinned wheels, in the environment that setup made.
+extras: setup
+	@sh scripts/setup extras
 
 run: setup
 	@$(BIN)/twinhull compare

@@ -14,6 +14,7 @@ from twinhull.advice.interpolation import Malformed, dotenv, interpolate, tree
 from twinhull.cli import compose
 from twinhull.config import Config
 from twinhull.errors import HostUnfit, InvalidRequest
+from twinhull.host import extras
 from twinhull.model import Port, Request, Volume
 
 VARIABLES = {"SET": "value", "EMPTY": "", "OTHER": "else"}
@@ -262,4 +263,4 @@ def test_without_the_library_the_command_that_installs_it_is_named(tmp_path: Pat
     monkeypatch.setitem(sys.modules, "ruamel.yaml", None)
     with pytest.raises(HostUnfit) as caught:
         compose.read_application(write(tmp_path, "services: {}"))
-    assert caught.value.hint == "pip install 'twinhull[compose]'"
+    assert caught.value.hint == extras.command("compose")

@@ -16,6 +16,7 @@ from twinhull.cli.arguments import make_parser
 from twinhull.cli.verbs import VERBS
 from twinhull.config import Config
 from twinhull.errors import HostUnfit, InvalidRequest
+from twinhull.host import extras
 
 NOWHERE = Config("/no/such/state", "/no/such/run", "/no/such/launcher")  # nothing can be measured with it
 
@@ -114,4 +115,4 @@ def test_without_scipy_an_earlier_run_is_refused_with_what_helps(saved: str, mon
     monkeypatch.setattr(outputs, "has_rank_test", lambda: False)
     with pytest.raises(HostUnfit, match="scipy") as caught:
         run("--from", saved, "--compare-with", saved)
-    assert "twinhull[compare]" in caught.value.hint
+    assert caught.value.hint == extras.command("compare")

@@ -26,6 +26,7 @@ from twinhull.compare.findings import (
 from twinhull.compare.session import FULL, QUICK
 from twinhull.compare.statistics import Ratio, Summary
 from twinhull.compare.table import Row
+from twinhull.host import extras
 from twinhull.host.machine import Host, Machine
 from twinhull.machine.clock import Clock
 
@@ -177,7 +178,7 @@ def test_without_scipy_there_is_no_p_and_the_gap_says_how_to_get_one(monkeypatch
     document = report.document(found, MACHINE, (), ADVICE, took_s=1.0, noise=0.1, version="1")
 
     assert {(one["p"], one["effect"]) for one in document["comparisons"]} == {(None, None)}
-    assert "pip install 'twinhull[compare]'" in document["gaps"]["comparisons.p"]
+    assert extras.command("compare") in document["gaps"]["comparisons.p"]
 
 
 def test_a_section_that_nobody_measured_is_empty_and_its_key_is_there() -> None:

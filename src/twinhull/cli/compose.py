@@ -17,6 +17,7 @@ from twinhull.engine import names
 from twinhull.engine.abilities import read_abilities
 from twinhull.engine.counsel import Counsel, counsel
 from twinhull.errors import HostUnfit, InvalidRequest
+from twinhull.host import extras
 from twinhull.model import Request
 from twinhull.quantities import quantity
 from twinhull.tuples import NamedTuple
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from twinhull.config import Config
 
 MAX_BYTES = 1 << 20
-INSTALL = "pip install 'twinhull[compose]'"
 TOP_LEFT_OUT = ("include",)  # services that the file brings in from elsewhere
 
 
@@ -131,7 +131,9 @@ def parsed(path: str, how: Callable[[Any, str], Any]) -> Any:
         from ruamel.yaml import YAML
         from ruamel.yaml.error import YAMLError
     except ImportError:
-        raise HostUnfit("reading compose files takes the Python package ruamel.yaml", hint=INSTALL) from None
+        raise HostUnfit(
+            "reading compose files takes the Python package ruamel.yaml", hint=extras.command("compose")
+        ) from None
     try:
         with open(path, "rb") as file:
             content = file.read(MAX_BYTES + 1)

@@ -12,6 +12,7 @@ import sys
 from twinhull.compare.outputs import changes, conditions, document, junit, markdown, samples_csv, text
 from twinhull.compare.statistics import has_rank_test
 from twinhull.errors import HostUnfit, InvalidRequest
+from twinhull.host import extras
 from twinhull.host.machine import read_machine
 from twinhull.tuples import NamedTuple
 
@@ -72,7 +73,7 @@ def wanted(arguments: Arguments) -> Wanted:
         HostUnfit: an earlier run, and nothing here that tests whether it differs.
     """
     if arguments.compare_with and not has_rank_test():
-        raise HostUnfit("--compare-with needs scipy for its test", hint="pip install 'twinhull[compare]'")
+        raise HostUnfit("--compare-with needs scipy for its test", hint=extras.command("compare"))
     for path in filter(None, (arguments.output, arguments.html)):
         check_target(path)
     found, old = saved(arguments.saved), saved(arguments.compare_with)

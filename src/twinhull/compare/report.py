@@ -16,6 +16,7 @@ from twinhull.compare.session import Effort
 from twinhull.compare.startup_row import phase_summaries
 from twinhull.compare.statistics import Ratio, has_rank_test, rank_test
 from twinhull.compare.table import Cell, Line, Row
+from twinhull.host import extras
 from twinhull.host.doctor import Fact
 from twinhull.host.machine import Machine
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 SCHEMA = 1
-NO_RANK_TEST = "scipy is not installed: pip install 'twinhull[compare]'"
 WIDTH = 100
 COLUMNS = (12, 29, 30, 16, 13)  # topic, VM, container, ratio, claim; with one space between them
 TITLES = ("", "VIRTUAL MACHINE", "CONTAINER", "VM ÷ CONTAINER", "CLAIM")
@@ -173,7 +173,7 @@ def document(
 ) -> dict[str, Any]:
     """The whole result as one JSON object, with raw samples. A section that was not measured is empty."""
     if not has_rank_test():
-        findings.gap("comparisons.p", NO_RANK_TEST)
+        findings.gap("comparisons.p", f"scipy is not installed: {extras.command('compare')}")
     return {
         "schema": SCHEMA,
         "version": version,

@@ -110,7 +110,7 @@ def compare(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -
 
 
 def rank_test(first: Sequence[float], second: Sequence[float]) -> Test | None:
-    """Compare by ranks, with scipy; None without it (`pip install 'twinhull[compare]'`) or with a single value."""
+    """Compare by ranks, with scipy; None without it (`make extras`) or with a single value."""
     if min(len(first), len(second)) < 2:
         return None
     try:

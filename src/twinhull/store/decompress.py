@@ -119,7 +119,7 @@ def unzstd_by_command(raw: Iterator[bytes]) -> Iterator[bytes]:
     except FileNotFoundError:
         os.close(write_fd)
         os.close(out_fd)
-        hint = "apt-get install zstd, or pip install twinhull[fast]"
+        hint = "apt-get install zstd"
         raise HostUnfit("this layer is compressed with zstd, which is not installed", hint=hint) from None
     finally:
         os.close(read_fd)

@@ -57,6 +57,12 @@ def test_what_was_not_measured_is_not_kept_as_zero() -> None:
     }
 
 
+def test_a_row_keeps_what_the_new_run_did_not_measure() -> None:
+    full = ROW._replace(medians={**MEDIANS, "machine.first_output_s": 9.0})
+    (row,) = parse(text_with([full], ROW._replace(medians={"vm.first_output_s": 0.2}, template_bytes=0.0)))
+    assert row == full._replace(medians={**full.medians, "vm.first_output_s": 0.2})
+
+
 def test_the_file_keeps_what_was_remembered(tmp_path: Path) -> None:
     config = Config(state=str(tmp_path))
     assert measurements.read(config) == ()

@@ -51,8 +51,17 @@ def parse(text: str | bytes) -> tuple[Row, ...]:
 
 
 def text_with(rows: Iterable[Row], row: Row) -> str:
-    """The document with one more row, in the place of an earlier one of the same key; the oldest are forgotten."""
-    kept = [other for other in rows if other[:1] + other[2:4] != row[:1] + row[2:4]]
+    """The document with one more row, the oldest forgotten.
+
+    It takes the place of an earlier one of the same key, of which it keeps what it did not measure itself.
+    """
+    kept = []
+    for other in rows:
+        if other[:1] + other[2:4] != row[:1] + row[2:4]:
+            kept.append(other)
+        else:
+            medians, template = {**other.medians, **row.medians}, row.template_bytes or other.template_bytes
+            row = row._replace(medians=medians, template_bytes=template)
     listed = [*kept, row][-MAX_ROWS:]
     return jsontext.dumps({"schema": SCHEMA, "rows": [each._asdict() for each in listed]})
 

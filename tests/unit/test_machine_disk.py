@@ -53,6 +53,18 @@ def test_a_disk_with_features_that_need_no_other_file_is_taken(tmp_path: Path) -
     assert disk.inspect(str(path)).size_bytes == MIB
 
 
+@pytest.mark.parametrize("length", [1000, 65536, 3 * 65536])
+def test_a_file_that_was_cut_short_is_refused(plain: Path, length: int) -> None:
+    os.truncate(plain, length)
+    with pytest.raises(InvalidRequest, match="cut short"):
+        disk.inspect(str(plain))
+
+
+def test_a_table_that_maps_less_than_the_disk_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="maps less"):
+        qcow2.check_tables(header(), MIB, "x")
+
+
 def test_a_backing_file_is_refused_whatever_it_is(plain: Path, tmp_path: Path) -> None:
     path = qemu_img(tmp_path / "top", "-u", "-b", "/etc/shadow", "-F", "raw", "1M")
     with pytest.raises(InvalidRequest, match="backing file"):

@@ -27,7 +27,7 @@ def configure_create(parser: Parser) -> None:
     add = parser.add_argument
     add("--disk", default="", metavar="FILE", help="a qcow2 file with an operating system; it is never written")
     add("--debian", action="store_true", help="a Debian made of this host's package sources (once: a minute or two)")
-    add("--memory", "-m", type=memory_bytes, default=0, metavar="M", help="memory of the machine (default: 512m)")
+    add("--memory", "-m", type=memory, default=0, metavar="M", help="memory of the machine (default: 512m)")
     add("--cpus", type=processors, default=1, metavar="N", help="processors of the machine (default: 1)")
     add("--network", "--net", default="bridge", metavar="NET", help="none, or bridge (default)")
     add("-p", "--publish", action="append", default=[], metavar="[IP:]HOST:PORT", help="publish a port on the host")
@@ -51,6 +51,17 @@ def run_create(arguments: Arguments, config: Config) -> int:
     with prepared(config) as engine:
         print(engine.create_machine(arguments.disk, request).id)
     return 0
+
+
+def memory(text: str) -> int:
+    """The memory of a machine in bytes.
+
+    Raises:
+        InvalidRequest: no size, or none at all.
+    """
+    if not (value := memory_bytes(text)):
+        raise InvalidRequest(f"--memory {text}: too little for an operating system", hint="512m if left out")
+    return value
 
 
 def processors(text: str) -> int:

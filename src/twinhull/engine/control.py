@@ -186,9 +186,10 @@ def remove(home: Home, instance: Instance, *, force: bool = False) -> None:
     state = status(home, instance)
     if state in ("running", "paused"):
         if not force:
+            verb = "twinhull machine" if instance.isolation == "machine" else "twinhull"
             raise Conflict(
                 f"workload {instance.name} is {state}",
-                hint=f"twinhull stop {instance.name}, or twinhull rm --force {instance.name}",
+                hint=f"{verb} stop {instance.name}, or {verb} rm --force {instance.name}",
             )
         ask_to_end(home, instance, SIGKILL, END_TIMEOUT_S)
         wait_for_shim(home, instance)

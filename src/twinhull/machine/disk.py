@@ -41,7 +41,9 @@ def inspect(path: str) -> Disk:
             raise InvalidRequest(f"{path} is a directory", hint="--disk takes a qcow2 file")
         if not stat.S_ISREG(found.st_mode):
             raise InvalidRequest(f"{path} is no regular file", hint="--disk takes a qcow2 file")
-        header = qcow2.read_header(os.pread(fd, START_BYTES, 0), path)
+        start = os.pread(fd, START_BYTES, 0)
+        header = qcow2.read_header(start, path)
+        qcow2.check_tables(start, found.st_size, path)
     finally:
         os.close(fd)
     return Disk(path, header.size_bytes, stamp_of(found))

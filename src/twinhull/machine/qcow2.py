@@ -13,6 +13,10 @@ from twinhull.tuples import NamedTuple
 MAGIC = b"QFI\xfb"
 # magic, version, offset and length of the backing file's name, cluster bits, size, encryption
 START = Struct(">4sIQIIQI")
+# entries and offset of the first table, offset of the reference counts' table and its clusters
+TABLES = Struct(">IQQI")
+TABLES_AT = 36
+ENTRY_BYTES = 8
 FEATURES = Struct(">Q")  # incompatible ones, version 3
 FEATURES_AT = 72
 HEADER_BYTES = 104
@@ -68,6 +72,27 @@ def read_header(start: bytes, path: str) -> Header:
     if size_bytes < SECTOR_BYTES:
         raise InvalidRequest(f"{path} is a disk of {size_bytes} bytes: smaller than a sector")
     return Header(version, size_bytes)
+
+
+def check_tables(start: bytes, length_bytes: int, path: str) -> None:
+    """Refuse a file that is shorter than its own tables, as a download that broke off is.
+
+    Args:
+        start: as of `read_header`, which took it.
+        length_bytes: of the file.
+
+    Raises:
+        InvalidRequest: a table is not in the file, or maps less than the whole disk.
+    """
+    _, version, _, _, cluster_bits, size_bytes, _ = START.unpack_from(start)
+    entries, table_at, counts_at, counts_clusters = TABLES.unpack_from(start, TABLES_AT)
+    extended = version >= 3 and bool(FEATURES.unpack_from(start, FEATURES_AT)[0] & EXTENDED)
+    below_bits = cluster_bits - (4 if extended else 3)  # entries of a second table: 2 to the power of it
+    if entries << (cluster_bits + below_bits) < size_bytes:
+        raise damaged(path, "its table maps less than the whole disk")
+    needed = max(table_at + entries * ENTRY_BYTES, counts_at + (counts_clusters << cluster_bits))
+    if length_bytes < needed:
+        raise damaged(path, f"its tables end at byte {needed}, the file at {length_bytes}: it was cut short")
 
 
 def check_features(start: bytes, version: int, path: str) -> None:

@@ -60,7 +60,10 @@ def read(text: str, source: str) -> dict[str, Any]:
         raise InvalidRequest(f"{source} is not what compare wrote", hint="write one: compare --format json")
     if document.get("schema") != SCHEMA:
         version = document.get("schema", "none")
-        hint = f"measure again, or read it with twinhull {document.get('version', 'of its time')}"
+        later = isinstance(version, int) and version > SCHEMA
+        hint = (
+            f"made by {'a later' if later else 'an earlier'} version of twinhull: read it with that, or measure again"
+        )
         raise InvalidRequest(f"{source} has schema {version!r:.40}; this twinhull reads {SCHEMA}", hint=hint)
     published = schema.load()
     if wrong := next(schema.complaints(document, published, published["$defs"]), ""):

@@ -264,3 +264,10 @@ def test_without_the_library_the_command_that_installs_it_is_named(tmp_path: Pat
     with pytest.raises(HostUnfit) as caught:
         compose.read_application(write(tmp_path, "services: {}"))
     assert caught.value.hint == extras.command("compose")
+
+
+def test_no_replicas_are_advised_as_one_and_said_so(tmp_path: Path) -> None:
+    service = read(tmp_path, "services: {a: {image: x, deploy: {replicas: 0}}}")["a"]
+    assert (service.replicas, service.left_out) == (1, ("no replicas (advised as for one)",))
+    with pytest.raises(InvalidRequest, match="no number of replicas"):
+        read(tmp_path, "services: {a: {image: x, scale: -1}}")

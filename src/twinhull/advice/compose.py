@@ -215,15 +215,25 @@ def left_out(service: Tree) -> Iterator[str]:
     mode = plain(service.get("network_mode", ""))
     if mode not in ("", "host", "none", "bridge", "default"):
         yield f"network_mode {mode}"
+    if plain(replicas_of(service, ("services",))) == "0":
+        yield "no replicas (advised as for one)"
 
 
 def replicas(service: Tree, path: Path) -> int:
-    """How many of it run; 0 counts as one, for the advice is about one that runs."""
-    value = within(service, path, "deploy").get("replicas", service.get("scale", 1))
+    """How many of it run; 0 counts as one, for the advice is about one that runs, and is listed as left out."""
+    value = replicas_of(service, path)
     try:
-        return max(1, int(plain(value)))
+        count = int(plain(value))
     except ValueError:
-        raise Malformed((*path, "deploy", "replicas"), f"{plain(value)!r} is no number of replicas") from None
+        count = -1
+    if count < 0:
+        raise Malformed((*path, "deploy", "replicas"), f"{plain(value)!r} is no number of replicas")
+    return max(1, count)
+
+
+def replicas_of(service: Tree, path: Path) -> Any:
+    """What the file says of replicas."""
+    return within(service, path, "deploy").get("replicas", service.get("scale", 1))
 
 
 def volume_of(entry: Any, directory: str, path: Path) -> Tree:

@@ -13,6 +13,10 @@ from hypothesis import strategies as st
 from twinhull.advice.advise import advise, choose, document
 from twinhull.advice.question import Abilities, Cost, Measured, Needs, Packed, Question, Wishes
 from twinhull.advice.rules import CHOICES, RULES, WEIGHTS, Rule
+from twinhull.cli.advise import configure_advise, run_advise
+from twinhull.cli.parser import Parser
+from twinhull.config import Config
+from twinhull.errors import InvalidRequest
 
 PAGE = Path(__file__).parents[2] / "docs/advise.md"
 MEASURED = Measured(
@@ -87,6 +91,12 @@ CASES: dict[str, tuple[Question, Question, str]] = {
     ),
     "no container runs here": (TRUSTED._replace(here=HERE._replace(no_container="no overlayfs")), TRUSTED, "vm"),
     "no guest runs here": (wishing(HERE._replace(no_vm="no QEMU"), untrusted=True), wishing(untrusted=True), "stop"),
+    "you name a container": (
+        wishing(TCG, untrusted=True, accept_weak_wall=True, isolation="container"),
+        wishing(TCG, untrusted=True, accept_weak_wall=True, isolation="vm"),
+        "container",
+    ),
+    "you name a VM": (wishing(isolation="vm"), TRUSTED, "vm"),
     "the processor keeps untrusted code apart": (wishing(untrusted=True), wishing(TCG, untrusted=True), "vm"),
     "who accepts a weak wall gets QEMU's jail": (
         wishing(TCG, untrusted=True, accept_weak_wall=True),
@@ -282,3 +292,26 @@ def effect(rule: Rule) -> str:
     parts = [f"not {', '.join(rule.excludes)}"] if rule.excludes else []
     parts += [f"for {rule.favours}"] if rule.favours else []
     return "; ".join(parts)
+
+
+def test_a_named_isolation_that_cannot_be_is_outweighed_and_told() -> None:
+    answer = advise(asking(namespaces=("network",))._replace(wishes=Wishes(isolation="vm")))
+    assert answer.choice == "container"
+    assert [row.role for row in answer.fired if row.rule == "you name a VM"] == ["outweighed"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--sysctl", "nonsense"),
+        ("--device", "/dev/nonexistent"),
+        ("--needs-kernel-module", ""),
+        ("--os", "nonsense os"),
+        ("--untrusted", "--isolation", "container"),
+    ],
+)
+def test_what_means_nothing_or_contradicts_itself_is_refused(words: tuple[str, ...], tmp_path: Path) -> None:
+    parser = Parser("advise")
+    configure_advise(parser)
+    with pytest.raises(InvalidRequest):
+        run_advise(parser.parse_args([*words, "busybox"]), Config(state=str(tmp_path), run=str(tmp_path)))

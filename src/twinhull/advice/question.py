@@ -28,6 +28,7 @@ class Wishes(NamedTuple):
         kernel_modules: what its kernel must have.
         own_kernel: it needs a kernel of another release or with other settings than the host's.
         system: the operating system it is written for.
+        isolation: the one that the user names; "" for none.
     """
 
     untrusted: bool = False
@@ -38,6 +39,7 @@ class Wishes(NamedTuple):
     kernel_modules: tuple[str, ...] = ()
     own_kernel: bool = False
     system: str = LINUX
+    isolation: Literal["container", "vm", ""] = ""
 
 
 class Needs(NamedTuple):

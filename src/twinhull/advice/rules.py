@@ -61,7 +61,7 @@ RULES = (
     Rule(
         "untrusted code does not share the host's kernel",
         "veto",
-        lambda q: q.wishes.untrusted,
+        lambda q: q.wishes.untrusted and not (q.wishes.accept_weak_wall and q.wishes.isolation == "container"),
         lambda q: f"{q.workload} is not trusted, and a container shares the host's kernel",
         excludes=("container",),
         otherwise="one bug of the host's kernel that it can reach is a way out",
@@ -262,6 +262,26 @@ RULES = (
         change="what twinhull doctor says",
     ),
     # --- strong: what the choice is for
+    Rule(
+        "you name a container",
+        "strong",
+        lambda q: q.wishes.isolation == "container",
+        lambda q: "you name a container",
+        favours="container",
+        otherwise="it is not what you named",
+        source=USER,
+        change="another --isolation, or none",
+    ),
+    Rule(
+        "you name a VM",
+        "strong",
+        lambda q: q.wishes.isolation == "vm",
+        lambda q: "you name a VM",
+        favours="vm",
+        otherwise="it is not what you named",
+        source=USER,
+        change="another --isolation, or none",
+    ),
     Rule(
         "the processor keeps untrusted code apart",
         "strong",

@@ -5,6 +5,8 @@ Exit codes: 0 with an answer, 1 where the answer is to stop, 125 where the quest
 
 from __future__ import annotations
 
+import os
+
 from twinhull.advice import report
 from twinhull.advice.facts import beyond_default
 from twinhull.advice.question import Needs, Wishes
@@ -13,11 +15,14 @@ from twinhull.cli.parser import REMAINDER
 from twinhull.cli.progress import prepared
 from twinhull.cli.render import document
 from twinhull.cli.run import configure_request, request_of
+from twinhull.engine import isolation
 from twinhull.engine.counsel import counsel
 from twinhull.errors import InvalidRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Literal
+
     from twinhull.cli.parser import Arguments, Parser
     from twinhull.config import Config
 
@@ -37,7 +42,11 @@ def configure_advise(parser: Parser) -> None:
     add("--needs-kernel-module", action="append", default=[], metavar="NAME", help="a module its kernel must have")
     add("--own-kernel", action="store_true", help="it needs a kernel of another release or with other settings")
     add(
-        "--os", type=str.lower, default="linux", metavar="NAME", help="the operating system it is for: windows, freebsd"
+        "--os",
+        type=operating_system,
+        default="linux",
+        metavar="NAME",
+        help="the operating system it is for: windows, freebsd",
     )
     add("--privileged", action="store_true", help="it would ask for every privilege")
     add("--cap-add", action="append", default=[], metavar="CAP", help="it would ask for a capability")
@@ -64,6 +73,7 @@ def run_advise(arguments: Arguments, config: Config) -> int:
         raise InvalidRequest("advise: name an image, or a file with --compose", hint="twinhull advise busybox")
     # Variables stay as they were written: what -e NAME passes on does not belong on a screen.
     request = request_of(arguments, config)._replace(environment=tuple(arguments.env))
+    isolation.check(request)
     extra = tuple(f"--env-file={path}" for path in arguments.env_file)
     extra += (f"--pull={arguments.pull}",) if arguments.pull != "missing" else ()
     with prepared(config) as engine:
@@ -86,17 +96,52 @@ def wishes_of(arguments: Arguments) -> Wishes:
         kernel_modules=tuple(arguments.needs_kernel_module),
         own_kernel=arguments.own_kernel,
         system=arguments.os,
+        isolation=named(arguments),
     )
 
 
+def named(arguments: Arguments) -> Literal["container", "vm", ""]:
+    """The isolation that the flags name."""
+    if arguments.vm or arguments.isolation == "vm":
+        return "vm"
+    return "container" if arguments.isolation == "container" else ""
+
+
 def asks_of(arguments: Arguments) -> Needs:
-    """What the workload would ask for that `run` has no flag for."""
+    """What the workload would ask for that `run` has no flag for.
+
+    Raises:
+        InvalidRequest: a device, a setting or a module that can be none.
+    """
+    for text in arguments.sysctl:
+        key, equals, _ = text.partition("=")
+        if not equals or not all(key.split(".")) or "." not in key:
+            raise InvalidRequest(
+                f"--sysctl {text}: not a setting of the kernel", hint="--sysctl net.core.somaxconn=1024"
+            )
+    for text in arguments.device:
+        if not os.path.exists(text.partition(":")[0]):
+            raise InvalidRequest(f"--device {text}: no such file or directory", hint="a node that is there: /dev/kvm")
+    for name in arguments.needs_kernel_module:
+        if not name.replace("-", "").replace("_", "").isalnum():
+            raise InvalidRequest(f"--needs-kernel-module {name!r}: no name of a module", hint="wireguard")
     privileged = ("all privileges",) if arguments.privileged else ()
     return Needs(
         privileges=(*privileged, *beyond_default(arguments.cap_add)),
         devices=tuple(text.partition(":")[0] for text in arguments.device),
         sysctls=tuple(text.partition("=")[0] for text in arguments.sysctl),
     )
+
+
+def operating_system(text: str) -> str:
+    """A name of one word, in small letters.
+
+    Raises:
+        InvalidRequest: no such word.
+    """
+    if not text.isascii() or not text.isalnum():
+        raise InvalidRequest(f"--os {text!r}: no name of an operating system", hint="--os windows")
+    return text.lower()
 
 
 def count(text: str) -> int:

@@ -7,6 +7,9 @@ import os
 import threading
 from pathlib import Path
 
+import pytest
+
+from twinhull.errors import HostUnfit
 from twinhull.host import files
 
 
@@ -67,3 +70,9 @@ def test_a_file_that_appears_in_a_tree_while_it_is_removed_goes_with_it(tmp_path
         done.set()
         for thread in looking:
             thread.join()
+
+
+def test_a_link_to_nothing_above_a_directory_is_told(tmp_path: Path) -> None:
+    (tmp_path / "kernels").symlink_to(tmp_path / "gone")
+    with pytest.raises(HostUnfit, match="kernels is a link to nothing"):
+        files.make_directory(f"{tmp_path}/kernels/6.1")

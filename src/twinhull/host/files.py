@@ -8,19 +8,28 @@ from __future__ import annotations
 import os
 from errno import ENOTEMPTY
 
+from twinhull.errors import HostUnfit
+
 TREE_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 MAX_DEPTH = 64
 REMOVAL_TRIES = 1000
 
 
 def make_directory(path: str, mode: int = 0o700) -> None:
-    """Make a directory and its parents; one that is there already is fine."""
+    """Make a directory and its parents; one that is there already is fine.
+
+    Raises:
+        HostUnfit: a link to nothing is in the way.
+    """
     try:
         os.mkdir(path, mode)
     except FileExistsError:
         return
     except FileNotFoundError:
-        make_directory(os.path.dirname(path), mode)
+        parent = os.path.dirname(path)
+        make_directory(parent, mode)
+        if not os.path.exists(parent):
+            raise HostUnfit(f"{parent} is a link to nothing", hint="remove it, or make what it names") from None
         make_directory(path, mode)
 
 

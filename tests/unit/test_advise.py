@@ -303,6 +303,7 @@ def test_a_named_isolation_that_cannot_be_is_outweighed_and_told() -> None:
 @pytest.mark.parametrize(
     "words",
     [
+        ("--cap-add", "NONSENSE"),
         ("--sysctl", "nonsense"),
         ("--device", "/dev/nonexistent"),
         ("--needs-kernel-module", ""),

@@ -18,6 +18,7 @@ from twinhull.cli.run import configure_request, request_of
 from twinhull.engine import isolation
 from twinhull.engine.counsel import counsel
 from twinhull.errors import InvalidRequest
+from twinhull.plan.defaults import CAPABILITY_NUMBERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,6 +123,9 @@ def asks_of(arguments: Arguments) -> Needs:
     for text in arguments.device:
         if not os.path.exists(text.partition(":")[0]):
             raise InvalidRequest(f"--device {text}: no such file or directory", hint="a node that is there: /dev/kvm")
+    for name in arguments.cap_add:
+        if name.upper().removeprefix("CAP_") not in (*CAPABILITY_NUMBERS, "ALL"):
+            raise InvalidRequest(f"--cap-add {name}: no such capability", hint="--cap-add NET_ADMIN")
     for name in arguments.needs_kernel_module:
         if not name.replace("-", "").replace("_", "").isalnum():
             raise InvalidRequest(f"--needs-kernel-module {name!r}: no name of a module", hint="wireguard")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -116,3 +117,39 @@ def test_without_scipy_an_earlier_run_is_refused_with_what_helps(saved: str, mon
     with pytest.raises(HostUnfit, match="scipy") as caught:
         run("--from", saved, "--compare-with", saved)
     assert caught.value.hint == extras.command("compare")
+    assert "twinhull[compare]" in caught.value.hint
+
+
+def test_a_pipe_is_written_into_and_stays_one(saved: str, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    outputs.write(str(pipe), "made")
+    assert os.read(reader, 100) == b"made"
+    os.close(reader)
+    assert pipe.is_fifo()
+
+
+def test_what_a_link_leads_to_is_written_and_the_link_stays(saved: str, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "target")
+    assert run("--from", saved, "--html", str(link)) == 0
+    assert link.is_symlink()
+    assert (tmp_path / "target").read_text().startswith("<!DOCTYPE html>")
+
+
+def test_a_full_device_is_one_clear_line_and_stays_a_device() -> None:
+    with pytest.raises(InvalidRequest, match="cannot write /dev/full: No space left"):
+        outputs.write("/dev/full", "made")
+    assert Path("/dev/full").is_char_device()
+
+
+@pytest.mark.parametrize("path", ["/proc/x", "/", "/no/such/directory/x"])
+def test_what_cannot_be_written_is_refused_before(path: str, saved: str) -> None:
+    with pytest.raises(InvalidRequest, match="cannot write"):
+        run("--from", saved, "--html", path)
+
+
+def test_two_results_do_not_share_a_file(saved: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="same file"):
+        run("--from", saved, "--html", f"{tmp_path}/x", "--output", f"{tmp_path}/./x")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 
 from twinhull.compare.outputs import changes, conditions, document, junit, markdown, samples_csv, text
 from twinhull.compare.statistics import has_rank_test
@@ -76,6 +77,8 @@ def wanted(arguments: Arguments) -> Wanted:
         raise HostUnfit("--compare-with needs scipy for its test", hint=extras.command("compare"))
     for path in filter(None, (arguments.output, arguments.html)):
         check_target(path)
+    if arguments.output and os.path.realpath(arguments.output) == os.path.realpath(arguments.html or os.devnull):
+        raise InvalidRequest("--html and --output name the same file", hint="one file each")
     found, old = saved(arguments.saved), saved(arguments.compare_with)
     if old is not None and found is None:
         changes.refuse(list(changes.of_machine(old["host"], read_machine()._asdict())), arguments.compare_with)
@@ -117,13 +120,31 @@ def check_target(path: str) -> None:
     """See that a file can be written, before a minute of measuring.
 
     Raises:
-        InvalidRequest: its directory is not there, or it is one itself.
+        InvalidRequest: it is a directory, or nothing can be written there.
     """
     directory = os.path.dirname(path) or "."
-    if os.path.isdir(path) or not os.path.isdir(directory) or not os.access(directory, os.W_OK):
-        raise InvalidRequest(
-            f"cannot write {path}", hint=f"it has to be a file in a directory that is there: {directory}"
-        )
+    if os.path.isdir(path):
+        raise InvalidRequest(f"cannot write {path}: it is a directory", hint="name a file in it")
+    if is_replaced(path):
+        try:
+            with tempfile.TemporaryFile(dir=directory):
+                return
+        except OSError as error:
+            raise unwritable(path, error) from error
+    there = path if os.path.exists(path) else os.path.dirname(os.path.realpath(path))
+    if not os.access(there, os.W_OK):
+        raise InvalidRequest(f"cannot write {path}", hint="it has to be writable before anything is measured")
+
+
+def is_replaced(path: str) -> bool:
+    """True of a regular or new file; a device, a pipe or what a link leads to is written into instead."""
+    return not os.path.islink(path) and (os.path.isfile(path) or not os.path.exists(path))
+
+
+def unwritable(path: str, error: OSError) -> InvalidRequest:
+    """What to say of a target that cannot be written."""
+    hint = "it has to be a file in a directory that is there, or something that can be written into"
+    return InvalidRequest(f"cannot write {path}: {error.strerror}", hint=hint)
 
 
 def deliver(asked: Wanted, result: dict[str, Any]) -> int:
@@ -160,8 +181,19 @@ def render(form: str, result: dict[str, Any]) -> str:
 
 
 def write(path: str, made: str) -> None:
-    """Put a file in its place at once, readable as the caller's others."""
-    new = f"{path}.new"
-    with open(new, "w", encoding="utf-8", newline="") as file:
-        file.write(made)
-    os.replace(new, path)
+    """Write a result; a regular file appears in its place at once, readable as the caller's others.
+
+    Raises:
+        InvalidRequest: it cannot be written (any more).
+    """
+    replaced = is_replaced(path)
+    new = f"{path}.new" if replaced else path
+    try:
+        with open(new, "w", encoding="utf-8", newline="") as file:
+            file.write(made)
+        if replaced:
+            os.replace(new, path)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise unwritable(path, error) from error

@@ -10,10 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinhull.compare import clocks, run, subjects
+from twinhull.compare import clocks, run, startup, subjects
 from twinhull.compare.answer import Answer
+from twinhull.compare.findings import Findings, ImageFacts
 from twinhull.compare.measure import behaviour
 from twinhull.compare.run import Run, Service, Timing
+from twinhull.compare.session import QUICK, Session
+from twinhull.compare.subject import CommandLine
+from twinhull.config import Config
 from twinhull.errors import InvalidRequest
 
 CONTAINER = {"settings": 0.01, "planned": 0.02, "ready": 0.03, "started": 0.031, "first": 0.04, "ended": 0.05}
@@ -132,3 +136,15 @@ def test_subjects_are_chosen_by_name_and_all_without_one() -> None:
 def test_a_subject_that_is_none_is_refused(text: str, said: str) -> None:
     with pytest.raises(InvalidRequest, match=said):
         subjects.chosen(text)
+
+
+def test_a_service_that_writes_nothing_has_its_answer_and_a_reason_for_no_first_output() -> None:
+    config = Config("/no/such/state", "/no/such/run", "/no/such/launcher")
+    container = CommandLine("container", config, (), prefix="x", place="/no/such/place")
+    session = Session([container], Findings(ImageFacts("busybox")), QUICK, lambda _: None, config)
+    timing = Timing(None, None, None, 0, b"", "", answer_s=0.2)
+    session.service = behaviour(timing, port=80)
+    startup.record(session, container, timing)
+    assert session.findings.samples == {"container.healthy_s": [0.2]}
+    assert "writes nothing" in session.findings.gaps["container.first_output_s"]
+    assert not session.failures

@@ -91,8 +91,8 @@ class Session:
 
     @property
     def stream(self) -> Stream:
-        """The stream whose first byte counts."""
-        return self.service.streams[0]
+        """The stream whose first byte counts; of a service that writes nothing, the one where it would."""
+        return self.service.streams[0] if self.service.streams else "stdout"
 
     def living(self, *names: str) -> list[Subject]:
         """The subjects that have run so far, in an order left to chance."""

@@ -6,7 +6,7 @@ Promise: a start of another kind than was asked for, or that failed, gives no sa
 from __future__ import annotations
 
 from twinhull.compare import clocks
-from twinhull.compare.measure import failure, run
+from twinhull.compare.measure import SILENT, failure, run
 from twinhull.compare.run import Timing
 from twinhull.compare.session import Session
 from twinhull.compare.subject import Subject
@@ -67,6 +67,8 @@ def record(session: Session, subject: Subject, timing: Timing) -> None:
     findings, name, first = session.findings, subject.name, timing.first_s(session.stream)
     if first is not None:
         findings.add(f"{name}.first_output_s", first)
+    else:
+        findings.gap(f"{name}.first_output_s", SILENT)
     if timing.answer_s is not None:
         findings.add(f"{name}.healthy_s", timing.answer_s)
     if timing.total_s is None:

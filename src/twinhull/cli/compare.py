@@ -11,6 +11,7 @@ from twinhull.advice import advise
 from twinhull.advice import measurements as known
 from twinhull.advice.question import Abilities, Cost, Measured, Packed, Question
 from twinhull.cli import outputs
+from twinhull.cli.ending import undo_on_termination
 from twinhull.cli.parser import REMAINDER
 from twinhull.cli.progress import prepared
 from twinhull.compare import (
@@ -74,6 +75,7 @@ def run_compare(arguments: Arguments, config: Config) -> int:
     if asked.saved is not None:
         return outputs.deliver(asked, asked.saved)
     wanted = subjects.chosen(arguments.subjects)
+    undo_on_termination()
     effort = FULL if arguments.full else QUICK
     here, noise = machine.read_machine(), statistics.noise(measure.noise_samples())
     output = Output(text=asked.live)

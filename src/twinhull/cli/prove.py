@@ -10,6 +10,7 @@ import tempfile
 import time
 
 from twinhull import __version__
+from twinhull.cli.ending import undo_on_termination
 from twinhull.cli.render import document
 from twinhull.errors import InvalidRequest
 from twinhull.host import doctor, files, machine
@@ -58,6 +59,7 @@ def run_prove(arguments: Arguments, config: Config) -> int:
         check_quiz(arguments.format)
     if refusal := doctor.refusal(doctor.examine(config.launcher, config.state)):
         raise refusal
+    undo_on_termination()
     progress = Progress()
     with tempfile.TemporaryDirectory(prefix="twinhull-prove-") as place:
         with Session(config, place, progress.tell) as session:

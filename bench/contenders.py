@@ -66,15 +66,20 @@ def call(*argv: str) -> str:
 
 
 @contextmanager
-def oci_runtime(name: str, folder: Path, rootfs: Path) -> Iterator[Works]:
-    """crun or runc on a bundle: new namespaces, no network, no daemon."""
-    bundle, idle, runtime = folder / name, folder / f"{name}-idle", (name, "--root", f"{folder}/{name}-state")
-    clients.bundle(name, str(bundle), str(rootfs), {"args": ["true"]})
-    clients.bundle(name, str(idle), str(rootfs), {"args": ["sleep", "1000"]})
+def oci_runtime(name: str, folder: Path, rootfs: Path, program: str = "") -> Iterator[Works]:
+    """crun, runc or a program of another name on a bundle: new namespaces, no network, no daemon."""
+    program = program or name
+    bundle, idle, runtime = folder / name, folder / f"{name}-idle", (program, "--root", f"{folder}/{name}-state")
+    clients.bundle(program, str(bundle), str(rootfs), {"args": ["true"]})
+    clients.bundle(program, str(idle), str(rootfs), {"args": ["sleep", "1000"]})
+    life = '$0 create --bundle "$1" $2; $0 start $2; $0 state $2; $0 kill $2 KILL; $0 delete --force $2'
+    steps = ("sh", "-ec", life, " ".join(runtime), str(idle), f"bench-{name}-life")
     call(*runtime, "run", "--detach", "--bundle", str(idle), f"bench-{name}-idle")
     try:
         yield {
             "run-none": {name: Command((*runtime, "run", "--bundle", str(bundle), f"bench-{name}"))},
+            "oci-run": {name: Command((*runtime, "run", "--bundle", str(bundle), f"bench-{name}"))},
+            "oci-life": {name: Command(steps)},
             "exec": {name: Command((*runtime, "exec", f"bench-{name}-idle", "true"))},
         }
     finally:

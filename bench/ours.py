@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.contenders import ENTRY, Works, twinhull
+from bench.contenders import ENTRY, Works, oci_runtime, twinhull
 from bench.measure import Failed, pss_kb, run_ms
 from tests.support import leaks
 from tests.support.command import Twinhull
@@ -41,7 +41,9 @@ def twinhull_works(root: Path) -> Iterator[tuple[Works, list[str]]]:
             except Failed as error:
                 absent.append(f"twinhull: {error}")
                 del works[work]
-        yield works, absent
+        program = str(ENTRY.with_name("twinhull-oci"))
+        with oci_runtime("twinhull", root.parent, root.parent / "rootfs", program) as found:
+            yield {**works, "oci-run": found["oci-run"], "oci-life": found["oci-life"]}, absent
     finally:
         run_ms(twinhull(root, "rm", "--force", "bench-idle"))
 

@@ -14,6 +14,7 @@
 
 #include "descriptor.h"
 #include "fault.h"
+#include "hook.h"
 #include "kernel.h"
 #include "memory.h"
 
@@ -45,6 +46,16 @@ static child_op *const PERFORM[MAX_OP_CODE + 1] = {
 	[OP_DIRECTORY_OF_WORK] = op_directory_of_work,
 	[OP_TERMINAL] = op_terminal,
 	[OP_NETWORK] = op_network,
+	[OP_AWAIT_HOOKS] = op_await_hooks,
+	[OP_HOOK] = op_hook,
+	[OP_PROPAGATION] = op_propagation,
+	[OP_SCHEDULER] = op_scheduler,
+	[OP_IO_PRIORITY] = op_io_priority,
+	[OP_PERSONALITY] = op_personality,
+	[OP_TIME_OFFSETS] = op_time_offsets,
+	[OP_ATTRIBUTES] = op_attributes,
+	[OP_BIND_IDMAPPED] = op_bind,
+	[OP_LABEL] = op_label,
 };
 
 struct shape shape_of(const struct plan *plan)
@@ -72,25 +83,16 @@ struct shape shape_of(const struct plan *plan)
 
 int report_send(int socket, const struct report *report, int fd)
 {
-	struct iovec part = {.iov_base = (void *)(uintptr_t)report, .iov_len = sizeof(*report)};
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {0};
-	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-	if (fd >= 0) {
-		message.msg_control = control;
-		message.msg_controllen = sizeof(control);
-		struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-		header->cmsg_level = SOL_SOCKET;
-		header->cmsg_type = SCM_RIGHTS;
-		header->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(header), &fd, sizeof(fd));
-	}
-	return sendmsg(socket, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
+	return fd_send(socket, report, sizeof(*report), fd);
 }
 
 static _Noreturn void send_failure(const struct setup *setup, struct report *report)
 {
-	report_send(setup->ends.status, report, -1);
-	_exit((int)report->failure.exit_code);
+	const struct failure *why = &report->failure;
+	/* Who made a container without a shim is gone by the time that it starts: `start` reads the file. */
+	if (report_send(setup->ends.status, report, -1) < 0 && setup->host->error_fd >= 0)
+		dprintf(setup->host->error_fd, "%u %d %s", why->exit_code, why->error, why->text);
+	_exit((int)why->exit_code);
 }
 
 /* The op at fault is the current one; without one the first of the stage, which asked for the process. */
@@ -140,7 +142,7 @@ static int settle(struct setup *setup, pid_t main_pid)
 {
 	default_signals();
 	umask(0);
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+	if (!setup->host->orphans && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
 		return -errno;
 	int error = setup->shape->joins ? namespaces_join(setup, main_pid) : namespaces_enter(setup);
 	if (error)
@@ -158,7 +160,8 @@ static int note(struct setup *setup, const struct op *op)
 	case OP_USER: setup->user = op; return 0;
 	case OP_CAPABILITIES: setup->capabilities = op; return 0;
 	case OP_NO_NEW_PRIVILEGES: setup->no_new_privileges = op; return 0;
-	case OP_SECCOMP: setup->seccomp = op; return 0;
+	case OP_SECCOMP:
+	case OP_SECCOMP_FLAGS: setup->seccomp = op; return 0;
 	case OP_ROOT_READONLY: setup->root_readonly = op; return 0;
 	case OP_ARGUMENT: setup->argv[setup->argc++] = op->args[0].text; return 0;
 	case OP_ENVIRONMENT: setup->envp[setup->envc++] = op->args[0].text; return 0;
@@ -233,10 +236,13 @@ static void perform(struct setup *setup)
 }
 
 /* From the last op to the wait for the parent's word. */
-static void finish(struct setup *setup)
+static void finish(struct setup *setup, const struct op *last)
 {
 	struct report ready = {.kind = REPORT_READY};
 	int error = root_readonly(setup);
+	/* Nobody reads what exec says later, and callers expect this of `create`. */
+	if (!error && setup->host->wait_fd >= 0 && (error = exec_possible(setup, last->args[0].text)) < 0)
+		fail_exec(setup, last, error);
 	if (!error)
 		error = descriptors_arrange(setup);
 	umask(setup->umask);
@@ -247,6 +253,16 @@ static void finish(struct setup *setup)
 	if (error)
 		fail(setup, error);
 	await_parent(setup);
+}
+
+static void run_late_hooks(struct setup *setup)
+{
+	for (size_t i = setup->shape->first; i < setup->shape->first + setup->shape->count; i++) {
+		const struct op *op = setup->current = &setup->plan->ops[i];
+		int error = op->code == OP_HOOK && op->args[0].number == HOOK_BEFORE_EXEC ? hook_run(op) : 0;
+		if (error)
+			fail(setup, error);
+	}
 }
 
 static void begin(struct setup *setup, const struct host *host, const struct plan *plan, const struct shape *shape,
@@ -271,7 +287,8 @@ static _Noreturn void run(struct setup *setup)
 {
 	const struct op *last = &setup->plan->ops[setup->shape->first + setup->shape->count - 1];
 	perform(setup);
-	finish(setup);
+	finish(setup, last);
+	run_late_hooks(setup);
 	fail_exec(setup, last, exec_program(setup, last->args[0].text));
 }
 

@@ -11,6 +11,9 @@
 
 #define MAX_KEPT_FDS (MAX_CHILD_FDS + 8)
 #define MAX_TREES 8
+/* Bits of root-bind's mode and of bind's recursive. */
+enum { ROOT_READONLY = 1, ROOT_OWNERS = 2, BIND_ALL = 1, BIND_PEERS = 2, BIND_MAPS_ALL = 4 };
+#define HOOK_BEFORE_EXEC 1 /* hook op: when */
 
 /* What a plan's child stage says about the clone, read by both sides before it. */
 struct shape {
@@ -23,11 +26,11 @@ struct shape {
 };
 
 /* What the child tells its parent, one datagram each on the status socket. */
-enum report_kind { REPORT_FAILED = 1, REPORT_READY, REPORT_INNER, REPORT_TERMINAL };
+enum report_kind { REPORT_FAILED = 1, REPORT_READY, REPORT_INNER, REPORT_TERMINAL, REPORT_HOOKS };
 
 struct report {
 	enum report_kind kind;
-	pid_t pid;              /* INNER: its pidfd comes along. TERMINAL: the master does */
+	pid_t pid;              /* INNER: its pidfd comes along. TERMINAL: the master does. HOOKS: a byte answers */
 	struct failure failure; /* FAILED */
 };
 
@@ -48,6 +51,7 @@ struct setup {
 	int procfs;   /* a procfs of our own that no path leads to, or -1 */
 	int empty;    /* a mounted empty read-only tmpfs, or -1 */
 	bool private; /* the mounts no longer reach the host */
+	bool shared;  /* except those that are the host's peers' still */
 	bool made;    /* overlay or root-bind was performed */
 	bool entered; /* and enter-root */
 	mode_t umask;
@@ -88,12 +92,23 @@ int userns_become_root(void);
 int userns_give_streams(const struct ends *ends, const char *uids, const char *gids);
 int userns_make(struct host *host, const struct op *maps, bool network);
 
+/* Show a tree through the maps of a bind-idmapped op: its own, or those of the child's namespace. */
+int userns_map(struct setup *setup, int tree, const struct op *op);
+
+/* ops_process.c: a procfs that no path leads to, kept for all ops. Returns a descriptor or -errno. */
+int own_procfs(struct setup *setup);
+
+/* ops_root.c: the detached tree of a bind or bind-idmapped op. Returns a descriptor or -errno. */
+int bind_tree(struct setup *setup, const struct op *op);
+
 /* identity.c: after the ops. */
 int identity_assume(struct setup *setup);
 
 /* exec.c: the last steps. exec_program returns only when it failed. */
 int descriptors_arrange(const struct setup *setup);
 int exec_program(const struct setup *setup, const char *path);
+/* 0, or what exec_program would say, as far as root can tell without doing it. */
+int exec_possible(const struct setup *setup, const char *path);
 
 typedef int child_op(struct setup *setup, const struct op *op);
 child_op op_private_mounts, op_overlay, op_root_bind, op_bind, op_filesystem, op_stage;
@@ -104,6 +119,8 @@ int root_readonly(struct setup *setup);
 child_op op_directory, op_device, op_symlink, op_file;
 child_op op_hostname, op_domainname, op_sysctl, op_rlimit, op_oom_score, op_umask, op_directory_of_work;
 child_op op_terminal, op_network;
+child_op op_await_hooks, op_hook, op_propagation, op_attributes;
+child_op op_scheduler, op_io_priority, op_personality, op_time_offsets, op_label;
 /* Add entropy to the kernel's pool through an open /dev/urandom, and reseed. Returns 0 or -errno. */
 int seed_add(int random, const void *entropy, size_t length);
 

@@ -34,4 +34,7 @@ int file_write(int directory, const char *path, const char *value, size_t length
 /* Read at most size - 1 bytes of a small file and end them by a NUL. Returns the length or -errno. */
 int file_read(int directory, const char *path, char *buffer, size_t size);
 
+/* Send bytes over a socket, with a descriptor unless fd is -1. Returns 0 or -errno. */
+int fd_send(int socket, const void *bytes, size_t length, int fd);
+
 #endif

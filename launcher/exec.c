@@ -26,8 +26,8 @@ static int give_to_user(const struct setup *setup, int fd)
 
 int descriptors_arrange(const struct setup *setup)
 {
-	int keep[MAX_KEPT_FDS] = {0, 1, 2, setup->ends.status, setup->ends.start};
-	size_t kept = 5;
+	int keep[MAX_KEPT_FDS] = {0, 1, 2, setup->ends.status, setup->ends.start, setup->host->error_fd};
+	size_t kept = 6;
 	for (int i = 0; i < 3; i++) {
 		int error = setup->ends.io[i] < 0 ? 0 : give_to_user(setup, setup->ends.io[i]);
 		if (error)
@@ -67,11 +67,23 @@ static int try_exec(const struct setup *setup, const char *path)
 	return error;
 }
 
-int exec_program(const struct setup *setup, const char *path)
+/* Root may run what has any bit of execution. */
+static int look_exec(const struct setup *setup, const char *path)
+{
+	struct stat found;
+	(void)setup;
+	if (stat(path, &found) < 0)
+		return -errno;
+	if (S_ISDIR(found.st_mode))
+		return -EISDIR;
+	return found.st_mode & 0111 ? 0 : -EACCES;
+}
+
+static int search(const struct setup *setup, const char *path, int (*attempt)(const struct setup *, const char *))
 {
 	int answer = -ENOENT;
 	if (strchr(path, '/'))
-		return try_exec(setup, path);
+		return attempt(setup, path);
 	for (const char *at = search_path(setup), *end; *path && *at; at = *end ? end + 1 : end) {
 		char candidate[PATH_MAX];
 		end = at + strcspn(at, ":");
@@ -81,11 +93,21 @@ int exec_program(const struct setup *setup, const char *path)
 		int length = snprintf(candidate, sizeof(candidate), "%.*s/%s", (int)(end - at), at, path);
 		if ((size_t)length >= sizeof(candidate))
 			continue;
-		int error = try_exec(setup, candidate);
+		int error = attempt(setup, candidate);
 		if (error != -ENOENT && error != -ENOTDIR && error != -EISDIR && error != -EACCES)
 			return error;
 		if (error == -EACCES)
 			answer = error;
 	}
 	return answer;
+}
+
+int exec_program(const struct setup *setup, const char *path)
+{
+	return search(setup, path, try_exec);
+}
+
+int exec_possible(const struct setup *setup, const char *path)
+{
+	return search(setup, path, look_exec);
 }

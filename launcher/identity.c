@@ -15,8 +15,9 @@
 #define LAST_CHANGE_OF_CREDENTIALS 3 /* its place among the steps of identity_assume */
 
 /* The bounding set while it may still be cut; the permitted set shall survive the change of user. */
-static int keep_permitted(const struct op *op)
+static int keep_permitted(const struct setup *setup, const struct op *op)
 {
+	(void)setup;
 	uint64_t wanted = op->args[0].number;
 	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
 		return -errno;
@@ -30,8 +31,9 @@ static int keep_permitted(const struct op *op)
 	return 0;
 }
 
-static int set_user(const struct op *op)
+static int set_user(const struct setup *setup, const struct op *op)
 {
+	(void)setup;
 	size_t count = op->args[2].length / sizeof(gid_t);
 	gid_t gid = (gid_t)op->args[1].number;
 	uid_t uid = (uid_t)op->args[0].number;
@@ -55,8 +57,9 @@ static int raise_ambient(uint64_t ambient)
 	return 0;
 }
 
-static int set_capabilities(const struct op *op)
+static int set_capabilities(const struct setup *setup, const struct op *op)
 {
+	(void)setup;
 	uint64_t effective = op->args[1].number, permitted = op->args[2].number;
 	uint64_t inheritable = op->args[3].number, ambient = op->args[4].number;
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -68,14 +71,16 @@ static int set_capabilities(const struct op *op)
 	return error ? error : raise_ambient(ambient);
 }
 
-static int forbid_privileges(const struct op *op)
+static int forbid_privileges(const struct setup *setup, const struct op *op)
 {
+	(void)setup;
 	(void)op;
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
 }
 
-static int load_seccomp(const struct op *op)
+static int load_seccomp(const struct setup *setup, const struct op *op)
 {
+	unsigned flags = (unsigned)op->args[1].number; /* none in a seccomp op */
 	size_t length = op->args[0].length;
 	if (length % sizeof(struct sock_filter) != 0 || length / sizeof(struct sock_filter) > BPF_MAXINSNS)
 		return -EINVAL;
@@ -83,7 +88,10 @@ static int load_seccomp(const struct op *op)
 		.len = (unsigned short)(length / sizeof(struct sock_filter)),
 		.filter = (struct sock_filter *)(uintptr_t)op->args[0].text,
 	};
-	return sys_seccomp(SECCOMP_SET_MODE_FILTER, 0, &program);
+	int listener = sys_seccomp(SECCOMP_SET_MODE_FILTER, flags, &program);
+	if (listener > 0 && setup->host->listener) /* no system call may follow before somebody listens */
+		__atomic_store_n(setup->host->listener, listener, __ATOMIC_RELEASE);
+	return listener < 0 ? listener : 0;
 }
 
 /* Loading a filter takes no_new_privs or CAP_SYS_ADMIN. With the first it goes in last, so that it need not allow
@@ -92,7 +100,7 @@ int identity_assume(struct setup *setup)
 {
 	const struct {
 		const struct op *op;
-		int (*set)(const struct op *op);
+		int (*set)(const struct setup *setup, const struct op *op);
 	} steps[] = {
 		{setup->capabilities, keep_permitted},
 		{setup->no_new_privileges ? NULL : setup->seccomp, load_seccomp},
@@ -103,9 +111,10 @@ int identity_assume(struct setup *setup)
 	};
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
 		setup->current = steps[i].op;
-		int error = steps[i].op ? steps[i].set(steps[i].op) : 0;
+		int error = steps[i].op ? steps[i].set(setup, steps[i].op) : 0;
 		/* Every change of credentials clears it, so it follows the last. */
-		if (!error && i == LAST_CHANGE_OF_CREDENTIALS && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+		if (!error && i == LAST_CHANGE_OF_CREDENTIALS && !setup->host->orphans &&
+		    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
 			error = -errno;
 		if (error)
 			return error;

@@ -1,9 +1,11 @@
-/* The launcher's modes that belong to virtual machines. */
+/* The launcher's modes that have no header of their own. */
 #ifndef TWINHULL_MODES_H
 #define TWINHULL_MODES_H
 
 /* `launcher agent`, or /init: PID 1 of a guest. */
 int agent_main(int argc, char **argv);
+/* `launcher init`: a container that nobody of ours stands beside. */
+int init_main(int argc, char **argv);
 /* `launcher hold`: keeps a template's memory. */
 int hold_main(int argc, char **argv);
 /* `launcher tsc`: the rate of the time stamp counter. */

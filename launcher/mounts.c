@@ -90,12 +90,17 @@ int mount_change(int mount, bool recursive, struct mount_attr *changes)
 
 int mount_clone(int directory, const char *path, bool recursive, uint64_t attributes)
 {
+	return mount_copy(directory, path, recursive, true, attributes);
+}
+
+int mount_copy(int directory, const char *path, bool recursive, bool alone, uint64_t attributes)
+{
 	unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
 	flags |= (recursive ? AT_RECURSIVE : 0) | (*path ? 0 : AT_EMPTY_PATH);
 	CLEANUP_FD int tree = sys_open_tree(directory, path, flags);
 	if (tree < 0)
 		return tree;
-	struct mount_attr changes = {.attr_set = attributes, .propagation = MS_PRIVATE};
+	struct mount_attr changes = {.attr_set = attributes, .propagation = alone ? MS_PRIVATE : 0};
 	if (attributes & MOUNT_ATTR__ATIME)
 		changes.attr_clr = MOUNT_ATTR__ATIME;
 	int error = mount_change(tree, recursive, &changes);

@@ -19,6 +19,9 @@ int mount_overlay(const struct overlay *overlay, const char **blame);
 /* A detached copy of a tree (path "": of the descriptor itself), cut off from its peers, attributes added. */
 int mount_clone(int directory, const char *path, bool recursive, uint64_t attributes);
 
+/* The same, and unless `alone` it stays a peer of what was copied. */
+int mount_copy(int directory, const char *path, bool recursive, bool alone, uint64_t attributes);
+
 /* A new file system, detached; options as "size=64k,newinstance". */
 int mount_filesystem(const char *type, const char *source, const char *options, uint64_t attributes);
 

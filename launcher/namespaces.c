@@ -34,7 +34,7 @@ static int differing_namespaces(pid_t pid, int *flags)
 		int flag;
 	} KINDS[] = {
 		{"cgroup", CLONE_NEWCGROUP}, {"ipc", CLONE_NEWIPC},   {"mnt", CLONE_NEWNS},  {"net", CLONE_NEWNET},
-		{"pid", CLONE_NEWPID},       {"user", CLONE_NEWUSER}, {"uts", CLONE_NEWUTS},
+		{"pid", CLONE_NEWPID},       {"user", CLONE_NEWUSER}, {"uts", CLONE_NEWUTS}, {"time", CLONE_NEWTIME},
 	};
 	*flags = 0;
 	for (size_t i = 0; i < sizeof(KINDS) / sizeof(KINDS[0]); i++) {
@@ -93,9 +93,20 @@ static int become_inner(const struct setup *setup)
 	_exit(error ? 125 : 0);
 }
 
+/* Those of the host's that the plan names; *forks when a child of ours has to be the process. */
+static int enter_joined(const struct host *host, bool *forks)
+{
+	for (size_t i = 0; i < MAX_JOINED && host->joined[i].kind; i++) {
+		if (setns(host->joined[i].fd, (int)host->joined[i].kind) < 0)
+			return -errno;
+		*forks |= host->joined[i].kind == CLONE_NEWPID;
+	}
+	return 0;
+}
+
 int namespaces_enter(struct setup *setup)
 {
-	bool own_user = setup->shape->flags & CLONE_NEWUSER;
+	bool own_user = setup->host->userns_fd >= 0 || (setup->shape->flags & CLONE_NEWUSER), forks = own_user;
 	int error = enter_cgroups1(setup->host);
 	if (!error && own_user)
 		error = userns_enter(setup);
@@ -103,11 +114,14 @@ int namespaces_enter(struct setup *setup)
 		return error;
 	if (setup->host->netns_fd >= 0 && setns(setup->host->netns_fd, CLONE_NEWNET) < 0)
 		return -errno;
+	error = enter_joined(setup->host, &forks);
+	if (error)
+		return error;
 	/* Not part of the clone: the namespace's root is the cgroup that its maker is in, and the clone's maker
 	 * is the shim. */
 	if ((setup->shape->flags & CLONE_NEWCGROUP) && unshare(CLONE_NEWCGROUP) < 0)
 		return -errno;
-	return own_user ? become_inner(setup) : 0;
+	return forks ? become_inner(setup) : 0;
 }
 
 int namespaces_join(const struct setup *setup, pid_t main_pid)

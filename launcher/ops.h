@@ -27,6 +27,7 @@ enum op_code {
 	OP_LISTEN = 21,
 	OP_CHANNEL = 22,
 	OP_INHERIT = 23,
+	OP_JOIN_NAMESPACE = 24,
 	OP_NAMESPACES = 30,
 	OP_ID_MAPS = 31,
 	OP_PRIVATE_MOUNTS = 32,
@@ -44,6 +45,9 @@ enum op_code {
 	OP_STAGE = 44,
 	OP_FILE = 45,
 	OP_SCAFFOLD = 46,
+	OP_AWAIT_HOOKS = 47,
+	OP_HOOK = 48,
+	OP_PROPAGATION = 49,
 	OP_HOSTNAME = 50,
 	OP_DOMAINNAME = 51,
 	OP_SYSCTL = 52,
@@ -61,8 +65,16 @@ enum op_code {
 	OP_EXEC = 64,
 	OP_JOIN = 65,
 	OP_STDIN = 66,
+	OP_SCHEDULER = 67,
+	OP_IO_PRIORITY = 68,
+	OP_PERSONALITY = 69,
+	OP_TIME_OFFSETS = 70,
 	OP_NETWORK = 71,
 	OP_SHARE = 73,
+	OP_ATTRIBUTES = 74,
+	OP_BIND_IDMAPPED = 75,
+	OP_SECCOMP_FLAGS = 76,
+	OP_LABEL = 77,
 	OP_KILL_CGROUP = 80,
 	OP_REMOVE_CGROUP = 81,
 	OP_NFTABLES_DELETE = 82,
@@ -90,6 +102,7 @@ enum op_stage { STAGE_HOST = 1, STAGE_CHILD, STAGE_UNDO };
 	X(OP_LISTEN, "listen", STAGE_HOST, "fs", 1) \
 	X(OP_CHANNEL, "channel", STAGE_HOST, "f", 0) \
 	X(OP_INHERIT, "inherit", STAGE_HOST, "f", 0) \
+	X(OP_JOIN_NAMESPACE, "join-namespace", STAGE_HOST, "is", 1) \
 	X(OP_NAMESPACES, "namespaces", STAGE_CHILD, "i", -1) \
 	X(OP_ID_MAPS, "id-maps", STAGE_CHILD, "ss", -1) \
 	X(OP_PRIVATE_MOUNTS, "private-mounts", STAGE_CHILD, "", -1) \
@@ -107,6 +120,9 @@ enum op_stage { STAGE_HOST = 1, STAGE_CHILD, STAGE_UNDO };
 	X(OP_STAGE, "stage", STAGE_CHILD, "sssis", 2) \
 	X(OP_FILE, "file", STAGE_CHILD, "sbu", 0) \
 	X(OP_SCAFFOLD, "scaffold", STAGE_CHILD, "", -1) \
+	X(OP_AWAIT_HOOKS, "await-hooks", STAGE_CHILD, "", -1) \
+	X(OP_HOOK, "hook", STAGE_CHILD, "usbbus", 1) \
+	X(OP_PROPAGATION, "propagation", STAGE_CHILD, "i", -1) \
 	X(OP_HOSTNAME, "hostname", STAGE_CHILD, "s", 0) \
 	X(OP_DOMAINNAME, "domainname", STAGE_CHILD, "s", 0) \
 	X(OP_SYSCTL, "sysctl", STAGE_CHILD, "ss", 0) \
@@ -124,8 +140,16 @@ enum op_stage { STAGE_HOST = 1, STAGE_CHILD, STAGE_UNDO };
 	X(OP_EXEC, "exec", STAGE_CHILD, "s", 0) \
 	X(OP_JOIN, "join", STAGE_CHILD, "", -1) \
 	X(OP_STDIN, "stdin", STAGE_CHILD, "u", -1) \
+	X(OP_SCHEDULER, "scheduler", STAGE_CHILD, "b", -1) \
+	X(OP_IO_PRIORITY, "io-priority", STAGE_CHILD, "u", -1) \
+	X(OP_PERSONALITY, "personality", STAGE_CHILD, "u", -1) \
+	X(OP_TIME_OFFSETS, "time-offsets", STAGE_CHILD, "s", 0) \
 	X(OP_NETWORK, "network", STAGE_CHILD, "bu", -1) \
 	X(OP_SHARE, "share", STAGE_CHILD, "ssi", 1) \
+	X(OP_ATTRIBUTES, "attributes", STAGE_CHILD, "siuuu", 0) \
+	X(OP_BIND_IDMAPPED, "bind-idmapped", STAGE_CHILD, "ssuiss", 1) \
+	X(OP_SECCOMP_FLAGS, "seccomp-flags", STAGE_CHILD, "bi", -1) \
+	X(OP_LABEL, "label", STAGE_CHILD, "ss", 0) \
 	X(OP_KILL_CGROUP, "kill-cgroup", STAGE_UNDO, "s", 0) \
 	X(OP_REMOVE_CGROUP, "remove-cgroup", STAGE_UNDO, "s", 0) \
 	X(OP_NFTABLES_DELETE, "nftables-delete", STAGE_UNDO, "bu", -1) \

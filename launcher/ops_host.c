@@ -37,7 +37,10 @@ void host_init(struct host *host, int instance_fd)
 	                      .route_fd = -1,
 	                      .channel_fd = -1,
 	                      .userns_fd = -1,
-	                      .userns_network_fd = -1};
+	                      .userns_network_fd = -1,
+	                      .client_fd = -1,
+	                      .wait_fd = -1,
+	                      .error_fd = -1};
 	memset(host->streams, 0xff, sizeof(host->streams));
 	memset(host->child_fds, 0xff, sizeof(host->child_fds));
 	memset(host->cgroup1_fds, 0xff, sizeof(host->cgroup1_fds));
@@ -298,6 +301,28 @@ static int op_inherit(struct host *host, const struct op *op)
 	return give(host, op->args[0].number, fd);
 }
 
+static int op_join_namespace(struct host *host, const struct op *op)
+{
+	unsigned kind = (unsigned)op->args[0].number;
+	int fd = fd_high(open(op->args[1].text, O_RDONLY | O_CLOEXEC));
+	if (fd < 0)
+		return -errno;
+	if (kind == CLONE_NEWNET || kind == CLONE_NEWUSER) {
+		int *own = kind == CLONE_NEWNET ? &host->netns_fd : &host->userns_fd;
+		fd_close(own);
+		*own = fd;
+		return 0;
+	}
+	for (size_t i = 0; i + 1 < MAX_JOINED; i++)
+		if (host->joined[i].kind == 0) {
+			host->joined[i].fd = fd;
+			host->joined[i].kind = kind;
+			return 0;
+		}
+	close(fd);
+	return -ENOSPC;
+}
+
 static host_op *const PERFORM[MAX_OP_CODE + 1] = {
 	[OP_CGROUP2] = op_cgroup2,
 	[OP_CGROUP1] = op_cgroup1,
@@ -314,6 +339,7 @@ static host_op *const PERFORM[MAX_OP_CODE + 1] = {
 	[OP_LISTEN] = op_listen,
 	[OP_CHANNEL] = op_channel,
 	[OP_INHERIT] = op_inherit,
+	[OP_JOIN_NAMESPACE] = op_join_namespace,
 };
 
 /* Before everything else, because what the host stage makes belongs to the user namespace. */

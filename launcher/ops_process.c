@@ -3,38 +3,50 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/ioprio.h>
 #include <linux/magic.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 
 #include "child.h"
 #include "descriptor.h"
+#include "hook.h"
 #include "kernel.h"
 #include "path.h"
 
 #define OOM_OFFSET 1000
 
+/* In the host's namespace a name would be the host's. */
+static bool has_names(const struct setup *setup)
+{
+	bool joined = false;
+	for (size_t i = 0; i < MAX_JOINED; i++)
+		joined |= setup->host->joined[i].kind == CLONE_NEWUTS;
+	return joined || (setup->shape->flags & CLONE_NEWUTS);
+}
+
 int op_hostname(struct setup *setup, const struct op *op)
 {
-	/* In the host's namespace the name would be the host's. */
-	if (!(setup->shape->flags & CLONE_NEWUTS))
+	if (!has_names(setup))
 		return -EINVAL;
 	return sethostname(op->args[0].text, op->args[0].length) < 0 ? -errno : 0;
 }
 
 int op_domainname(struct setup *setup, const struct op *op)
 {
-	if (!(setup->shape->flags & CLONE_NEWUTS))
+	if (!has_names(setup))
 		return -EINVAL;
 	return setdomainname(op->args[0].text, op->args[0].length) < 0 ? -errno : 0;
 }
 
 /* A procfs that no path leads to: an image or a neighbour cannot put anything else in its place. */
-static int own_procfs(struct setup *setup)
+int own_procfs(struct setup *setup)
 {
 	struct statfs shown;
 	if (setup->procfs >= 0)
@@ -99,6 +111,65 @@ int op_rlimit(struct setup *setup, const struct op *op)
 	(void)setup;
 	struct rlimit limit = {.rlim_cur = op->args[1].number, .rlim_max = op->args[2].number};
 	return setrlimit((int)op->args[0].number, &limit) < 0 ? -errno : 0;
+}
+
+int op_scheduler(struct setup *setup, const struct op *op)
+{
+	/* The kernel reads as many bytes as the structure itself says. */
+	_Alignas(uint64_t) char attributes[64] = {0};
+	(void)setup;
+	if (op->args[0].length > sizeof(attributes))
+		return -E2BIG;
+	memcpy(attributes, op->args[0].text, op->args[0].length);
+	return result(syscall(SYS_sched_setattr, 0, attributes, 0));
+}
+
+int op_io_priority(struct setup *setup, const struct op *op)
+{
+	(void)setup;
+	return result(syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, (int)op->args[0].number));
+}
+
+int op_personality(struct setup *setup, const struct op *op)
+{
+	(void)setup;
+	return result(syscall(SYS_personality, (unsigned long)op->args[0].number)) < 0 ? -errno : 0;
+}
+
+/* The offsets are fixed once somebody is in the namespace; we are not before exec (Linux 6.3). */
+int op_time_offsets(struct setup *setup, const struct op *op)
+{
+	char path[64];
+	if (unshare(CLONE_NEWTIME) < 0)
+		return -errno;
+	snprintf(path, sizeof(path), "%d/timens_offsets", getpid());
+	return op->args[0].length ? write_procfs(setup, path, op->args[0].text, op->args[0].length) : 0;
+}
+
+int op_label(struct setup *setup, const struct op *op)
+{
+	char path[PATH_MAX];
+	int length = snprintf(path, sizeof(path), "%d/attr/%s", getpid(), op->args[0].text);
+	if ((size_t)length >= sizeof(path))
+		return -ENAMETOOLONG;
+	return write_procfs(setup, path, op->args[1].text, op->args[1].length);
+}
+
+int op_await_hooks(struct setup *setup, const struct op *op)
+{
+	struct report report = {.kind = REPORT_HOOKS};
+	char go;
+	(void)op;
+	int error = report_send(setup->ends.status, &report, -1);
+	if (error)
+		return error;
+	return recv(setup->ends.status, &go, 1, 0) == 1 ? 0 : -ECANCELED;
+}
+
+int op_hook(struct setup *setup, const struct op *op)
+{
+	(void)setup;
+	return op->args[0].number == HOOK_BEFORE_EXEC ? 0 : hook_run(op);
 }
 
 int op_umask(struct setup *setup, const struct op *op)

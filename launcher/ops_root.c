@@ -95,9 +95,9 @@ static int prepared(struct setup *setup, const struct op *op)
 	return fd_take(&setup->prepared[op - setup->plan->ops]);
 }
 
-static int attach_root(struct setup *setup, int *tree)
+static int attach_root(struct setup *setup, int *tree, const char *at)
 {
-	CLEANUP_FD int top = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_FD int top = open(at, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (top < 0)
 		return -errno;
 	int error = sys_move_mount(*tree, top);
@@ -117,7 +117,7 @@ int op_overlay(struct setup *setup, const struct op *op)
 		return -EINVAL;
 	CLEANUP_FD int root = prepared(setup, op);
 	if (root >= 0)
-		return attach_root(setup, &root);
+		return attach_root(setup, &root, "/");
 	root = mount_overlay(&overlay, &setup->blame);
 	return root < 0 ? root : begin_root(setup, &root);
 }
@@ -127,9 +127,25 @@ int op_root_bind(struct setup *setup, const struct op *op)
 	if (!setup->private || setup->made)
 		return -EINVAL;
 	CLEANUP_FD int tree = prepared(setup, op);
+	/* Where hooks of the caller's look for it; but root of a user namespace may not get there, and a mount on a
+	 * shared one would be the host's too. */
+	bool in_place = tree < 0 && !setup->shared && (op->args[1].number & ROOT_OWNERS);
+	const char *at = in_place ? op->args[0].text : "/";
 	if (tree < 0)
-		tree = mount_clone(AT_FDCWD, op->args[0].text, true, op->args[1].number ? MOUNT_ATTR_RDONLY : 0);
-	return tree < 0 ? tree : attach_root(setup, &tree);
+		tree = mount_clone(AT_FDCWD, op->args[0].text, true,
+		                   op->args[1].number & ROOT_READONLY ? MOUNT_ATTR_RDONLY : 0);
+	return tree < 0 ? tree : attach_root(setup, &tree, at);
+}
+
+int bind_tree(struct setup *setup, const struct op *op)
+{
+	const struct argument *args = op->args;
+	unsigned how = (unsigned)args[2].number;
+	CLEANUP_FD int tree = mount_copy(AT_FDCWD, args[0].text, how & BIND_ALL, !(how & BIND_PEERS), args[3].number);
+	int error = tree >= 0 && op->code == OP_BIND_IDMAPPED ? userns_map(setup, tree, op) : 0;
+	if (tree < 0 || error)
+		setup->blame = args[0].text;
+	return error ? error : fd_take(&tree);
 }
 
 int op_bind(struct setup *setup, const struct op *op)
@@ -139,7 +155,7 @@ int op_bind(struct setup *setup, const struct op *op)
 		return -EINVAL;
 	CLEANUP_FD int tree = prepared(setup, op);
 	if (tree < 0)
-		tree = mount_clone(AT_FDCWD, op->args[0].text, op->args[2].number != 0, op->args[3].number);
+		tree = bind_tree(setup, op);
 	if (tree < 0 || fstat(tree, &source) < 0) {
 		setup->blame = op->args[0].text;
 		return tree < 0 ? tree : -errno;
@@ -241,6 +257,32 @@ int op_enter_root(struct setup *setup, const struct op *op)
 	CLEANUP_FD int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	setup->entered = true;
 	return root < 0 ? -errno : use_root(setup, &root);
+}
+
+int op_attributes(struct setup *setup, const struct op *op)
+{
+	const struct argument *args = op->args;
+	struct mount_attr changes = {
+		.attr_set = args[1].number, .attr_clr = args[2].number, .propagation = args[4].number};
+	if (!setup->private)
+		return -EINVAL;
+	CLEANUP_FD int target = path_open(setup->root, args[0].text);
+	return target < 0 ? target : mount_change(target, args[3].number != 0, &changes);
+}
+
+/* Mounts of the host that are shared stay its peers if the plan says so; "/" itself never, or our root would cover
+ * the host's. */
+int op_propagation(struct setup *setup, const struct op *op)
+{
+	unsigned long flags = op->args[0].number;
+	if (!(setup->shape->flags & CLONE_NEWNS) || (setup->made && !setup->entered))
+		return -EINVAL;
+	int error = sys_mount(NULL, "/", NULL, flags, NULL);
+	if (!error && !setup->entered && !(flags & (MS_SLAVE | MS_PRIVATE)))
+		error = sys_mount(NULL, "/", NULL, MS_PRIVATE, NULL);
+	setup->private = !error;
+	setup->shared = !(flags & (MS_SLAVE | MS_PRIVATE));
+	return error;
 }
 
 /* Last of all, so that a directory of work or a mount's target can still be made. */

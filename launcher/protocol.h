@@ -33,6 +33,7 @@ enum frame_kind {
 	FRAME_READY = 23,
 	FRAME_STARTED = 24,
 	FRAME_ATTACH = 25,
+	FRAME_DESCRIPTOR = 28,
 };
 
 enum frame_flag {

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include "descriptor.h"
 #include "kernel.h"
 
+#define LISTENER_POLL_MS 5
 #define NAMESPACE_FLAGS                                                                                                \
 	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
 
@@ -88,28 +90,31 @@ static int make_ends(const struct host *host, const struct shape *shape, struct 
 		return error;
 	child->status_fd = status[0];
 	ends->status = status[1];
-	error = fd_socketpair(SOCK_STREAM, start);
-	if (error)
-		return error;
-	ends->start = start[0];
-	child->start_fd = start[1];
+	if (host->wait_fd >= 0 && !shape->joins) {
+		ends->start = fcntl(host->wait_fd, F_DUPFD_CLOEXEC, MAX_CHILD_FDS);
+		error = ends->start < 0 ? -errno : 0;
+	} else {
+		error = fd_socketpair(SOCK_STREAM, start);
+		ends->start = error ? -1 : start[0];
+		child->start_fd = error ? -1 : start[1];
+	}
 	for (int i = 0; i < 3 && !error; i++)
 		error = make_stream(host, shape, i, &ends->io[i], &child->io[i]);
 	return error;
 }
 
 /* The cgroup namespace comes after the cgroups; and a user namespace before all others, which it shall own. */
-static uint64_t clone_namespaces(const struct shape *shape)
+static uint64_t clone_namespaces(const struct host *host, const struct shape *shape)
 {
-	return shape->flags & CLONE_NEWUSER ? 0 : shape->flags & ~(uint64_t)CLONE_NEWCGROUP;
+	return host->userns_fd >= 0 || (shape->flags & CLONE_NEWUSER) ? 0 : shape->flags & ~(uint64_t)CLONE_NEWCGROUP;
 }
 
 static pid_t clone_child(const struct host *host, const struct shape *shape, int *pidfd)
 {
 	struct clone_args arguments = {
-		.flags = CLONE_PIDFD | clone_namespaces(shape),
+		.flags = CLONE_PIDFD | clone_namespaces(host, shape) | (host->orphans ? CLONE_PARENT : 0),
 		.pidfd = (uint64_t)(uintptr_t)pidfd,
-		.exit_signal = SIGCHLD,
+		.exit_signal = host->orphans ? 0 : SIGCHLD, /* CLONE_PARENT: as ours */
 	};
 	if (shape->flags & ~(uint64_t)NAMESPACE_FLAGS)
 		return -EINVAL;
@@ -148,6 +153,7 @@ static void replace(struct child *child, pid_t pid, int pidfd)
 	while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	fd_close(&child->pidfd);
+	child->maker = child->pid;
 	child->pid = pid;
 	child->pidfd = pidfd;
 }
@@ -158,16 +164,46 @@ static int nod(const struct child *child)
 	return send(child->start_fd, "", 1, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
+/* A filter may hold up the child's very next call until a listener has answered: its descriptor is fetched, not sent.
+ * Returns when the child has something to say. */
+static int watch_listener(const struct host *host, const struct child *child)
+{
+	struct pollfd word = {.fd = child->status_fd, .events = POLLIN};
+	for (bool spoke = false; host->listener && !spoke;) {
+		spoke = poll(&word, 1, LISTENER_POLL_MS) != 0;
+		int number = __atomic_load_n(host->listener, __ATOMIC_ACQUIRE);
+		if (number <= 0)
+			continue;
+		CLEANUP_FD int fd = fd_high(result(syscall(SYS_pidfd_getfd, child->pidfd, number, 0)));
+		*host->listener = 0;
+		return fd < 0 ? fd : host->on_listener(host, fd);
+	}
+	return 0;
+}
+
+/* Hooks of the caller's run while the namespaces are there and the root is not yet. */
+static int answer_hooks(const struct host *host, const struct child *child)
+{
+	int error = host->on_hooks ? host->on_hooks(host, child->pid) : -ENOSYS;
+	return error ? error : fd_send(child->status_fd, "", 1, -1);
+}
+
 /* Returns 1 when the child is ready, 0 to go on, or -errno with *why filled in. */
-static int handle(struct child *child, const struct plan *plan, const struct shape *shape, struct failure *why)
+static int handle(const struct host *host, struct child *child, const struct plan *plan, const struct shape *shape,
+                  struct failure *why)
 {
 	struct report report;
 	CLEANUP_FD int fd = -1;
-	int error = receive(child->status_fd, &report, &fd);
+	int error = watch_listener(host, child);
+	if (!error)
+		error = receive(child->status_fd, &report, &fd);
+	if (!error && report.kind == REPORT_HOOKS)
+		error = answer_hooks(host, child);
 	if (error)
 		return fail(why, plan, shape, error);
 	switch (report.kind) {
 	case REPORT_READY: return 1;
+	case REPORT_HOOKS: return 0;
 	case REPORT_INNER: replace(child, report.pid, fd_take(&fd)); return 0;
 	case REPORT_TERMINAL: child->tty = fd_take(&fd); return 0;
 	case REPORT_FAILED: *why = report.failure; return why->error > 0 ? -why->error : -EPROTO;
@@ -184,11 +220,12 @@ static bool is_frozen(const struct host *host)
 }
 
 /* Wait until the child has performed its plan, or has failed and is no more. */
-static int await_ready(struct child *child, const struct plan *plan, const struct shape *shape, struct failure *why)
+static int await_ready(const struct host *host, struct child *child, const struct plan *plan, const struct shape *shape,
+                       struct failure *why)
 {
 	int error = 0;
 	while (!error)
-		error = handle(child, plan, shape, why);
+		error = handle(host, child, plan, shape, why);
 	if (error < 0)
 		discard(child);
 	return error < 0 ? error : 0;
@@ -212,14 +249,14 @@ static int make_child(const struct host *host, const struct plan *plan, const st
 	close_ends(&ends);
 	child->pidfd = fd_high(child->pidfd);
 	if (!error)
-		return await_ready(child, plan, shape, why);
+		return await_ready(host, child, plan, shape, why);
 	fail(why, plan, shape, error);
 	discard(child);
 	return error;
 }
 
-static int take_over(struct ahead *ahead, const struct plan *plan, const struct shape *shape, struct child *child,
-                     struct failure *why)
+static int take_over(const struct host *host, struct ahead *ahead, const struct plan *plan, const struct shape *shape,
+                     struct child *child, struct failure *why)
 {
 	*child = ahead->child;
 	ahead->bytes = NULL;
@@ -228,7 +265,7 @@ static int take_over(struct ahead *ahead, const struct plan *plan, const struct 
 			fd_close(&child->io[i]);
 	int error = nod(child);
 	if (!error)
-		return await_ready(child, plan, shape, why);
+		return await_ready(host, child, plan, shape, why);
 	fail(why, plan, shape, error);
 	discard(child);
 	return error;
@@ -256,7 +293,7 @@ int spawn_child(const struct host *host, const struct plan *plan, pid_t main_pid
 		return fail(why, plan, &shape, error);
 	struct ahead *ahead = !shape.joins && host->ahead && host->ahead->bytes ? host->ahead : NULL;
 	if (ahead && shape.flags == shape_of(ahead->plan).flags)
-		error = take_over(ahead, plan, &shape, child, why);
+		error = take_over(host, ahead, plan, &shape, child, why);
 	else
 		error = make_child(host, plan, &shape, main_pid, NULL, child, why);
 	child->stdin_open = shape.stdin_mode != 0;

@@ -11,6 +11,7 @@
 #define MAX_CGROUP1 16
 #define MAX_HELD_PORTS 256
 #define MAX_PROXIES 16
+#define MAX_JOINED 8
 
 /* Of a plan that comes later: what is in place before it does. By far the most plans are smaller. */
 #define PREPARED_PLAN_BYTES 65536
@@ -19,23 +20,34 @@ struct ahead;
 
 /* What the host stage made; the owner keeps it until the undo stage. Zero-initialise with -1 fds by host_init. */
 struct host {
-	int instance_fd;                /* the instance directory, O_PATH or O_DIRECTORY */
-	int cgroup2_fd;                 /* leaf for CLONE_INTO_CGROUP, or -1 */
-	int netns_fd;                   /* also dup'ed at NETNS_FD while netlink ops run, or -1 */
-	int userns_fd;                  /* of a plan with id-maps, or -1 */
-	int userns_network_fd;          /* the network namespace that it owns, until the netns op takes it, or -1 */
-	int channel_fd;                 /* our end of the agent's socketpair, or -1 */
-	int streams[3];                 /* what each child has as its standard streams; -1: pipes of its own */
-	int child_fds[MAX_CHILD_FDS];   /* index = the number in the main process, value = ours or -1 */
+	int instance_fd;              /* the instance directory, O_PATH or O_DIRECTORY */
+	int cgroup2_fd;               /* leaf for CLONE_INTO_CGROUP, or -1 */
+	int netns_fd;                 /* also dup'ed at NETNS_FD while netlink ops run, or -1 */
+	int userns_fd;                /* of a plan with id-maps, or -1 */
+	int userns_network_fd;        /* the network namespace that it owns, until the netns op takes it, or -1 */
+	int channel_fd;               /* our end of the agent's socketpair, or -1 */
+	int streams[3];               /* what each child has as its standard streams; -1: pipes of its own */
+	int child_fds[MAX_CHILD_FDS]; /* index = the number in the main process, value = ours or -1 */
+	struct {
+		int fd;
+		unsigned kind;          /* CLONE_NEW* */
+	} joined[MAX_JOINED];           /* namespaces of the host's to enter; kind 0 ends the list */
 	int cgroup1_fds[MAX_CGROUP1];   /* the directory of each v1 group, -1 terminated */
 	int held_ports[MAX_HELD_PORTS]; /* -1 terminated */
 	pid_t proxies[MAX_PROXIES];     /* processes of the proxy op, 0 terminated; they end with their parent */
 	int route_fd;                   /* rtnetlink, for the network op of a child in our own namespace, or -1 */
 	struct ahead *ahead;            /* a child that waits for its plan, or NULL */
+	bool orphans;                   /* children are our parent's, and outlive us (init.c; all below too) */
+	int client_fd;                  /* who asked for the container, or -1 */
+	int wait_fd, error_fd; /* what the main process waits at before exec, and writes its failure to, or -1 */
+	int *listener;         /* shared memory: the child's number of a seccomp listener, once it has one */
+	int (*on_hooks)(const struct host *host, pid_t pid);
+	int (*on_listener)(const struct host *host, int listener);
 };
 
 struct child {
 	pid_t pid;
+	pid_t maker; /* which ended when it had made pid, or 0; an orphan's is not ours to reap */
 	int pidfd;
 	int start_fd;     /* write one byte: exec. close: the child ends */
 	int status_fd;    /* struct failure on failure; EOF after a successful exec */

@@ -20,28 +20,29 @@
 #include "kernel.h"
 #include "mounts.h"
 
-static int write_maps(pid_t pid, const struct op *maps)
+static int write_maps(int proc, pid_t pid, const struct op *maps)
 {
 	static const char *const FILES[] = {"uid_map", "gid_map"};
 	for (size_t i = 0; i < 2; i++) {
 		char path[64];
-		snprintf(path, sizeof(path), "/proc/%d/%s", pid, FILES[i]);
-		int error = file_write(AT_FDCWD, path, maps->args[i].text, maps->args[i].length);
+		snprintf(path, sizeof(path), "%d/%s", pid, FILES[i]);
+		int error = file_write(proc, path, maps->args[i].text, maps->args[i].length);
 		if (error)
 			return error;
 	}
 	return 0;
 }
 
-static int open_namespace(pid_t pid, const char *kind)
+static int open_namespace(int proc, pid_t pid, const char *kind)
 {
 	char path[64];
-	snprintf(path, sizeof(path), "/proc/%d/ns/%s", pid, kind);
-	int fd = fd_high(open(path, O_RDONLY | O_CLOEXEC));
+	snprintf(path, sizeof(path), "%d/ns/%s", pid, kind);
+	int fd = fd_high(openat(proc, path, O_RDONLY | O_CLOEXEC));
 	return fd < 0 ? -errno : fd;
 }
 
-int userns_make(struct host *host, const struct op *maps, bool network)
+/* proc: a procfs of the pid namespace that we are in. */
+static int make(struct host *host, int proc, const struct op *maps, bool network)
 {
 	int pidfd = -1;
 	struct clone_args arguments = {
@@ -55,10 +56,10 @@ int userns_make(struct host *host, const struct op *maps, bool network)
 	if (pid == 0)
 		for (;;)
 			pause();
-	int error = write_maps(pid, maps);
+	int error = write_maps(proc, pid, maps);
 	if (!error) {
-		host->userns_fd = open_namespace(pid, "user");
-		host->userns_network_fd = network ? open_namespace(pid, "net") : -1;
+		host->userns_fd = open_namespace(proc, pid, "user");
+		host->userns_network_fd = network ? open_namespace(proc, pid, "net") : -1;
 		if (host->userns_fd < 0 || (network && host->userns_network_fd < 0))
 			error = -EBADF;
 	}
@@ -67,6 +68,31 @@ int userns_make(struct host *host, const struct op *maps, bool network)
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	return error;
+}
+
+int userns_make(struct host *host, const struct op *maps, bool network)
+{
+	CLEANUP_FD int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return proc < 0 ? -errno : make(host, proc, maps, network);
+}
+
+int userns_map(struct setup *setup, int tree, const struct op *op)
+{
+	struct host mapped = {.userns_fd = setup->host->userns_fd};
+	struct op maps = {.code = OP_ID_MAPS, .args = {op->args[4], op->args[5]}};
+	CLEANUP_FD int made = -1;
+	if (maps.args[0].length > 0) {
+		/* With a user namespace this is before we enter any other. */
+		int proc = setup->host->userns_fd < 0 ? own_procfs(setup) : -1;
+		int error = proc < 0 ? userns_make(&mapped, &maps, false) : make(&mapped, proc, &maps, false);
+		made = mapped.userns_fd;
+		if (error)
+			return error;
+	}
+	if (mapped.userns_fd < 0)
+		return -EINVAL;
+	struct mount_attr changes = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (unsigned)mapped.userns_fd};
+	return mount_change(tree, op->args[2].number & BIND_MAPS_ALL, &changes);
 }
 
 /* The host's number of root inside, from lines of "inside outside count". */
@@ -103,6 +129,8 @@ static int idmapped(const struct setup *setup, const char *path, uint64_t attrib
 static int give_to_root(const struct setup *setup, const char *path, int *fd)
 {
 	uid_t uid, gid;
+	if (!setup->shape->maps)
+		return -EINVAL;
 	int error = root_of(setup->shape->maps->args[0].text, &uid);
 	if (!error)
 		error = root_of(setup->shape->maps->args[1].text, &gid);
@@ -155,15 +183,14 @@ static int prepare_overlay(struct setup *setup, const struct op *op)
 static int prepare_op(struct setup *setup, const struct op *op)
 {
 	const struct argument *args = op->args;
-	int fd;
 	switch ((int)op->code) {
 	case OP_OVERLAY: return prepare_overlay(setup, op);
-	case OP_ROOT_BIND: return idmapped(setup, args[0].text, args[1].number ? MOUNT_ATTR_RDONLY : 0);
-	case OP_BIND:
-		fd = mount_clone(AT_FDCWD, args[0].text, args[2].number != 0, args[3].number);
-		if (fd < 0)
-			setup->blame = args[0].text;
-		return fd;
+	case OP_ROOT_BIND:
+		return args[1].number & ROOT_OWNERS
+		               ? mount_clone(AT_FDCWD, args[0].text, true, 0)
+		               : idmapped(setup, args[0].text, args[1].number & ROOT_READONLY ? MOUNT_ATTR_RDONLY : 0);
+	case OP_BIND_IDMAPPED:
+	case OP_BIND: return bind_tree(setup, op);
 	default: return 0;
 	}
 }
@@ -204,7 +231,7 @@ int userns_enter(struct setup *setup)
 	if (setup->host->userns_fd < 0 || !(others & CLONE_NEWNS))
 		return -EINVAL;
 	int error = prepare(setup);
-	if (!error)
+	if (!error && setup->shape->maps)
 		error = userns_give_streams(&setup->ends, setup->shape->maps->args[0].text,
 		                            setup->shape->maps->args[1].text);
 	if (error)

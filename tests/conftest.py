@@ -15,6 +15,7 @@ from tests.support.command import TEST_LAUNCHER, Twinhull
 
 pytest_plugins = (
     "tests.support.launch",
+    "tests.support.oci",
     "tests.support.shim",
     "tests.support.registry",
     "tests.support.images",

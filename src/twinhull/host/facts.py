@@ -7,7 +7,10 @@ import os
 from twinhull.host import files
 from twinhull.model import Facts
 
-CONTROLLERS = ("cpu", "memory", "pids", "devices", "blkio", "cpuset", "freezer")
+CONTROLLERS = tuple(
+    """cpu memory pids devices blkio cpuset freezer cpuacct hugetlb net_cls net_prio perf_event rdma misc
+    name=systemd""".split()
+)
 
 
 def read_facts() -> Facts:

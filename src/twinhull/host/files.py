@@ -150,3 +150,12 @@ def remove_file(path: str) -> None:
         os.unlink(path)
     except FileNotFoundError:
         pass
+
+
+def write_value(path: str, value: bytes) -> None:
+    """Give a control file of the kernel a value: in one write, and the file is there already."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, value)
+    finally:
+        os.close(fd)

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import os
 
-from twinhull.errors import HostUnfit
+from twinhull.errors import HostUnfit, InvalidRequest
 from twinhull.host import files
 from twinhull.plan import seccomp as profile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from twinhull.plan import filters
+
+EEXIST, UNKNOWN = 17, -1
 
 LIBRARY_PATHS = ("/usr/lib/x86_64-linux-gnu/libseccomp.so.2", "/usr/lib64/libseccomp.so.2", "/usr/lib/libseccomp.so.2")
 
@@ -61,13 +65,7 @@ def library_stamp(path: str) -> str:
 
 def compile_profile() -> bytes:
     """Return the profile as an array of struct sock_filter."""
-    import ctypes
-
-    try:
-        library = ctypes.CDLL("libseccomp.so.2", use_errno=True)
-    except OSError:
-        raise HostUnfit("libseccomp is not installed", hint="apt-get install libseccomp2") from None
-    compiler = Compiler(library)
+    compiler = Compiler(open_library(), ACT_ERRNO | profile.EPERM)
     for name in profile.ALLOWED:
         compiler.rule(ACT_ALLOW, name)
     for name in profile.ANSWERS_ENOSYS:
@@ -80,10 +78,58 @@ def compile_profile() -> bytes:
     return compiler.export()
 
 
+def compile_section(section: filters.Profile) -> bytes:
+    """Return the filter of an OCI spec as an array of struct sock_filter.
+
+    Raises:
+        InvalidRequest: an architecture that libseccomp does not know.
+        HostUnfit: libseccomp is not there, or refuses a rule.
+    """
+    compiler = Compiler(open_library(), section.default)
+    for name in section.architectures:
+        compiler.architecture(name)
+    for rule in section.rules:
+        compiler.rule(rule.action, rule.name, *rule.comparisons)
+    return compiler.export()
+
+
+def section_filter(directory: str, text: str, section: filters.Profile) -> bytes:
+    """Return a section's program, from the cache or made now.
+
+    Args:
+        directory: of the cache, ours alone.
+        text: the section, as it is keyed by.
+    """
+    from hashlib import sha256
+
+    path = f"{directory}/{sha256((cache_key() + text).encode()).hexdigest()}"
+    try:
+        return files.read(path)
+    except FileNotFoundError:
+        program = compile_section(section)
+        files.make_directory(directory)
+        files.publish(path, program)
+        return program
+
+
+def open_library() -> Any:
+    """Return libseccomp.
+
+    Raises:
+        HostUnfit: it is not there.
+    """
+    import ctypes
+
+    try:
+        return ctypes.CDLL("libseccomp.so.2", use_errno=True)
+    except OSError:
+        raise HostUnfit("libseccomp is not installed", hint="apt-get install libseccomp2") from None
+
+
 class Compiler:
     """libseccomp's filter context, by ctypes."""
 
-    def __init__(self, library: Any) -> None:
+    def __init__(self, library: Any, default: int) -> None:
         import ctypes
 
         class Comparison(ctypes.Structure):
@@ -97,18 +143,26 @@ class Compiler:
         self.library = library
         self.comparison = Comparison
         library.seccomp_init.restype = ctypes.c_void_p
-        self.context = ctypes.c_void_p(library.seccomp_init(ACT_ERRNO | profile.EPERM))
+        self.context = ctypes.c_void_p(library.seccomp_init(default))
         library.seccomp_attr_set(self.context, ATTR_CTL_OPTIMIZE, BINARY_TREE)
 
     def rule(self, action: int, name: str, *comparisons: tuple[int, int, int, int]) -> None:
         """Add one rule; a name that this library does not know stays refused."""
         number = self.library.seccomp_syscall_resolve_name(name.encode())
-        if number < 0:
+        if number == UNKNOWN:
             return
         array = (self.comparison * len(comparisons))(*(self.comparison(*row) for row in comparisons))
         result = self.library.seccomp_rule_add_array(self.context, action, number, len(comparisons), array)
         if result != 0:
             raise HostUnfit(f"libseccomp refused the rule for {name}: {os.strerror(-result)}")
+
+    def architecture(self, name: str) -> None:
+        """Filter the calls of one more architecture."""
+        token = self.library.seccomp_arch_resolve_name(name.encode())
+        if token == 0:
+            raise InvalidRequest(f"linux.seccomp.architectures: libseccomp knows no {name!r}")
+        if (result := self.library.seccomp_arch_add(self.context, token)) not in (0, -EEXIST):
+            raise HostUnfit(f"libseccomp refused the architecture {name}: {os.strerror(-result)}")
 
     def export(self) -> bytes:
         """Return the program and release the context."""

@@ -93,10 +93,12 @@ def run_tool(
     pass_fds: Sequence[int] = (),
     timeout_s: float | None = None,
     environment: Mapping[str, str] | None = None,
+    executable: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a tool to its end and return what it wrote; a non-zero status is the caller's to judge.
 
     Args:
+        executable: the program, where it is not the first word.
         environment: its variables; ours, where it is None.
     """
     import subprocess
@@ -112,6 +114,7 @@ def run_tool(
         timeout=timeout_s,
         check=False,
         env=environment,
+        executable=executable,
     )
 
 

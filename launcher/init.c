@@ -1,0 +1,140 @@
+/* `launcher init`: a container without a shim. The plan is performed, its process becomes a child of our caller's and
+ * has our caller's streams, and waits until `start` writes to a FIFO of the container's directory; with --join PID it
+ * is one more process of a container and starts at once. Then we end.
+ *
+ * Frames on CLIENT_FD: READY where the plan awaits hooks, answered by START; DESCRIPTOR; STARTED or ERROR last. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/seccomp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "descriptor.h"
+#include "frames.h"
+#include "modes.h"
+#include "seal.h"
+#include "spawn.h"
+
+/* Below what the plan's `inherit` ops may name, which begin with 3. */
+#define PLAN_FD 57
+#define CLIENT_FD 58
+#define DIRECTORY_FD 59
+
+static int send_frame(int client, uint16_t kind, const void *payload, uint32_t length, int fd)
+{
+	uint8_t bytes[FRAME_HEADER_BYTES + 12 + sizeof(((struct failure *)0)->text)];
+	frame_header(bytes, 0, kind, 0, length);
+	memcpy(bytes + FRAME_HEADER_BYTES, payload, length);
+	return fd_send(client, bytes, FRAME_HEADER_BYTES + length, fd);
+}
+
+static int send_started(int client, const struct child *child)
+{
+	uint8_t payload[8];
+	put_u32(payload, (uint32_t)child->pid);
+	put_u32(payload + 4, (uint32_t)child->maker);
+	return send_frame(client, FRAME_STARTED, payload, sizeof(payload), -1);
+}
+
+static int send_number(int client, uint16_t kind, uint32_t number, int fd)
+{
+	uint8_t payload[4];
+	put_u32(payload, number);
+	return send_frame(client, kind, payload, sizeof(payload), fd);
+}
+
+static int complain(int client, const struct failure *why)
+{
+	uint8_t payload[12 + sizeof(why->text)];
+	size_t length = strnlen(why->text, sizeof(why->text));
+	put_u32(payload, why->index);
+	put_u32(payload + 4, (uint32_t)why->error);
+	put_u32(payload + 8, why->exit_code);
+	memcpy(payload + 12, why->text, length);
+	send_frame(client, FRAME_ERROR, payload, (uint32_t)(12 + length), -1);
+	return (int)why->exit_code;
+}
+
+/* Its hooks may take as long as they like; a client that is gone ends the container. */
+static int on_hooks(const struct host *host, pid_t pid)
+{
+	uint8_t bytes[FRAME_HEADER_BYTES];
+	struct frame frame;
+	int error = send_number(host->client_fd, FRAME_READY, (uint32_t)pid, -1);
+	if (error)
+		return error;
+	if (recv(host->client_fd, bytes, sizeof(bytes), MSG_WAITALL) != sizeof(bytes))
+		return -ECANCELED;
+	return frame_parse(bytes, sizeof(bytes), &frame) > 0 && frame.kind == FRAME_START ? 0 : -ECANCELED;
+}
+
+static int on_listener(const struct host *host, int listener)
+{
+	return send_number(host->client_fd, FRAME_DESCRIPTOR, 1, listener);
+}
+
+static bool listens(const struct plan *plan)
+{
+	for (size_t i = 0; i < plan->count; i++)
+		if (plan->ops[i].code == OP_SECCOMP_FLAGS &&
+		    (plan->ops[i].args[1].number & SECCOMP_FILTER_FLAG_NEW_LISTENER))
+			return true;
+	return false;
+}
+
+static int set_up(struct host *host, const struct plan *plan, bool joins)
+{
+	host_init(host, fd_high(DIRECTORY_FD));
+	host->client_fd = fd_high(CLIENT_FD);
+	host->orphans = true;
+	host->on_hooks = on_hooks;
+	host->on_listener = on_listener;
+	if (listens(plan))
+		host->listener = mmap(NULL, sizeof(int), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (host->listener == MAP_FAILED)
+		return -ENOMEM;
+	for (int i = 0; i < 3; i++)
+		host->streams[i] = fcntl(i, F_DUPFD_CLOEXEC, MAX_CHILD_FDS);
+	if (joins)
+		return 0;
+	/* Open at both ends: its reader waits for a byte, never for a writer. */
+	host->wait_fd = fd_high(openat(host->instance_fd, "exec.fifo", O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+	host->error_fd = fd_high(openat(host->instance_fd, "error",
+	                                O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
+	return host->wait_fd < 0 || host->error_fd < 0 ? -errno : 0;
+}
+
+static int run(struct host *host, const struct plan *plan, pid_t main_pid)
+{
+	struct child child;
+	struct failure why = {.index = UINT32_MAX, .exit_code = 125, .text = "container directory"};
+	why.error = -set_up(host, plan, main_pid > 0);
+	if (why.error || host_perform(host, plan, &why) < 0 || spawn_child(host, plan, main_pid, &child, &why) < 0 ||
+	    (main_pid > 0 && spawn_start(&child, &why) < 0))
+		return complain(host->client_fd, &why);
+	if (child.tty >= 0)
+		send_number(host->client_fd, FRAME_DESCRIPTOR, 0, child.tty);
+	return send_started(host->client_fd, &child) ? 125 : 0;
+}
+
+int init_main(int argc, char **argv)
+{
+	static struct plan plan;
+	static struct host host;
+	struct failure why = {.index = UINT32_MAX, .exit_code = 125, .text = "read-only mount of the launcher"};
+	bool joins = argc == 4 && strcmp(argv[2], "--join") == 0;
+	if (argc > 2 && !joins) {
+		dprintf(STDERR_FILENO, "usage: launcher init [--join PID]\n");
+		return 125;
+	}
+	why.error = -seal_launcher(argv);
+	if (why.error || plan_load(PLAN_FD, &plan, &why) < 0)
+		return complain(CLIENT_FD, &why);
+	close(PLAN_FD);
+	return run(&host, &plan, joins ? (pid_t)strtol(argv[3], NULL, 10) : 0);
+}

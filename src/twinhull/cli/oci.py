@@ -1,0 +1,149 @@
+"""`twinhull-oci`: the command line that containerd, CRI-O, Podman and dockerd call.
+
+Exit codes: 1 for every error, 255 where `exec` could not start the process; `run` and `exec` end with the status of
+their process. Errors go to --log, where callers read them, and as plain text to stderr.
+
+Promise: start, state, kill and delete import nothing beyond JSON.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from gc import set_threshold
+
+from twinhull.cli.oci_options import GLOBAL, Options, parse, usage, verb_options
+from twinhull.errors import CommandNotExecutable, CommandNotFound, HostUnfit, InvalidRequest, TwinhullError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+FAILED, EXEC_FAILED = 1, 255
+COLLECT_AFTER = 50_000  # objects, as in cli/main.py
+DEFAULT_ROOT = "/run/twinhull-oci"
+MODULES = {
+    **dict.fromkeys(("create", "run", "exec"), "oci_containers"),
+    **dict.fromkeys(("start", "state", "kill", "delete", "pause", "resume"), "oci_life"),
+    **dict.fromkeys(("ps", "update", "events", "list", "features", "spec"), "oci_reports"),
+}
+
+
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Run one command and end the process."""
+    set_threshold(COLLECT_AFTER)
+    code = guarded(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, AttributeError):  # None: our caller closed it
+            pass
+    os._exit(code)
+
+
+def guarded(words: list[str]) -> int:
+    """Run the command; the one place where exceptions become exit codes."""
+    options, verb = Options(), ""
+    try:
+        options, rest = parse("", GLOBAL, words)
+        verb = rest[0] if rest else "help"
+        return dispatch(options, verb, rest[1:])
+    except TwinhullError as error:
+        report(options, "error", text_of(error))
+    except OSError as error:
+        report(options, "error", f"{error.strerror}{f': {error.filename}' if error.filename else ''}")
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if options.flag("debug"):
+            raise
+        report(options, "error", f"{type(error).__name__}: {error} (a bug; --debug shows where)")
+    return EXEC_FAILED if verb == "exec" else FAILED
+
+
+def text_of(error: TwinhullError) -> str:
+    """The words that callers look for."""
+    if isinstance(error, CommandNotFound):
+        path = error.target
+        if "/" in path:
+            return f'exec: "{path}": stat {path}: no such file or directory'
+        return f'exec: "{path}": executable file not found in $PATH'
+    if isinstance(error, CommandNotExecutable):
+        return f'exec: "{error.target}": {os.strerror(error.errno).lower()}'
+    return error.message.replace(" : ", ": ")  # an op without a target
+
+
+def report(options: Options, level: str, message: str) -> None:
+    """Write to the log and, as plain text, to stderr."""
+    from time import gmtime, strftime
+
+    moment = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
+    if options.value("log-format") == "json":
+        from twinhull import jsontext
+
+        line = jsontext.dumps({"level": level, "msg": message, "time": moment})
+    else:
+        quoted = message.replace("\\", "\\\\").replace('"', '\\"')
+        line = f'time="{moment}" level={level} msg="{quoted}"'
+    path = options.value("log").removeprefix("file:")
+    if path and path != "/dev/stderr":
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            print(f"{path}: {error.strerror}", file=sys.stderr)
+        else:
+            os.write(fd, line.encode() + b"\n")
+            os.close(fd)
+    print(message if level == "error" else f"{level}: {message}", file=sys.stderr)
+
+
+def dispatch(options: Options, verb: str, words: list[str]) -> int:
+    """Find the verb's module and let it run."""
+    if options.flag("version") or verb == "version":
+        return show_version()
+    if verb in ("help", "--help", "-h") or options.flag("help"):
+        print(usage())
+        return 0
+    if verb in ("checkpoint", "restore"):
+        raise HostUnfit(f"{verb}: not supported yet", hint="it needs CRIU")
+    if verb not in MODULES:
+        raise InvalidRequest(f"no such command: {verb}")
+    if options.flag("systemd-cgroup") or options.value("cgroup-manager") == "systemd":
+        raise HostUnfit("the systemd cgroup driver is not there yet: use cgroupfs")
+    given, rest = parse(verb, verb_options(verb), words)
+    if given.flag("help"):
+        print(usage(verb))
+        return 0
+    module = __import__(f"twinhull.cli.{MODULES[verb]}", fromlist=["run"])
+    act: Callable[[Options, Options, list[str]], int] = getattr(module, f"run_{verb}")
+    return act(options, given, rest)
+
+
+def root_of(options: Options) -> str:
+    """The directory of all containers."""
+    root = options.value("root")
+    if not root:
+        runtime = os.environ.get("XDG_RUNTIME_DIR")
+        root = f"{runtime}/twinhull-oci" if os.geteuid() and runtime else DEFAULT_ROOT
+    return os.path.abspath(root)
+
+
+def identity_of(words: list[str]) -> str:
+    """The only argument of a verb.
+
+    Raises:
+        InvalidRequest: there is none, or more.
+    """
+    if len(words) != 1:
+        raise InvalidRequest(f"exactly one container id is needed, not {len(words)} arguments")
+    return words[0]
+
+
+def show_version() -> int:
+    """The first word is what containerd looks for in whatever stands in for runc."""
+    from twinhull import __version__
+    from twinhull.oci.spec import OCI_VERSION
+
+    print(f"runc version 1.2.0 (twinhull-oci {__version__})\ncommit: {__version__}\nspec: {OCI_VERSION}")
+    return 0

@@ -1,0 +1,169 @@
+"""create, run and exec: the verbs of `twinhull-oci` that start processes."""
+
+from __future__ import annotations
+
+import os
+from _signal import SIG_DFL, SIGCHLD, SIGCONT, SIGKILL, SIGSTOP, signal  # type: ignore[import-not-found]  # has no stub; signal costs 3 ms
+
+from twinhull import jsontext
+from twinhull.cli.oci import identity_of, report, root_of
+from twinhull.cli.oci_options import Options
+from twinhull.errors import InvalidRequest
+from twinhull.host import files
+from twinhull.runtime.oci import life
+from twinhull.runtime.oci import record as records
+from twinhull.runtime.oci.conversation import Started
+from twinhull.runtime.oci.create import Streams, create, execute
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+FORWARDED = tuple(number for number in range(1, 32) if number not in (SIGKILL, SIGSTOP, SIGCHLD, SIGCONT, 11, 21, 22))
+
+
+def streams_of(given: Options) -> Streams:
+    """What the process gets besides its standard streams."""
+    preserve = given.value("preserve-fds") or "0"
+    if not preserve.isdecimal():
+        raise InvalidRequest(f"--preserve-fds: {preserve!r} is no number")
+    console, pid_file = given.value("console-socket"), given.value("pid-file")
+    return Streams(console and os.path.abspath(console), pid_file and os.path.abspath(pid_file), int(preserve))
+
+
+def warner(options: Options) -> Callable[[str], None]:
+    """Where warnings go."""
+    return lambda text: report(options, "warning", text)
+
+
+def check_console(spec: Any, given: Options, *, detached: bool) -> None:
+    """A terminal needs somebody who holds its master.
+
+    Raises:
+        InvalidRequest: nobody would.
+    """
+    terminal = bool((spec.get("process") or {}).get("terminal"))
+    if terminal and detached and not given.value("console-socket"):
+        raise InvalidRequest(
+            "process.terminal: cannot allocate tty if the runtime will detach without --console-socket"
+        )
+
+
+def load_for_check(given: Options) -> Any:
+    """The configuration, before anything is made."""
+    from twinhull.runtime.oci.create import load_spec
+
+    return load_spec(os.path.abspath(given.value("bundle") or "."), given.value("config"))
+
+
+def run_create(options: Options, given: Options, words: list[str]) -> int:
+    """Make a container; its process waits for start."""
+    identity = identity_of(words)
+    check_console(load_for_check(given), given, detached=True)
+    bundle = given.value("bundle") or "."
+    create(root_of(options), identity, bundle, streams_of(given), warner(options), config=given.value("config"))
+    return 0
+
+
+def run_run(options: Options, given: Options, words: list[str]) -> int:
+    """create, start and, unless detached, wait and delete; ends with the status of the process."""
+    identity, root, bundle = identity_of(words), root_of(options), given.value("bundle") or "."
+    spec, detached = load_for_check(given), given.flag("detach")
+    check_console(spec, given, detached=detached)
+    warn = warner(options)
+    _, started = create(root, identity, bundle, streams_of(given), warn, config=given.value("config"))
+    try:
+        life.start(root, identity)
+    except BaseException:
+        life.delete(root, identity, force=True, warn=warn)
+        raise
+    if detached:
+        return 0
+    status = attend(started, bool(given.value("console-socket")))
+    if not given.flag("keep"):
+        life.delete(root, identity, force=True, warn=warn)
+    return status
+
+
+def attend(started: Started, console_is_elsewhere: bool) -> int:
+    """Stand in front of a process: pass signals on, show its terminal, return how it ended."""
+    if started.terminal >= 0 and not console_is_elsewhere:
+        from twinhull.cli.oci_terminal import relay
+
+        return relay(started.terminal, started.pid)
+    for number in FORWARDED:
+        signal(number, lambda number, _: pass_on(started.pid, number))
+    status = os.waitstatus_to_exitcode(os.waitpid(started.pid, 0)[1])
+    for number in FORWARDED:
+        signal(number, SIG_DFL)
+    return 128 - status if status < 0 else status
+
+
+def pass_on(pid: int, number: int) -> None:
+    """Send a signal of ours to a child of ours, which nobody else can have reaped."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def run_exec(options: Options, given: Options, words: list[str]) -> int:
+    """Start one more process; ends with its status, or with 255 if it could not start."""
+    if not words:
+        raise InvalidRequest("exec takes a container id and a command")
+    root, identity = root_of(options), words[0]
+    process = read_process(given) if given.value("process") else build_process(root, identity, given, words[1:])
+    check_console({"process": process}, given, detached=given.flag("detach"))
+    if given.flag("ignore-paused"):
+        raise InvalidRequest("--ignore-paused: a process that starts in a frozen cgroup would never answer")
+    started = execute(root, identity, process, streams_of(given), subgroup=given.value("cgroup"))
+    return 0 if given.flag("detach") else attend(started, bool(given.value("console-socket")))
+
+
+def read_process(given: Options) -> Any:
+    """The process section that a caller wrote to a file."""
+    try:
+        return jsontext.loads(files.read(given.value("process")))
+    except ValueError as error:
+        raise InvalidRequest(f"{given.value('process')}: {error}") from None
+
+
+def build_process(root: str, identity: str, given: Options, command: list[str]) -> Any:
+    """The container's own process section, with what the command line changes."""
+    if not command:
+        raise InvalidRequest("process args cannot be empty: exec takes a command or --process")
+    records.load(root, identity)
+    process = dict(records.config(root, identity)["process"])
+    process["args"], process["terminal"] = command, given.flag("tty")
+    process["env"] = [*(process.get("env") or ()), *given.all("env")]
+    if given.value("cwd"):
+        process["cwd"] = given.value("cwd")
+    if given.flag("no-new-privs"):
+        process["noNewPrivileges"] = True
+    for name, key in (("apparmor", "apparmorProfile"), ("process-label", "selinuxLabel")):
+        if given.value(name):
+            process[key] = given.value(name)
+    if given.all("cap"):
+        sets = process.get("capabilities") or {}
+        kinds = ("bounding", "effective", "permitted")
+        process["capabilities"] = {**sets, **{kind: [*(sets.get(kind) or ()), *given.all("cap")] for kind in kinds}}
+    process["user"] = user_of(process.get("user") or {}, given)
+    return process
+
+
+def user_of(user: dict[str, Any], given: Options) -> dict[str, Any]:
+    """--user UID[:GID] and --additional-gids."""
+    changed = dict(user)
+    uid, colon, gid = given.value("user").partition(":")
+    groups = [word for text in given.all("additional-gids") for word in text.split(",")]
+    for text in (*([uid] if uid else []), *([gid] if colon else []), *groups):
+        if not text.isdecimal():
+            raise InvalidRequest(f"--user and --additional-gids take numbers, not {text!r}")
+    if uid:
+        changed["uid"] = int(uid)
+    if colon:
+        changed["gid"] = int(gid)
+    if groups:
+        changed["additionalGids"] = [*(changed.get("additionalGids") or ()), *map(int, groups)]
+    return changed

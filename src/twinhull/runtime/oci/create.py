@@ -1,0 +1,236 @@
+"""create: from a bundle to a process that waits; and exec, one more process of a container that is there."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from twinhull import jsontext
+from twinhull.errors import Conflict, InvalidRequest, NotFound, TwinhullError
+from twinhull.host import files
+from twinhull.host.facts import read_facts
+from twinhull.plan.bundle import Bundle, compile_bundle, compile_exec, ungranted_capabilities
+from twinhull.plan.bundle_cgroups import Cgroup, place
+from twinhull.plan.codec import encode
+from twinhull.runtime.oci import record as records
+from twinhull.runtime.oci.conversation import Started, hand_over, perform
+from twinhull.runtime.oci.hooks import run_hooks
+from twinhull.runtime.oci.launcher import FIRST_INHERITED_FD, INIT_PLAN_FD, undo
+from twinhull.runtime.oci.life import locked, stopped
+from twinhull.runtime.oci.record import Record
+from twinhull.runtime.oci.seccomp import Filter, container_filter, tell_listener
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from twinhull.model import Facts
+
+
+class Streams(NamedTuple):
+    """What a process gets from our caller besides its standard streams.
+
+    Attributes:
+        console: path of the socket that takes the terminal's master; "" without a terminal.
+        pid_file: "" for none.
+        preserve: how many descriptors from 3 on it keeps.
+    """
+
+    console: str = ""
+    pid_file: str = ""
+    preserve: int = 0
+
+    def inherited(self) -> dict[int, int]:
+        """The numbers it sees -> ours."""
+        numbers = range(FIRST_INHERITED_FD, FIRST_INHERITED_FD + self.preserve)
+        if numbers and numbers[-1] >= INIT_PLAN_FD:
+            raise InvalidRequest(f"--preserve-fds: at most {INIT_PLAN_FD - FIRST_INHERITED_FD}")
+        return {number: number for number in numbers}
+
+
+def load_spec(bundle: str, path: str) -> Any:
+    """Return a bundle's configuration.
+
+    Raises:
+        NotFound: there is none.
+        InvalidRequest: it is not JSON, or of another version.
+    """
+    try:
+        spec = jsontext.loads(files.read(path or f"{bundle}/config.json"))
+    except FileNotFoundError:
+        raise NotFound(f"JSON specification file {path or 'config.json'} not found in {bundle}") from None
+    except ValueError as error:
+        raise InvalidRequest(f"config.json: {error}") from None
+    version = spec.get("ociVersion") if isinstance(spec, dict) else None
+    if not isinstance(version, str) or version.count(".") < 2 or version.split(".")[0] != "1":
+        raise InvalidRequest(f"ociVersion: {version!r} is not a version that this runtime reads (1.x.y)")
+    return spec
+
+
+def create(
+    root: str, identity: str, bundle: str, streams: Streams, warn: Callable[[str], None], *, config: str = ""
+) -> tuple[Record, Started]:
+    """Make a container whose process waits for `start`; a terminal without a console socket stays with us.
+
+    Raises:
+        Conflict: the id is in use.
+        InvalidRequest, UnsupportedSpec: the configuration; the message names the field.
+        LaunchError: the kernel refused a step, and everything was taken back.
+    """
+    bundle = os.path.realpath(bundle)
+    spec = load_spec(bundle, config)
+    directory = records.directory(root, identity)
+    files.make_directory(root, 0o711)
+    try:
+        os.mkdir(directory, 0o700)
+    except FileExistsError:
+        raise Conflict(f"container with id exists: {identity}") from None
+    with locked(root, identity):
+        try:
+            made = make(root, identity, bundle, spec, streams)
+        except BaseException:
+            undo(directory)
+            stopped(root, Record(identity, bundle, "", "", 0, 0, spec["ociVersion"], {}, "", []), warn)
+            files.remove_tree(directory)
+            raise
+    if left := ungranted_capabilities(spec["process"].get("capabilities") or {}):
+        warn(f"process.capabilities: cannot be granted: {' '.join(left)}")
+    return made
+
+
+def make(root: str, identity: str, bundle: str, spec: Any, streams: Streams) -> tuple[Record, Started]:
+    """Fill the directory, perform the plan, and keep the record."""
+    directory, facts = records.directory(root, identity), read_facts()
+    files.write(f"{directory}/config.json", jsontext.dumps(spec).encode())
+    linux = spec.get("linux") or {}
+    record = Record(
+        id=identity,
+        bundle=bundle,
+        rootfs=rootfs(spec, bundle),
+        created=now(),
+        pid=0,
+        start_time=0,
+        version=spec["ociVersion"],
+        annotations=spec.get("annotations") or {},
+        unified="",
+        legacy=[],
+    )
+    cgroup = place(linux.get("cgroupsPath") or "", identity, facts)
+    record = record._replace(unified=cgroup.unified, legacy=[list(row) for row in cgroup.legacy])
+    seccomp = container_filter(root, linux.get("seccomp"))
+    plan = compile_bundle(spec, facts, describe(root, record, cgroup, seccomp, streams))
+    files.write(f"{directory}/undo", encode(plan.undo))
+    os.mkfifo(f"{directory}/exec.fifo", 0o600)
+    check_terminal(spec["process"], streams)
+
+    def on_hooks(pid: int) -> None:
+        for kind in ("prestart", "createRuntime"):
+            run_hooks(spec, kind, records.document(root, record._replace(pid=pid), "creating"))
+
+    started = perform(plan, directory, inherit=streams.inherited(), on_hooks=on_hooks)
+    record = record._replace(pid=started.pid, start_time=records.start_time(started.pid))
+    records.save(root, record)
+    try:
+        settle(root, record, started, seccomp, streams)
+    except BaseException:
+        os.kill(started.pid, 9)
+        raise
+    return record, started
+
+
+def settle(root: str, record: Record, started: Started, seccomp: Filter, streams: Streams) -> None:
+    """Hand the descriptors to who shall have them, and write the pid file: last, for callers wait for it."""
+    if started.listener >= 0:
+        tell_listener(seccomp, started, records.document(root, record, "creating"))
+    if started.terminal >= 0 and streams.console:
+        hand_over(streams.console, started.terminal, b"/dev/ptmx")
+    if streams.pid_file:
+        write_pid(streams.pid_file, started.pid)
+
+
+def write_pid(path: str, pid: int) -> None:
+    """Digits only; a reader never sees half of them."""
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}")
+    files.write(temporary, str(pid).encode(), 0o644)
+    os.rename(temporary, path)
+
+
+def check_terminal(process: Mapping[str, Any], streams: Streams) -> None:
+    """A console socket belongs to a terminal."""
+    if streams.console and not process.get("terminal"):
+        raise InvalidRequest("process.terminal: a console socket was given, but no terminal is asked for")
+
+
+def describe(root: str, record: Record, cgroup: Cgroup, seccomp: Filter, streams: Streams) -> Bundle:
+    """What the compiler needs beside the spec."""
+    state = records.document(root, record, "creating")
+    del state["pid"]
+    return Bundle(
+        directory=record.bundle,
+        root=record.rootfs,
+        cgroup=cgroup,
+        state=state,
+        seccomp=seccomp.program,
+        seccomp_flags=seccomp.flags,
+        inherit=tuple(streams.inherited()),
+    )
+
+
+def rootfs(spec: Mapping[str, Any], bundle: str) -> str:
+    """Return the absolute path of the root.
+
+    Raises:
+        InvalidRequest: there is none.
+    """
+    path = (spec.get("root") or {}).get("path") or ""
+    if not path:
+        raise InvalidRequest("root.path: it must not be empty")
+    found = os.path.realpath(os.path.join(bundle, path))
+    if not os.path.isdir(found):
+        raise InvalidRequest(f"root.path: {found} is no directory")
+    if not spec.get("process"):
+        raise InvalidRequest("process: it must be there")
+    return found
+
+
+def now() -> str:
+    """The time in RFC 3339, with nanoseconds as Go writes them."""
+    seconds, fraction = divmod(time.time_ns(), 1_000_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{fraction:09d}Z"
+
+
+def execute(root: str, identity: str, process: Mapping[str, Any], streams: Streams, *, subgroup: str = "") -> Started:
+    """Start one more process in a container.
+
+    Args:
+        process: the process section, complete.
+        subgroup: a cgroup below the container's that is there, "" for its own.
+
+    Raises:
+        Conflict: the container does not run, or is paused.
+        LaunchError: the program could not be executed.
+    """
+    record = records.load(root, identity)
+    state = records.status(root, record)
+    if state not in ("running", "created"):
+        why = "container paused" if state == "paused" else "container not running"
+        raise Conflict(f"cannot exec in a {state} container: {why}")
+    spec = {**records.config(root, identity), "process": process}
+    below = f"/{subgroup.strip('/')}" if subgroup.strip("/") else ""
+    cgroup = Cgroup(
+        record.unified and record.unified + below,
+        tuple((name, directory + below) for name, directory in record.legacy),
+    )
+    seccomp = container_filter(root, (spec.get("linux") or {}).get("seccomp"))
+    check_terminal(process, streams)
+    facts: Facts = read_facts()
+    plan = compile_exec(spec, facts, describe(root, record, cgroup, seccomp, streams))
+    started = perform(plan, records.directory(root, identity), join=record.pid, inherit=streams.inherited())
+    try:
+        settle(root, record, started, seccomp, streams)
+    except TwinhullError:
+        os.kill(started.pid, 9)
+        raise
+    return started

@@ -1,0 +1,133 @@
+"""update, events and ps: what a container's cgroups hold."""
+
+from __future__ import annotations
+
+import os
+
+from twinhull import jsontext
+from twinhull.errors import Conflict, LaunchError
+from twinhull.host import files
+from twinhull.host.facts import read, read_facts
+from twinhull.plan.bundle_cgroups import Cgroup, device_ops, writes
+from twinhull.runtime.oci import record as records
+from twinhull.runtime.oci.life import locked
+from twinhull.runtime.oci.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+
+def update(root: str, identity: str, resources: Mapping[str, Any]) -> None:
+    """Change the limits of a container; what is not named stays.
+
+    Raises:
+        Conflict: it has ended.
+        LaunchError: the kernel refused a value.
+    """
+    with locked(root, identity):
+        record = records.load(root, identity)
+        if records.status(root, record) not in ("created", "running", "paused"):
+            raise Conflict("container not running")
+        facts = read_facts()
+        cgroup = Cgroup(record.unified, tuple((name, path) for name, path in record.legacy))
+        apply(list(writes(resources, cgroup, facts)))
+        for op in device_ops(resources, cgroup):
+            if op.name != "write":
+                raise Conflict("linux.resources.devices: a program cannot be changed while it is in use")
+            files.write_value(str(op.args[0]), str(op.args[1]).encode())
+        spec = records.config(root, identity)
+        kept = spec.setdefault("linux", {}).setdefault("resources", {})
+        for key, value in resources.items():
+            kept[key] = {**kept.get(key, {}), **value} if isinstance(value, dict) else value
+        files.write(f"{records.directory(root, identity)}/config.json", jsontext.dumps(spec).encode())
+
+
+def apply(values: list[tuple[str, str]]) -> None:
+    """Write limits; memory before swap or after it, for the one must never be above the other."""
+    refused: list[tuple[str, str]] = []
+    for path, value in values:
+        try:
+            files.write_value(path, value.encode())
+        except OSError:
+            refused.append((path, value))
+    for path, value in refused:
+        try:
+            files.write_value(path, value.encode())
+        except OSError as error:
+            raise LaunchError("write", f"{path} {value}", error.errno or 5) from None
+
+
+def statistics(record: Record) -> dict[str, Any]:
+    """Return what the groups count, as `events --stats` shows it. Times in nanoseconds, sizes in bytes."""
+    legacy = dict(record.legacy)
+    return {
+        "cpu": cpu(record.unified, legacy),
+        "memory": memory(record.unified, legacy),
+        "pids": pids(record.unified, legacy),
+        "blkio": {},
+        "hugetlb": {},
+        "intel_rdt": {},
+        "network_interfaces": None,
+    }
+
+
+def cpu(unified: str, legacy: Mapping[str, str]) -> dict[str, Any]:
+    """Time used, and how often the quota held it up."""
+    if "cpuacct" in legacy:
+        usage = numbers(f"{legacy['cpuacct']}/cpuacct.stat")
+        tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+        total, user, kernel = number(f"{legacy['cpuacct']}/cpuacct.usage"), "user", "system"
+        found = {"total": total, "kernel": usage.get(kernel, 0) * tick_ns, "user": usage.get(user, 0) * tick_ns}
+        held = numbers(f"{legacy.get('cpu', '/nowhere')}/cpu.stat")
+        throttled_ns = held.get("throttled_time", 0)
+    else:
+        held = numbers(f"{unified}/cpu.stat")
+        names = (("total", "usage_usec"), ("kernel", "system_usec"), ("user", "user_usec"))
+        found = {key: held.get(name, 0) * 1000 for key, name in names}
+        throttled_ns = held.get("throttled_usec", 0) * 1000
+    throttling = {
+        "periods": held.get("nr_periods", 0),
+        "throttledPeriods": held.get("nr_throttled", 0),
+        "throttledTime": throttled_ns,
+    }
+    return {"usage": found, "throttling": throttling}
+
+
+def memory(unified: str, legacy: Mapping[str, str]) -> dict[str, Any]:
+    """Memory used and its limit."""
+    if directory := legacy.get("memory"):
+        raw = numbers(f"{directory}/memory.stat")
+        usage = {
+            "usage": number(f"{directory}/memory.usage_in_bytes"),
+            "max": number(f"{directory}/memory.max_usage_in_bytes"),
+            "limit": number(f"{directory}/memory.limit_in_bytes"),
+            "failcnt": number(f"{directory}/memory.failcnt"),
+        }
+        return {"usage": usage, "cache": raw.get("cache", 0), "raw": raw}
+    raw = numbers(f"{unified}/memory.stat")
+    usage = {
+        "usage": number(f"{unified}/memory.current"),
+        "limit": number(f"{unified}/memory.max"),
+        "failcnt": numbers(f"{unified}/memory.events").get("max", 0),
+    }
+    return {"usage": usage, "cache": raw.get("file", 0), "raw": raw}
+
+
+def pids(unified: str, legacy: Mapping[str, str]) -> dict[str, int]:
+    """Processes, and how many there may be: 0 is no limit."""
+    directory = legacy.get("pids") or unified
+    return {"current": number(f"{directory}/pids.current"), "limit": number(f"{directory}/pids.max")}
+
+
+def number(path: str) -> int:
+    """The number in a control file; 0 for "max" or none."""
+    text = read(path).strip()
+    return int(text) if text.isdecimal() else 0
+
+
+def numbers(path: str) -> dict[str, int]:
+    """The "key value" lines of a control file."""
+    rows = (line.split() for line in read(path).splitlines())
+    return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdecimal()}

@@ -1,0 +1,267 @@
+"""start, kill, pause and delete: what happens to a container that is there. Imports nothing beyond json."""
+
+from __future__ import annotations
+
+import os
+from _signal import SIGKILL, pidfd_send_signal  # type: ignore[import-not-found]  # has no stub; signal costs 3 ms
+from fcntl import LOCK_EX, flock
+from select import POLLERR, poll
+
+from twinhull.errors import Conflict, LaunchError, TwinhullError
+from twinhull.host import files
+from twinhull.runtime.oci import record as records
+from twinhull.runtime.oci.launcher import undo
+from twinhull.runtime.oci.record import Record
+from twinhull.scopes import contextmanager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+KILL_TRIES, KILL_PAUSE_MS = 1000, 10
+
+
+@contextmanager
+def locked(root: str, identity: str) -> Iterator[None]:
+    """Hold a container's lock; a container that is not there has none."""
+    try:
+        fd = os.open(f"{records.directory(root, identity)}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        records.load(root, identity)
+        raise
+    try:
+        flock(fd, LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def start(root: str, identity: str) -> None:
+    """Let the process of a created container exec; returns when it has.
+
+    Raises:
+        Conflict: it is not in the created state.
+        LaunchError: exec failed.
+    """
+    with locked(root, identity):
+        record = records.load(root, identity)
+        state = records.status(root, record)
+        if state != "created":
+            already = "already " if state == "running" else ""
+            raise Conflict(
+                f"cannot start a container that is {already}{state}: {identity!r} is not in the created state"
+            )
+        release(records.directory(root, identity))
+    spec = records.config(root, identity)
+    if (spec.get("hooks") or {}).get("poststart"):
+        from twinhull.runtime.oci.hooks import run_hooks
+
+        try:
+            run_hooks(spec, "poststart", records.document(root, record, "running"))
+        except TwinhullError:
+            send(record, SIGKILL)
+            raise
+
+
+def release(directory: str) -> None:
+    """Write the byte that the process waits for, and wait until it has closed its end: by exec, or by its end.
+
+    Raises:
+        LaunchError: it left an error behind.
+    """
+    fifo = os.open(f"{directory}/exec.fifo", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        os.write(fifo, b"\0")
+        closed = poll()
+        closed.register(fifo, 0)
+        while not any(event & POLLERR for _, event in closed.poll()):
+            pass
+    finally:
+        os.close(fifo)
+    os.unlink(f"{directory}/exec.fifo")
+    said = files.read(f"{directory}/error").decode("utf-8", "replace")
+    if said:
+        code, number, text = said.split(" ", 2)
+        raise failure(int(code), int(number), text)
+
+
+def failure(exit_code: int, number: int, text: str) -> LaunchError:
+    """The error for what the launcher wrote."""
+    from twinhull.runtime.sandbox import ERROR, launch_error
+
+    return launch_error(ERROR.pack(0, number, exit_code) + text.encode())
+
+
+def send(record: Record, number: int) -> bool:
+    """Send a signal to the first process; False if it has ended."""
+    try:
+        pidfd = os.pidfd_open(record.pid)
+    except ProcessLookupError:
+        return False
+    try:
+        if not records.is_alive(record):
+            return False
+        pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(pidfd)
+    return True
+
+
+def kill(root: str, identity: str, number: int, *, everyone: bool = False) -> None:
+    """Send a signal to a container's first process, or to all of them.
+
+    Raises:
+        Conflict: it does not run.
+    """
+    record = records.load(root, identity)
+    state = records.status(root, record)
+    if everyone:
+        send_all(record, number)
+    elif state not in ("created", "running", "paused") or not send(record, number):
+        raise Conflict("container not running")
+    elif number == SIGKILL and shares_pids(records.config(root, identity)):
+        send_all(record, number)
+
+
+def shares_pids(spec: Any) -> bool:
+    """True if the end of the first process is not the end of the others."""
+    kinds = {entry.get("type"): entry.get("path") for entry in (spec.get("linux") or {}).get("namespaces") or ()}
+    return kinds.get("pid", "shared") not in ("", None)
+
+
+def processes(record: Record) -> list[int]:
+    """Pids of all processes of the container, also in cgroups below its own."""
+    directory = record.unified or next((path for _, path in record.legacy), "")
+    found: list[int] = []
+    for top, _, _ in os.walk(directory) if directory else ():
+        try:
+            found += map(int, files.read(f"{top}/cgroup.procs").split())
+        except (FileNotFoundError, OSError):
+            continue
+    return sorted(found)
+
+
+def send_all(record: Record, number: int) -> None:
+    """Send a signal to every process; for SIGKILL v2 has one file that misses nobody."""
+    if number == SIGKILL and record.unified:
+        try:
+            files.write_value(f"{record.unified}/cgroup.kill", b"1")
+            return
+        except FileNotFoundError:
+            pass
+    for pid in processes(record):
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass
+
+
+def delete(root: str, identity: str, *, force: bool = False, warn: Callable[[str], None]) -> None:
+    """Remove a container and everything that was made for it.
+
+    Raises:
+        Conflict: it runs, and `force` was not said.
+        NotFound: it does not exist, and `force` was not said.
+    """
+    directory = records.directory(root, identity)
+    if force and not os.path.isdir(directory):
+        return
+    with locked(root, identity):
+        record = records.load(root, identity)
+        state = records.status(root, record)
+        if state not in ("stopped", "created") and not force:
+            raise Conflict(f"cannot delete container {identity} that is not stopped: {state}")
+        if state != "stopped":
+            end(record)
+        undo(directory)
+        stopped(root, record, warn)
+        files.remove_tree(directory)
+
+
+def end(record: Record) -> None:
+    """Kill every process, and wait until the first has ended."""
+    if record.pid and (pidfd := open_process(record)) >= 0:
+        try:
+            pidfd_send_signal(pidfd, SIGKILL)
+            ended = poll()
+            ended.register(pidfd, 1)
+            thaw(record)
+            ended.poll(KILL_TRIES * KILL_PAUSE_MS)
+        except ProcessLookupError:
+            pass
+        finally:
+            os.close(pidfd)
+
+
+def open_process(record: Record) -> int:
+    """Return a pidfd of the first process, -1 if it has ended."""
+    try:
+        pidfd = os.pidfd_open(record.pid)
+    except ProcessLookupError:
+        return -1
+    if records.is_alive(record):
+        return pidfd
+    os.close(pidfd)
+    return -1
+
+
+def stopped(root: str, record: Record, warn: Callable[[str], None]) -> None:
+    """Run the hooks of the end; what fails is a warning."""
+    try:
+        spec = records.config(root, record.id)
+    except FileNotFoundError:
+        return
+    for index, hook in enumerate((spec.get("hooks") or {}).get("poststop") or ()):
+        from twinhull.runtime.oci.hooks import run_hook
+
+        try:
+            run_hook(hook, f"hooks.poststop[{index}]", records.document(root, record, "stopped"))
+        except TwinhullError as error:
+            warn(error.message)
+
+
+def freeze(root: str, identity: str, *, frozen: bool) -> None:
+    """Pause or resume a container.
+
+    Raises:
+        Conflict: it does not run, or is not paused.
+    """
+    with locked(root, identity):
+        record = records.load(root, identity)
+        if frozen:
+            records.require(root, record, "running", "created", doing="pause")
+        elif not records.is_frozen(record):
+            raise Conflict(f"container {identity!r} is not paused")
+        set_frozen(record, frozen=frozen)
+
+
+def thaw(record: Record) -> None:
+    """A killed process that is frozen in v1 ends only when it is not any more."""
+    if records.is_frozen(record):
+        set_frozen(record, frozen=False)
+
+
+def set_frozen(record: Record, *, frozen: bool) -> None:
+    """Freeze or thaw, and wait until the kernel says that it is so."""
+    if record.unified:
+        files.write_value(f"{record.unified}/cgroup.freeze", b"1" if frozen else b"0")
+        wanted = f"frozen {int(frozen)}".encode()
+        await_line(f"{record.unified}/cgroup.events", wanted)
+    elif freezer := dict(record.legacy).get("freezer"):
+        word = b"FROZEN" if frozen else b"THAWED"
+        files.write_value(f"{freezer}/freezer.state", word)
+        await_line(f"{freezer}/freezer.state", word)
+    else:
+        raise Conflict("no cgroup of this machine can freeze a container")
+
+
+def await_line(path: str, wanted: bytes) -> None:
+    """Return when a kernel file has a line."""
+    for _ in range(KILL_TRIES):
+        if wanted in files.read(path).splitlines():
+            return
+        poll().poll(KILL_PAUSE_MS)
+    raise Conflict(f"{path} did not become {wanted.decode()!r}")

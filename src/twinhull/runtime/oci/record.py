@@ -1,0 +1,150 @@
+"""What is kept of a container: a directory of its own, and in it a document that says which process it is.
+
+Promise: state is derived, not stored. A pid counts only with its start time, and `created` only while the FIFO is
+there that its process waits at.
+
+    ROOT/ID/   config.json  the bundle's, as it was     state.json  the record; absent while it is created
+               undo         the plan that removes what is left    exec.fifo, error  see start    lock
+"""
+
+from __future__ import annotations
+
+import os
+
+from twinhull import jsontext
+from twinhull.errors import Conflict, InvalidRequest, NotFound
+from twinhull.host import files
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+MAX_ID = 1024
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-."
+START_TIME = 19  # its place in /proc/PID/stat, counted from the state
+
+
+class Record(NamedTuple):
+    """One container. Times: `created` in RFC 3339, `start_time` in clock ticks after boot."""
+
+    id: str
+    bundle: str
+    rootfs: str
+    created: str
+    pid: int
+    start_time: int
+    version: str
+    annotations: dict[str, str]
+    unified: str
+    legacy: list[list[str]]
+
+
+def check_id(identity: str) -> str:
+    """Return an id that may be a directory's name.
+
+    Raises:
+        InvalidRequest: it may not.
+    """
+    if not identity:
+        raise InvalidRequest("container id cannot be empty")
+    if len(identity) > MAX_ID or identity in (".", "..") or not all(letter in LETTERS for letter in identity):
+        raise InvalidRequest(f"invalid container id format: {identity!r}")
+    return identity
+
+
+def directory(root: str, identity: str) -> str:
+    """The directory of a container that may or may not be there."""
+    return f"{root}/{check_id(identity)}"
+
+
+def load(root: str, identity: str) -> Record:
+    """Return the record of a container; one that is not complete has pid 0.
+
+    Raises:
+        NotFound: there is no such container.
+    """
+    path = directory(root, identity)
+    try:
+        row = jsontext.loads(files.read(f"{path}/state.json"))
+    except FileNotFoundError:
+        if not os.path.isdir(path):
+            raise NotFound(f"container {identity!r} does not exist") from None
+        return Record(identity, "", "", "", 0, 0, "", {}, "", [])
+    return Record(*[row[field] for field in Record._fields])
+
+
+def save(root: str, record: Record) -> None:
+    """Write a record; a reader sees the old one or this one."""
+    path = f"{directory(root, record.id)}/state.json"
+    files.write(f"{path}.new", jsontext.dumps(record._asdict()).encode())
+    os.rename(f"{path}.new", path)
+
+
+def config(root: str, identity: str) -> Any:
+    """The container's spec as it was when it was created."""
+    return jsontext.loads(files.read(f"{directory(root, identity)}/config.json"))
+
+
+def start_time(pid: int) -> int:
+    """When a process began, 0 if it has ended or was never there."""
+    try:
+        words = files.read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return 0 if words[0] in (b"Z", b"X", b"x") else int(words[START_TIME])
+
+
+def is_alive(record: Record) -> bool:
+    """True if its first process has not ended."""
+    return bool(record.pid) and start_time(record.pid) == record.start_time
+
+
+def status(root: str, record: Record) -> str:
+    """creating, created, running, paused or stopped."""
+    if not record.pid:
+        return "creating"
+    if not is_alive(record):
+        return "stopped"
+    if os.path.exists(f"{directory(root, record.id)}/exec.fifo"):
+        return "created"
+    return "paused" if is_frozen(record) else "running"
+
+
+def is_frozen(record: Record) -> bool:
+    """True if its cgroup is, or is about to be."""
+    freezer = dict(record.legacy).get("freezer")
+    try:
+        if record.unified and files.read(f"{record.unified}/cgroup.freeze").strip() == b"1":
+            return True
+        return bool(freezer) and files.read(f"{freezer}/freezer.state").strip() != b"THAWED"
+    except (FileNotFoundError, OSError):
+        return False
+
+
+def document(root: str, record: Record, state: str = "") -> dict[str, object]:
+    """The state document of runtime-spec, the pid last."""
+    state = state or status(root, record)
+    shown: dict[str, object] = {
+        "ociVersion": record.version,
+        "id": record.id,
+        "status": state,
+        "bundle": record.bundle,
+        "rootfs": record.rootfs,
+        "created": record.created,
+        "annotations": record.annotations,
+        "pid": 0 if state == "stopped" else record.pid,
+    }
+    return shown
+
+
+def require(root: str, record: Record, *allowed: str, doing: str) -> str:
+    """Return the status.
+
+    Raises:
+        Conflict: it is none of these.
+    """
+    state = status(root, record)
+    if state not in allowed:
+        raise Conflict(f"cannot {doing} container {record.id!r} in the {state} state: container not running")
+    return state

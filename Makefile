@@ -80,7 +80,7 @@ golden: setup-dev
 
 test-clients: setup-dev
 	@sh scripts/setup bench
-	$(PYTEST) tests/clients
+	TWINHULL_PEERS=1 $(PYTEST) tests/clients tests/oci/test_runtime_life.py tests/oci/test_runtime_spec.py
 
 bench: setup
 	@PYTHONPATH=src $(BIN)/python -m bench $(ROUNDS)

@@ -152,3 +152,17 @@ def test_what_cannot_be_written_is_refused_before(path: str, saved: str) -> None
 def test_two_results_do_not_share_a_file(saved: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="same file"):
         run("--from", saved, "--html", f"{tmp_path}/x", "--output", f"{tmp_path}/./x")
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("--port", "0"), "no such port: 0"),
+        (("--port", "99999999999"), "no such port"),
+        (("--subjects", ""), "names nothing"),
+        (("--subjects", " , "), "names nothing"),
+    ],
+)
+def test_a_port_or_subjects_that_are_none_are_refused(words: tuple[str, ...], text: str) -> None:
+    with pytest.raises(InvalidRequest, match=text):
+        run(*words)

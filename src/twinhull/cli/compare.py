@@ -53,9 +53,9 @@ def configure_compare(parser: Parser) -> None:
     """Flags of compare."""
     parser.add_argument("--quick", action="store_true", help="10 pairs, under a minute: the default")
     parser.add_argument("--full", action="store_true", help="30 pairs and more of everything, some minutes")
-    parser.add_argument("--subjects", default="", metavar="NAMES", help=f"of {', '.join(subjects.NAMES)}")
+    parser.add_argument("--subjects", default=None, metavar="NAMES", help=f"of {', '.join(subjects.NAMES)}")
     parser.add_argument(
-        "--port", type=int, default=0, help="where the workload answers; default: what the image exposes"
+        "--port", type=int, default=None, help="where the workload answers; default: what the image exposes"
     )
     outputs.configure(parser)
     parser.add_argument("image", nargs="?", default=DEFAULT_IMAGE, metavar="IMAGE", help="default: the embedded image")
@@ -74,7 +74,7 @@ def run_compare(arguments: Arguments, config: Config) -> int:
     asked = outputs.wanted(arguments)
     if asked.saved is not None:
         return outputs.deliver(asked, asked.saved)
-    wanted = subjects.chosen(arguments.subjects)
+    wanted = subjects.chosen(arguments.subjects or "")
     undo_on_termination()
     effort = FULL if arguments.full else QUICK
     here, noise = machine.read_machine(), statistics.noise(measure.noise_samples())
@@ -111,13 +111,15 @@ def check(arguments: Arguments) -> None:
     """
     if arguments.quick and arguments.full:
         raise InvalidRequest("--quick and --full at once", hint="one of the two")
-    if not 0 <= arguments.port <= MAX_PORT:
+    if arguments.port is not None and not 1 <= arguments.port <= MAX_PORT:
         raise InvalidRequest(f"no such port: {arguments.port}", hint=f"1 to {MAX_PORT}")
+    if arguments.subjects is not None and not arguments.subjects.strip(" ,"):
+        raise InvalidRequest("--subjects names nothing", hint=f"of {', '.join(subjects.NAMES)}; leave it out for all")
 
 
 def slow_ones(arguments: Arguments) -> bool:
     """True if a full guest OS is to be started, which takes as long as all the rest of a quick look."""
-    return arguments.full or "machine" in arguments.subjects.split(",")
+    return arguments.full or "machine" in (arguments.subjects or "").split(",")
 
 
 def words_of(arguments: Arguments) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 BUG = 125
-NO_SPACE = (28, 122)  # ENOSPC, EDQUOT: the import of errno would be one more at each start
+NO_SPACE, READ_ONLY = (28, 122), 30  # ENOSPC, EDQUOT; EROFS: the import of errno would be one more at each start
 COLLECT_AFTER = 50_000  # objects: the imports of a start make no garbage, and looking for it took 2 ms
 
 
@@ -80,6 +80,8 @@ def hint_for(error: OSError) -> str:
     """What a user can do about an error of the system, "" where it is no user's affair."""
     if error.errno in NO_SPACE:
         return MAKE_ROOM
+    if error.errno == READ_ONLY:
+        return "twinhull keeps its state there: set TWINHULL_ROOT to a directory that can be written to"
     if isinstance(error, PermissionError) and os.geteuid() != 0:
         return "sudo twinhull …, or set TWINHULL_ROOT to a directory of yours"
     return ""

@@ -117,12 +117,21 @@ def test_a_ratio_is_to_the_plain_process() -> None:
     assert row["gap"] == "container: ended at once"
 
 
+def ratio(value: float, low: float, high: float) -> dict[str, float]:
+    return {"ratio": value, "ratio_low": low, "ratio_high": high}
+
+
 def test_the_phrase_says_speed_whichever_way_a_figure_goes() -> None:
     rows = [
-        {"name": "cpu", "higher_is_better": True, "subjects": {"vm": {"ratio": 0.25}}},
-        {"name": "latency", "higher_is_better": False, "subjects": {"vm": {"ratio": 4.0}}},
+        {"name": "cpu", "higher_is_better": True, "subjects": {"vm": ratio(0.25, 0.2, 0.5)}},
+        {"name": "latency", "higher_is_better": False, "subjects": {"vm": ratio(4.0, 2.0, 5.0)}},
+        {"name": "random_read", "higher_is_better": True, "subjects": {"vm": ratio(1.4, 0.6, 1.8)}},
+        {"name": "fsync", "higher_is_better": False, "subjects": {"vm": ratio(0.8, 0.5, 2.0)}},
     ]
-    assert load.told(rows, "vm") == "speed, of a plain process: cpu 0.25, latency 0.25"
+    assert load.told(rows, "vm") == (
+        "speed, of a plain process: cpu 0.25 [0.2, 0.5], latency 0.25 [0.2, 0.5]; "
+        "no difference from a plain process shown: random read, fsync"
+    )
     assert load.told(rows, "container") == load.told([], "vm") == ""
 
 

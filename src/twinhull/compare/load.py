@@ -276,10 +276,23 @@ def row(load: Load, samples: Mapping[str, Sequence[float]], gaps: Mapping[str, s
 
 
 def told(load: Sequence[Mapping[str, Any]], side: str) -> str:
-    """One phrase: the speed of a side as a share of the plain process's; "" if it was not measured."""
-    parts = []
+    """One phrase: the speed of a side as a share of the plain process's, with its interval; "" if it was not measured.
+
+    Where the interval holds 1, no difference was shown, and the figure would say more than is known.
+    """
+    shown, alike = [], []
     for one in load:
-        ratio = one["subjects"].get(side, {}).get("ratio")
-        if ratio:
-            parts.append(f"{one['name'].replace('_', ' ')} {ratio if one['higher_is_better'] else 1 / ratio:.2g}")
-    return f"speed, of a plain process: {', '.join(parts)}" if parts else ""
+        found = one["subjects"].get(side, {})
+        if "ratio" not in found:
+            continue
+        name, speeds = one["name"].replace("_", " "), [found[key] for key in ("ratio", "ratio_low", "ratio_high")]
+        if not one["higher_is_better"]:
+            speeds = [1 / speeds[0], 1 / speeds[2], 1 / speeds[1]]
+        speed, low, high = speeds
+        if low <= 1 <= high:
+            alike.append(name)
+        else:
+            shown.append(f"{name} {speed:.2g} [{low:.2g}, {high:.2g}]")
+    parts = [f"speed, of a plain process: {', '.join(shown)}"] if shown else []
+    parts += [f"no difference from a plain process shown: {', '.join(alike)}"] if alike else []
+    return "; ".join(parts)

@@ -35,10 +35,11 @@ hypothesis.settings.load_profile("twinhull")
 def pytest_configure() -> None:
     """Shims become children of the test run, so that none can hide; signals reach what it starts.
 
-    A shell that starts something in the background has it ignore SIGINT, and nohup SIGHUP: children would inherit that.
+    A shell that starts something in the background has it ignore SIGINT and SIGQUIT, and nohup SIGHUP: children would
+    inherit that.
     """
     leaks.adopt_orphans()
-    for number in (signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 

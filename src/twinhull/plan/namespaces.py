@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twinhull.errors import InvalidRequest, UnsupportedSpec
-from twinhull.plan.compile import id_map
+from twinhull.plan.compile import CLONE_FLAGS, id_map
 from twinhull.plan.ops import Op
 from twinhull.tuples import NamedTuple
 
@@ -12,16 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-KINDS = {
-    "mount": 0x00020000,
-    "cgroup": 0x02000000,
-    "uts": 0x04000000,
-    "ipc": 0x08000000,
-    "user": 0x10000000,
-    "pid": 0x20000000,
-    "network": 0x40000000,
-    "time": 0x00000080,
-}
+KINDS = {**CLONE_FLAGS, "network": 0x40000000, "time": 0x00000080}
 CLOCKS = ("monotonic", "boottime")
 MS_REC, MS_PRIVATE, MS_SLAVE, MS_SHARED, MS_UNBINDABLE = 0x4000, 1 << 18, 1 << 19, 1 << 20, 1 << 17
 PROPAGATION = {

@@ -1,4 +1,5 @@
-/* Points at which a launcher built for tests kills itself (TWINHULL_FAULT=name); nothing in the real one. */
+/* Points at which a launcher built for tests kills itself (TWINHULL_FAULT=name) or stops for
+ * a tenth of a second (TWINHULL_FAULT=slow:name); nothing in the real one. */
 #ifndef TWINHULL_FAULT_H
 #define TWINHULL_FAULT_H
 

@@ -11,6 +11,7 @@
 
 #include "child.h"
 #include "descriptor.h"
+#include "fault.h"
 #include "kernel.h"
 
 #define MAP_BYTES 4096 /* the kernel takes no larger map */
@@ -73,24 +74,34 @@ static int forget_host(const struct ends *ends, int pidfd)
 }
 
 /* A pid namespace takes effect for children only. The one that goes on becomes the shim's own child, so that the
- * shim can reap it; we tell its number, as the host sees it, and end. */
+ * shim can reap it; we tell its number, as the host sees it, and end. It waits for that: what it has to say itself
+ * would be taken for ours. */
 static int become_inner(const struct setup *setup)
 {
-	int pidfd = -1;
+	int pidfd = -1, told[2];
+	char nothing;
 	struct clone_args arguments = {
 		.flags = CLONE_PARENT | CLONE_PIDFD,
 		.pidfd = (uint64_t)(uintptr_t)&pidfd,
 	};
 	struct report report = {.kind = REPORT_INNER};
+	if (pipe2(told, O_CLOEXEC) < 0)
+		return -errno;
 	report.pid = sys_clone3(&arguments);
-	if (report.pid == 0)
+	if (report.pid == 0) {
+		close(told[1]);
+		while (read(told[0], &nothing, 1) < 0 && errno == EINTR)
+			;
+		close(told[0]);
 		return 0;
+	}
 	if (report.pid < 0)
 		return report.pid == -ENOMEM ? -ESRCH : report.pid; /* the namespace's first process has ended */
+	FAULT("inner-made");
 	int error = report_send(setup->ends.status, &report, pidfd);
 	if (error)
 		sys_pidfd_send_signal(pidfd, SIGKILL);
-	_exit(error ? 125 : 0);
+	_exit(error ? 125 : 0); /* which closes the pipe */
 }
 
 /* Those of the host's that the plan names; *forks when a child of ours has to be the process. */

@@ -8,6 +8,7 @@ from struct import pack
 
 import pytest
 
+from tests.support.command import TEST_LAUNCHER
 from tests.support.shim import Client, Supervise, wait_until
 from twinhull.errors import CommandNotFound
 from twinhull.plan.frames import Flag, Kind
@@ -117,6 +118,13 @@ def test_many_execs_run_at_once_and_one_too_many_is_refused(supervise: Supervise
     client.execute("true", stream=65)
     ended = client.collect(65)
     assert "too many" in ended.refusal
+
+
+def test_the_process_that_made_an_exec_may_be_slow(supervise: Supervise) -> None:
+    client = supervise(*SLEEP, launcher=str(TEST_LAUNCHER), fault="slow:inner-made").start()
+    client.execute("echo", "here")
+    ended = client.collect(1)
+    assert ended.stdout == b"here\n" and ended.status == (0, 0, False)
 
 
 def test_a_slow_reader_of_an_exec_holds_up_nobody_else(supervise: Supervise) -> None:

@@ -44,7 +44,7 @@ setup-dev:
 	@sh scripts/setup dev
 	@$(MAKE) --silent launcher launcher-test
 
-# What the comparison's rank test and compose files take: pinned wheels, in the environment that setup made.
+# What compose files take: a pinned wheel, in the environment that setup made.
 extras: setup
 	@sh scripts/setup extras
 

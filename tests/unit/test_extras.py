@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_of_a_checkout_make_knows_the_command() -> None:
-    words = shlex.split(extras.command("compare"))
+    words = shlex.split(extras.command("compose"))
     assert words == ["make", "-C", str(ROOT), "extras"]
     planned = subprocess.run([*words, "--dry-run"], capture_output=True, text=True, check=True)
     assert "scripts/setup extras" in planned.stdout
@@ -27,8 +27,8 @@ def test_of_a_wheel_it_is_the_pip_of_its_environment_or_of_its_directory(tmp_pat
     )
     site.mkdir(parents=True)
     (tmp_path / "an env/pyvenv.cfg").touch()
-    assert extras.command("compare", f"{site}/twinhull") == shlex.join(
-        [f"{tmp_path}/an env/bin/python3", "-m", "pip", "install", "numpy", "scipy"]
+    assert extras.command("compose", f"{site}/twinhull") == shlex.join(
+        [f"{tmp_path}/an env/bin/python3", "-m", "pip", "install", "ruamel.yaml"]
     )
 
 

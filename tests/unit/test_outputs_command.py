@@ -16,8 +16,7 @@ from twinhull.cli import compare, outputs
 from twinhull.cli.arguments import make_parser
 from twinhull.cli.verbs import VERBS
 from twinhull.config import Config
-from twinhull.errors import HostUnfit, InvalidRequest
-from twinhull.host import extras
+from twinhull.errors import InvalidRequest
 
 NOWHERE = Config("/no/such/state", "/no/such/run", "/no/such/launcher")  # nothing can be measured with it
 
@@ -110,13 +109,6 @@ def test_a_result_of_another_machine_is_refused(saved: str, tmp_path: Path) -> N
     for words in (("--from", saved), ()):  # measured elsewhere before, or about to be measured here
         with pytest.raises(InvalidRequest, match="processor Other then"):
             run(*words, "--compare-with", f"{tmp_path}/old.json")
-
-
-def test_without_scipy_an_earlier_run_is_refused_with_what_helps(saved: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outputs, "has_rank_test", lambda: False)
-    with pytest.raises(HostUnfit, match="scipy") as caught:
-        run("--from", saved, "--compare-with", saved)
-    assert caught.value.hint == extras.command("compare")
 
 
 def test_a_pipe_is_written_into_and_stays_one(saved: str, tmp_path: Path) -> None:

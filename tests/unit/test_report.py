@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import re
-import sys
 from typing import Any
 
 import pytest
@@ -26,7 +25,6 @@ from twinhull.compare.findings import (
 from twinhull.compare.session import FULL, QUICK
 from twinhull.compare.statistics import Ratio, Summary
 from twinhull.compare.table import Row
-from twinhull.host import extras
 from twinhull.host.machine import Host, Machine
 from twinhull.machine.clock import Clock
 
@@ -169,16 +167,6 @@ def test_every_quantity_of_the_container_is_compared_and_phases_are_not() -> Non
         assert one["shown"] == (not one["low"] <= 1 <= one["high"])
         assert 0 <= one["p"] <= 1
         assert -1 <= one["effect"] <= 1
-
-
-def test_without_scipy_there_is_no_p_and_the_gap_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "scipy.stats", None)
-    monkeypatch.setattr(report, "has_rank_test", lambda: False)
-    found = full()
-    document = report.document(found, MACHINE, (), ADVICE, took_s=1.0, noise=0.1, version="1")
-
-    assert {(one["p"], one["effect"]) for one in document["comparisons"]} == {(None, None)}
-    assert extras.command("compare") in document["gaps"]["comparisons.p"]
 
 
 def test_a_section_that_nobody_measured_is_empty_and_its_key_is_there() -> None:

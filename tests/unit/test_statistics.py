@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy import median
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, mannwhitneyu
 
 from twinhull.compare import statistics as ours
 
+TIED = st.one_of(st.integers(1, 30).map(float), st.floats(min_value=1e-6, max_value=1e6))
 POSITIVE = st.lists(st.floats(min_value=1e-6, max_value=1e6), min_size=1, max_size=40)
 
 
@@ -115,6 +116,15 @@ def test_the_effect_is_the_share_of_pairs_that_are_larger_less_those_that_are_sm
     assert found is not None
     assert found.effect == pytest.approx(sum(pairs) / len(pairs))
     assert 0 <= found.p <= 1
+
+
+@given(st.lists(TIED, min_size=2, max_size=24), st.lists(TIED, min_size=2, max_size=24))
+def test_the_rank_test_is_scipys(first: list[float], second: list[float]) -> None:
+    """With and without equal values, on both sides of the size up to which the chances are counted."""
+    found, theirs = ours.rank_test(first, second), mannwhitneyu(first, second, alternative="two-sided")
+    assert found is not None
+    assert found.p == pytest.approx(theirs.pvalue, rel=1e-9)
+    assert found.effect == pytest.approx(2 * theirs.statistic / (len(first) * len(second)) - 1)
 
 
 def test_ranks_tell_a_slowdown_from_equal_work() -> None:

@@ -11,9 +11,7 @@ import sys
 import tempfile
 
 from twinhull.compare.outputs import changes, conditions, document, junit, markdown, samples_csv, text
-from twinhull.compare.statistics import has_rank_test
-from twinhull.errors import HostUnfit, InvalidRequest
-from twinhull.host import extras
+from twinhull.errors import InvalidRequest
 from twinhull.host.machine import read_machine
 from twinhull.tuples import NamedTuple
 
@@ -71,10 +69,7 @@ def wanted(arguments: Arguments) -> Wanted:
 
     Raises:
         InvalidRequest: a condition, or a file, is not what it should be, or an earlier run is of another machine.
-        HostUnfit: an earlier run, and nothing here that tests whether it differs.
     """
-    if arguments.compare_with and not has_rank_test():
-        raise HostUnfit("--compare-with needs scipy for its test", hint=extras.command("compare"))
     for path in filter(None, (arguments.output, arguments.html)):
         check_target(path)
     if arguments.output and os.path.realpath(arguments.output) == os.path.realpath(arguments.html or os.devnull):

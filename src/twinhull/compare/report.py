@@ -14,9 +14,8 @@ from twinhull.compare.clocks import shares
 from twinhull.compare.findings import SIDES, Description, Findings, ImageFacts
 from twinhull.compare.session import Effort
 from twinhull.compare.startup_row import phase_summaries
-from twinhull.compare.statistics import Ratio, has_rank_test, rank_test
+from twinhull.compare.statistics import Ratio, rank_test
 from twinhull.compare.table import Cell, Line, Row
-from twinhull.host import extras
 from twinhull.host.doctor import Fact
 from twinhull.host.machine import Machine
 
@@ -172,8 +171,6 @@ def document(
     version: str,
 ) -> dict[str, Any]:
     """The whole result as one JSON object, with raw samples. A section that was not measured is empty."""
-    if not has_rank_test():
-        findings.gap("comparisons.p", f"scipy is not installed: {extras.command('compare')}")
     return {
         "schema": SCHEMA,
         "version": version,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 
-PACKAGES = {"compare": ("numpy", "scipy"), "compose": ("ruamel.yaml",)}
+PACKAGES = {"compose": ("ruamel.yaml",)}
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 

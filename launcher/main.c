@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "attach.h"
+#include "front.h"
 #include "modes.h"
 #include "perform.h"
 #include "probe.h"
@@ -25,9 +26,11 @@ int main(int argc, char **argv)
 	};
 	if (getpid() == 1 && (argc < 1 || strcmp(argv[0], "/init") == 0))
 		return agent_main(argc, argv);
+	if (argc > 1 && strncmp(argv[1], FRONT_ARGUMENT, strlen(FRONT_ARGUMENT)) == 0)
+		return front_main(argc, argv);
 	for (size_t i = 0; argc > 1 && i < sizeof(modes) / sizeof(modes[0]); i++)
 		if (strcmp(argv[1], modes[i].name) == 0)
 			return modes[i].run(argc, argv);
-	fprintf(stderr, "usage: launcher shim|attach|undo|perform|hold|agent|probe|tsc|init ...\n");
+	fprintf(stderr, "usage: launcher shim|attach|undo|perform|hold|agent|probe|tsc|init|'oci INTERPRETER' ...\n");
 	return EXIT_USAGE;
 }

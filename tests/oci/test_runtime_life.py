@@ -8,11 +8,22 @@ import re
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.oci import Container
+from tests.support.oci import HERE, WITHOUT_FRONT, Container
+
+
+@pytest.fixture(params=[*HERE, WITHOUT_FRONT])
+def container(
+    request: pytest.FixtureRequest, tmp_path: Path, busybox_image: Path, nothing_is_left_behind: None
+) -> Iterator[Container]:
+    """A container of each runtime, and of ours also where the interpreter does everything."""
+    made = Container(request.param, tmp_path, busybox_image)
+    yield made
+    made.remove()
 
 
 def test_create_start_kill_delete_go_through_the_states_of_the_specification(container: Container) -> None:

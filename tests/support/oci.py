@@ -1,7 +1,8 @@
 """OCI runtimes side by side: a bundle with a root of static busybox, and the command lines that drive it.
 
 `container` is twinhull-oci, and with TWINHULL_PEERS the other runtimes that are here as well: they say whether a test
-reads the specification as everybody does. crun refuses the hybrid cgroup layout, so it runs where no v2 is mounted.
+reads the specification as everybody does. The front is the part of twinhull-oci that does the short verbs in C. crun
+refuses the hybrid cgroup layout, so it runs where no v2 is mounted.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,9 +28,11 @@ RUNTIMES = {
     "runc": ["runc"],
     "crun": ["unshare", "-m", "sh", "-c", WITHOUT_V2, "crun"],
     "twinhull-oci": [str(TWINHULL_OCI)],
+    "twinhull-oci without its front": [os.path.realpath(sys.executable), "-IS", str(TWINHULL_OCI)],
 }
 PEERS = bool(os.environ.get("TWINHULL_PEERS"))
 HERE = [name for name in RUNTIMES if name == "twinhull-oci" or (PEERS and shutil.which(name))]
+WITHOUT_FRONT = "twinhull-oci without its front"
 PATIENCE_S = 10.0
 Result = subprocess.CompletedProcess[str]
 
@@ -48,7 +52,7 @@ class Container:
     @property
     def ours(self) -> bool:
         """True for twinhull-oci."""
-        return self.runtime == "twinhull-oci"
+        return self.runtime.startswith("twinhull-oci")
 
     def argv(self, *words: str) -> list[str]:
         """The command line of the runtime, with a state directory of the test's own."""

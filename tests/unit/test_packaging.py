@@ -97,3 +97,10 @@ def test_the_interpreter_is_told_to_be_bare(environment: Path) -> None:
         assert run(environment / "bin/twinhull", "--help").startswith("1 1\n")
     finally:
         main.write_text(text)
+
+
+def test_the_oci_runtime_is_there_too_and_finds_its_interpreter(environment: Path, tmp_path: Path) -> None:
+    command = environment / "bin/twinhull-oci"
+    assert twinhull.__version__ in run(command, "--version").splitlines()[0]
+    assert run(command, "--root", tmp_path, "delete", "--force", "missing") == ""
+    assert run(command, "--root", tmp_path, "list", "--quiet") == ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from twinhull import jsontext
 from twinhull.cli.oci import identity_of, report, root_of
 from twinhull.cli.oci_options import Options
 from twinhull.errors import InvalidRequest
@@ -32,14 +31,8 @@ def run_state(options: Options, given: Options, words: list[str]) -> int:
     """Print the state document."""
     root = root_of(options)
     document = records.document(root, records.load(root, identity_of(words)))
-    sys.stdout.write(pretty(document) + "\n")
+    sys.stdout.write(records.pretty(document))
     return 0
-
-
-def pretty(document: dict[str, object]) -> str:
-    """One field a line, for people and for line-wise readers."""
-    rows = [f"  {jsontext.dumps(key)}: {jsontext.dumps(value)}" for key, value in document.items()]
-    return "{\n" + ",\n".join(rows) + "\n}"
 
 
 def run_kill(options: Options, given: Options, words: list[str]) -> int:

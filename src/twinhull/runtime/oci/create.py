@@ -116,6 +116,7 @@ def make(root: str, identity: str, bundle: str, spec: Any, streams: Streams) -> 
         annotations=spec.get("annotations") or {},
         unified="",
         legacy=[],
+        marks=records.marks_of(spec),
     )
     cgroup = place(linux.get("cgroupsPath") or "", identity, facts)
     record = record._replace(unified=cgroup.unified, legacy=[list(row) for row in cgroup.legacy])

@@ -17,7 +17,6 @@ from twinhull.scopes import contextmanager
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
 
 KILL_TRIES, KILL_PAUSE_MS = 1000, 10
 
@@ -47,18 +46,19 @@ def start(root: str, identity: str) -> None:
     with locked(root, identity):
         record = records.load(root, identity)
         state = records.status(root, record)
+        if state == "stopped":
+            tell_failure(records.directory(root, identity))
         if state != "created":
             already = "already " if state == "running" else ""
             raise Conflict(
                 f"cannot start a container that is {already}{state}: {identity!r} is not in the created state"
             )
         release(records.directory(root, identity))
-    spec = records.config(root, identity)
-    if (spec.get("hooks") or {}).get("poststart"):
+    if records.POSTSTART in record.marks:
         from twinhull.runtime.oci.hooks import run_hooks
 
         try:
-            run_hooks(spec, "poststart", records.document(root, record, "running"))
+            run_hooks(records.config(root, identity), "poststart", records.document(root, record, "running"))
         except TwinhullError:
             send(record, SIGKILL)
             raise
@@ -79,9 +79,19 @@ def release(directory: str) -> None:
             pass
     finally:
         os.close(fifo)
+    tell_failure(directory)
     os.unlink(f"{directory}/exec.fifo")
+
+
+def tell_failure(directory: str) -> None:
+    """Raise what kept a process from its exec, once: the FIFO says that nobody was told of it yet.
+
+    Raises:
+        LaunchError: it left an error behind.
+    """
     said = files.read(f"{directory}/error").decode("utf-8", "replace")
-    if said:
+    if said and os.path.exists(f"{directory}/exec.fifo"):
+        os.unlink(f"{directory}/exec.fifo")
         code, number, text = said.split(" ", 2)
         raise failure(int(code), int(number), text)
 
@@ -122,14 +132,8 @@ def kill(root: str, identity: str, number: int, *, everyone: bool = False) -> No
         send_all(record, number)
     elif state not in ("created", "running", "paused") or not send(record, number):
         raise Conflict("container not running")
-    elif number == SIGKILL and shares_pids(records.config(root, identity)):
+    elif number == SIGKILL and records.SHARES_PIDS in record.marks:
         send_all(record, number)
-
-
-def shares_pids(spec: Any) -> bool:
-    """True if the end of the first process is not the end of the others."""
-    kinds = {entry.get("type"): entry.get("path") for entry in (spec.get("linux") or {}).get("namespaces") or ()}
-    return kinds.get("pid", "shared") not in ("", None)
 
 
 def processes(record: Record) -> list[int]:
@@ -209,7 +213,9 @@ def open_process(record: Record) -> int:
 
 
 def stopped(root: str, record: Record, warn: Callable[[str], None]) -> None:
-    """Run the hooks of the end; what fails is a warning."""
+    """Run the hooks of the end; what fails is a warning. One that is not complete has no marks yet."""
+    if record.pid and records.POSTSTOP not in record.marks:
+        return
     try:
         spec = records.config(root, record.id)
     except FileNotFoundError:

@@ -3,7 +3,7 @@
 Promise: state is derived, not stored. A pid counts only with its start time, and `created` only while the FIFO is
 there that its process waits at.
 
-    ROOT/ID/   config.json  the bundle's, as it was     state.json  the record; absent while it is created
+    ROOT/ID/   config.json  the bundle's, as it was     record  absent while it is created; launcher/front.h has it too
                undo         the plan that removes what is left    exec.fifo, error  see start    lock
 """
 
@@ -18,15 +18,17 @@ from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
 MAX_ID = 1024
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-."
 START_TIME = 19  # its place in /proc/PID/stat, counted from the state
+POSTSTART, POSTSTOP, SHARES_PIDS = "s", "p", "g"  # launcher/front.h
 
 
 class Record(NamedTuple):
-    """One container. Times: `created` in RFC 3339, `start_time` in clock ticks after boot."""
+    """One container. Times: `created` in RFC 3339, `start_time` in clock ticks after boot. `marks`: see marks_of."""
 
     id: str
     bundle: str
@@ -38,6 +40,19 @@ class Record(NamedTuple):
     annotations: dict[str, str]
     unified: str
     legacy: list[list[str]]
+    marks: str = ""
+
+
+def marks_of(spec: Mapping[str, Any]) -> str:
+    """What start, kill and delete have to do beside the usual: a letter each, for hooks and for a shared pid namespace.
+
+    In one that is shared, the end of the first process is not the end of the others.
+    """
+    hooks = spec.get("hooks") or {}
+    kinds = {entry.get("type"): entry.get("path") for entry in (spec.get("linux") or {}).get("namespaces") or ()}
+    marks = [(POSTSTART, hooks.get("poststart")), (POSTSTOP, hooks.get("poststop"))]
+    marks.append((SHARES_PIDS, kinds.get("pid", "shared") not in ("", None)))
+    return "".join(letter for letter, there in marks if there)
 
 
 def check_id(identity: str) -> str:
@@ -66,7 +81,7 @@ def load(root: str, identity: str) -> Record:
     """
     path = directory(root, identity)
     try:
-        row = jsontext.loads(files.read(f"{path}/state.json"))
+        row = jsontext.loads(files.read(f"{path}/record").rpartition(b"\0")[2])
     except FileNotFoundError:
         if not os.path.isdir(path):
             raise NotFound(f"container {identity!r} does not exist") from None
@@ -75,9 +90,19 @@ def load(root: str, identity: str) -> Record:
 
 
 def save(root: str, record: Record) -> None:
-    """Write a record; a reader sees the old one or this one."""
-    path = f"{directory(root, record.id)}/state.json"
-    files.write(f"{path}.new", jsontext.dumps(record._asdict()).encode())
+    """Write a record; a reader sees the old one or this one.
+
+    First, each ended by a NUL, what the launcher needs for the short verbs (launcher/front.h); then all of it as JSON.
+    """
+    path = f"{directory(root, record.id)}/record"
+    head, status, tail = pretty(document(root, record, "running")).partition('"status": "running"')
+    head, tail = head + status.removesuffix('running"'), '"' + tail.removesuffix(f"{record.pid}\n}}\n")
+    fields = (
+        *(str(record.pid), str(record.start_time), record.unified, dict(record.legacy).get("freezer", "")),
+        *(record.marks, head, tail),
+    )
+    content = "".join(f"{field}\0" for field in fields) + jsontext.dumps(record._asdict())
+    files.write(f"{path}.new", content.encode("utf-8", "surrogateescape"))
     os.rename(f"{path}.new", path)
 
 
@@ -136,6 +161,12 @@ def document(root: str, record: Record, state: str = "") -> dict[str, object]:
         "pid": 0 if state == "stopped" else record.pid,
     }
     return shown
+
+
+def pretty(shown: Mapping[str, object]) -> str:
+    """A document with one field a line, for people and for line-wise readers."""
+    rows = [f"  {jsontext.dumps(key)}: {jsontext.dumps(value)}" for key, value in shown.items()]
+    return "{\n" + ",\n".join(rows) + "\n}\n"
 
 
 def require(root: str, record: Record, *allowed: str, doing: str) -> str:

@@ -21,6 +21,7 @@ pytest_plugins = (
     "tests.support.images",
     "tests.support.machines",
     "tests.support.store",
+    "tests.support.wall",
 )
 
 TESTS = Path(__file__).parent

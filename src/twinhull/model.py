@@ -76,6 +76,12 @@ class Request(NamedTuple):
     user_namespace: bool = False
     labels: tuple[tuple[str, str], ...] = ()
     disk: Disk | None = None
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    privileged: bool = False
+    seccomp: str = ""  # "unconfined", or the JSON text of a profile
+    no_new_privileges: bool = False
+    unmasked: bool = False  # nothing of /proc and /sys is hidden or read-only
     untrusted: bool = False  # it starts behind a wall that somebody promises, or not at all
     accept_weak_wall: bool = False  # unless this says that another will do
 
@@ -83,6 +89,11 @@ class Request(NamedTuple):
     def walled(self) -> bool:
         """True if it may start under KVM only."""
         return self.untrusted and not self.accept_weak_wall
+
+    @property
+    def has_privileges(self) -> bool:
+        """True if its capabilities or its system call filter are not those of most."""
+        return bool(self.cap_add or self.cap_drop or self.privileged or self.seccomp or self.unmasked)
 
 
 class Layer(NamedTuple):

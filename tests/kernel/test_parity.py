@@ -10,55 +10,12 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.command import Result, Twinhull
-
-START_S = 60.0
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Twinhull:
-    """One state directory for the module: a guest's template is made once."""
-    root = tmp_path_factory.mktemp("parity")
-    command = Twinhull(root)
-    command("run", "--rm", "--network", "none", "busybox", "true", check=True)
-    command("run", "--rm", "--vm", "--network", "none", "busybox", "true", check=True, timeout_s=120)
-    return command
-
-
-class Wall:
-    """The command with one isolation."""
-
-    def __init__(self, twinhull: Twinhull, isolation: str) -> None:
-        self.twinhull = twinhull
-        self.isolation = isolation
-
-    def __call__(self, *words: str, stdin: str | None = None, check: bool = False) -> Result:
-        """Any verb."""
-        return self.twinhull(*words, stdin=stdin, check=check)
-
-    def words(self, *words: str) -> tuple[str, ...]:
-        """A run of this isolation, without network unless it names one."""
-        network = () if "--network" in words or "-p" in words else ("--network", "none")
-        return ("run", "--isolation", self.isolation, *network, *words)
-
-    def run(self, *words: str, stdin: str | None = None, check: bool = False) -> Result:
-        """Run and remove."""
-        return self.twinhull(*self.words("--rm", *words), stdin=stdin, check=check)
-
-    def detached(self, *words: str) -> str:
-        """Start in the background; the id."""
-        return self.twinhull(*self.words("-d", *words), check=True).stdout.strip()
-
-
-@pytest.fixture(params=["container", "vm"])
-def wall(request: pytest.FixtureRequest, home: Twinhull) -> Iterator[Wall]:
-    yield Wall(home, request.param)
-    home.remove_all()
+from tests.support.command import Result
+from tests.support.wall import START_S, Wall
 
 
 def test_output_streams_and_exit_status_are_the_workloads(wall: Wall) -> None:
@@ -191,17 +148,9 @@ def test_a_read_only_root_refuses_writes(wall: Wall) -> None:
 
 def test_what_was_written_survives_a_restart(wall: Wall) -> None:
     wall.detached("--name", "keeper", "busybox", "sh", "-c", "echo x >> /count; wc -l < /count; sleep 1000")
-    wait_for_log(wall, "keeper", "1\n")
+    wall.wait_for_log("keeper", "1\n")
     wall("restart", "-t", "0", "keeper", check=True)
-    wait_for_log(wall, "keeper", "1\n2\n")
-
-
-def wait_for_log(wall: Wall, name: str, text: str) -> None:
-    """Wait until the log is exactly this."""
-    deadline = time.monotonic() + START_S
-    while (found := wall("logs", name, check=True).stdout) != text:
-        assert time.monotonic() < deadline, f"{found!r} is not {text!r}"
-        time.sleep(0.05)
+    wall.wait_for_log("keeper", "1\n2\n")
 
 
 def test_logs_keep_both_streams_apart_and_tail_counts_lines(wall: Wall) -> None:
@@ -252,11 +201,11 @@ def test_exec_into_what_does_not_run_is_refused(wall: Wall) -> None:
 def test_stop_asks_first_and_kills_later(wall: Wall) -> None:
     script = "trap 'exit 5' TERM; echo ready; while :; do sleep 0.1; done"
     wall.detached("--name", "polite", "busybox", "sh", "-c", script)
-    wait_for_log(wall, "polite", "ready\n")
+    wall.wait_for_log("polite", "ready\n")
     wall("stop", "-t", "30", "polite", check=True)
     assert wall("wait", "polite").stdout == "5\n"
     wall.detached("--name", "stubborn", "busybox", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done")
-    wait_for_log(wall, "stubborn", "ready\n")
+    wall.wait_for_log("stubborn", "ready\n")
     began = time.monotonic()
     wall("stop", "-t", "1", "stubborn", check=True)
     assert 1.0 <= time.monotonic() - began < 20.0
@@ -266,7 +215,7 @@ def test_stop_asks_first_and_kills_later(wall: Wall) -> None:
 def test_kill_sends_the_signal_that_is_named(wall: Wall) -> None:
     script = "trap 'echo got; exit 3' USR1; echo ready; while :; do sleep 0.1; done"
     wall.detached("--name", "target", "busybox", "sh", "-c", script)
-    wait_for_log(wall, "target", "ready\n")
+    wall.wait_for_log("target", "ready\n")
     wall("kill", "-s", "USR1", "target", check=True)
     assert wall("wait", "target").stdout == "3\n"
 

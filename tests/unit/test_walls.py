@@ -22,7 +22,9 @@ CONTAINER = Instance("1", "web", "busybox", "sha256:0", "container", 1.0, (), "{
     [
         ("container", "", Request(""), "host kernel", "host kernel (namespaces, seccomp)"),
         ("container", "", Request("", user_namespace=True), "user namespace", "host kernel, user namespace"),
+        ("container", "", Request("", privileged=True), "none (privileged)", "none (privileged)"),
         ("vm", "kvm", Request("", untrusted=True), "KVM", "KVM"),
+        ("vm", "kvm", Request("", privileged=True), "KVM", "KVM"),
         ("vm", "tcg", Request(""), "none (TCG)", "none (TCG)"),
         ("vm", "", Request(""), "not started", "not known before it starts"),
         (
@@ -46,7 +48,8 @@ def test_a_wall_is_called_what_it_is(
 ) -> None:
     found = wall(CONTAINER._replace(isolation=isolation), request_, accelerator)
     assert (found.short, found.text) == (short, text)
-    assert ("nobody" in found.promised_by) == (isolation == "vm" and accelerator != "kvm")
+    weak = isolation == "vm" and accelerator != "kvm"
+    assert ("nobody" in found.promised_by) == (weak or (isolation == "container" and request_.privileged))
 
 
 def test_trust_and_the_accelerator_of_the_start_are_kept(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from shlex import join
 
 from twinhull.model import Port, Request, Volume
+from twinhull.plan.seccomp import UNCONFINED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def command_line(request: Request, *, isolation: IsolationChoice, extra: tuple[s
 def flags(request: Request, isolation: IsolationChoice) -> Iterator[str]:
     """Every flag that is not at its default. Long ones with "=": a value may begin with a dash."""
     yield f"--isolation={isolation}"
-    for name in ("untrusted", "accept_weak_wall", "tty", "interactive"):
+    for name in ("untrusted", "accept_weak_wall", "tty", "interactive", "privileged"):
         if getattr(request, name):
             yield f"--{name.replace('_', '-')}"
     if request.remove:
@@ -43,10 +44,23 @@ def flags(request: Request, isolation: IsolationChoice) -> Iterator[str]:
     if request.user_namespace:
         yield "--userns=private"
     yield from limits(request)
+    yield from (f"--cap-add={name}" for name in request.cap_add)
+    yield from (f"--cap-drop={name}" for name in request.cap_drop)
+    yield from security_options(request)
     yield from (f"--volume={volume_text(volume)}" for volume in request.volumes)
     yield from (f"--publish={port_text(port)}" for port in request.ports)
     yield from (f"--env={variable}" for variable in request.environment)
     yield from (f"--label={key}={value}" for key, value in request.labels)
+
+
+def security_options(request: Request) -> Iterator[str]:
+    """Each --security-opt but a profile, whose file the request has left behind."""
+    if request.seccomp == UNCONFINED:
+        yield f"--security-opt=seccomp={UNCONFINED}"
+    if request.no_new_privileges:
+        yield "--security-opt=no-new-privileges"
+    if request.unmasked:
+        yield "--security-opt=systempaths=unconfined"
 
 
 def limits(request: Request) -> Iterator[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import posixpath
 import shlex
 
-from twinhull.advice.facts import beyond_default
 from twinhull.advice.interpolation import Malformed
 from twinhull.advice.question import Needs
 from twinhull.model import Volume
@@ -38,12 +37,13 @@ TEXTS = {
     "cpus": "cpus",
     "pids_limit": "pids-limit",
 }
-FLAGS = {"tty": "tty", "stdin_open": "interactive", "read_only": "read-only"}
+FLAGS = {"tty": "tty", "stdin_open": "interactive", "read_only": "read-only", "privileged": "privileged"}
+LISTS = {"cap_add": "cap-add", "cap_drop": "cap-drop", "security_opt": "security-opt"}
 LIMITS = {"mem_limit": "memory", "cpus": "cpus", "pids_limit": "pids"}  # the same below deploy.resources.limits
 HANDLED = {
-    *("build", "cap_add", "command", "deploy", "devices", "entrypoint", "environment", "extends", "gpus", "image"),
-    *("ipc", "labels", "network_mode", "pid", "ports", "privileged", "profiles", "scale", "security_opt", "sysctls"),
-    *("userns_mode", "volumes", *TEXTS, *FLAGS),
+    *("build", "command", "deploy", "devices", "entrypoint", "environment", "extends", "gpus", "image"),
+    *("ipc", "labels", "network_mode", "pid", "ports", "profiles", "scale", "sysctls"),
+    *("userns_mode", "volumes", *TEXTS, *FLAGS, *LISTS),
 }
 
 
@@ -177,6 +177,8 @@ def flags(service: Tree, path: Path) -> Iterator[str]:
     for key, flag in FLAGS.items():
         if truth(service.get(key, False)):
             yield f"--{flag}"
+    for key, flag in LISTS.items():
+        yield from (f"--{flag}={plain(entry)}" for entry in sequence(service.get(key, []), (*path, key)))
     ports = sequence(service.get("ports", []), (*path, "ports"))
     if (mode := plain(service.get("network_mode", "bridge"))) in ("host", "none"):
         yield f"--network={mode}"
@@ -189,18 +191,10 @@ def flags(service: Tree, path: Path) -> Iterator[str]:
 
 def asks(service: Tree, path: Path) -> Needs:
     """What `run` has no flag for."""
-    added = map(plain, sequence(service.get("cap_add", []), (*path, "cap_add")))
     reserved = within(service, path, "deploy", "resources", "reservations").get("devices", [])
     devices = [device_of(entry) for entry in sequence(service.get("devices", []), (*path, "devices"))]
     devices += ["a GPU"] if service.get("gpus") or reserved else []
-    options = map(plain, sequence(service.get("security_opt", []), (*path, "security_opt")))
-    loosened = [word for word in options if word.endswith("unconfined")]
     return Needs(
-        privileges=(
-            *(("all privileges",) if truth(service.get("privileged", False)) else ()),
-            *beyond_default(added),
-            *loosened,
-        ),
         namespaces=tuple(key for key in ("pid", "ipc") if service.get(key) == "host"),
         devices=tuple(devices),
         sysctls=tuple(service.get("sysctls", {})),

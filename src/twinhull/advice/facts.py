@@ -10,10 +10,11 @@ from twinhull.advice.question import Needs, Packed
 from twinhull.model import Image, Request
 from twinhull.oci.platform import normalise
 from twinhull.plan.defaults import CAPABILITIES
+from twinhull.plan.seccomp import UNCONFINED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 # Whoever can write to one of these can have anything run as root on the host.
 ENGINE_SOCKETS = frozenset(
@@ -44,9 +45,21 @@ def needs_of(request: Request, own: Iterable[str] = (), sockets: Iterable[str] =
         doors=tuple(source for source in sources if source not in sockets and is_door(source, own)),
         volumes=len(sources),
         namespaces=("network",) if request.network == "host" else (),
+        privileges=tuple(privileges_of(request)),
         user_namespace=request.user_namespace,
         bridge=request.network == "bridge",
     )
+
+
+def privileges_of(request: Request) -> Iterator[str]:
+    """What it may do beyond every workload."""
+    if request.privileged:
+        yield "all privileges"
+    yield from beyond_default(request.cap_add)
+    if request.seccomp == UNCONFINED:
+        yield "no filter of system calls"
+    if request.unmasked:
+        yield "nothing of the kernel's files masked"
 
 
 def is_engine(path: str) -> bool:

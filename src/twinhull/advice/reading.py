@@ -34,11 +34,6 @@ def engines(question: Question) -> tuple[str, ...]:
     return tuple(path for path in question.needs.sockets if is_engine(path))
 
 
-def privileges(question: Question) -> tuple[str, ...]:
-    """What `run` has no flag for, because every workload would have to do without it."""
-    return (*question.needs.privileges, *(f"sysctl {name}" for name in question.needs.sysctls))
-
-
 def system(question: Question) -> str:
     """The operating system that it needs."""
     return question.wishes.system if question.wishes.system != LINUX else question.packed.system

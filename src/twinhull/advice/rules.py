@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from twinhull.advice import price
 from twinhull.advice.question import LINUX, Question
-from twinhull.advice.reading import doors, engines, foreign, privileges, system, unpromised, wall_missing
+from twinhull.advice.reading import doors, engines, foreign, system, unpromised, wall_missing
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -142,15 +142,15 @@ RULES = (
         change="the module loaded on the host",
     ),
     Rule(
-        "more privileges than every workload has are a machine's",
+        "a setting of the whole kernel is a machine's",
         "veto",
-        lambda q: bool(privileges(q)),
-        lambda q: f"run does not grant: {', '.join(privileges(q))}; in a machine it is root of its own kernel",
+        lambda q: bool(q.needs.sysctls),
+        lambda q: f"run does not grant: {', '.join(q.needs.sysctls)}; in a machine it is root of its own kernel",
         excludes=WORKLOADS,
         favours="machine",
-        otherwise="in a container they would be privileges over the host's kernel",
+        otherwise="in a container it would be the host's",
         source=DOCKER,
-        change="the same without those privileges",
+        change="the same without those settings",
     ),
     Rule(
         "a device of the host stays with the host's kernel",
@@ -302,11 +302,21 @@ RULES = (
         source=USER,
         change="KVM on this machine",
     ),
+    Rule(
+        "privileges are better over a kernel of its own",
+        "strong",
+        lambda q: bool(q.needs.privileges),
+        lambda q: f"in a VM these are privileges over its own kernel only: {', '.join(q.needs.privileges)}",
+        favours="vm",
+        otherwise="in a container they are privileges over the host's kernel",
+        source=DOCKER,
+        change="the same without those privileges",
+    ),
     # --- preferences: what is cheaper
     Rule(
         "what needs no kernel of its own is cheaper without one",
         "preference",
-        lambda q: system(q) == LINUX and not (q.wishes.own_kernel or q.here.missing_modules or privileges(q)),
+        lambda q: system(q) == LINUX and not (q.wishes.own_kernel or q.here.missing_modules or q.needs.sysctls),
         lambda q: f"{q.workload} needs no kernel of its own{price.saved(q)}",
         favours="container",
         otherwise="a kernel and a hypervisor more for each instance",

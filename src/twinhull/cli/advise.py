@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 
 from twinhull.advice import report
-from twinhull.advice.facts import beyond_default
 from twinhull.advice.question import Needs, Wishes
 from twinhull.cli.arguments import add_format, size_bytes
 from twinhull.cli.parser import REMAINDER
@@ -18,7 +17,7 @@ from twinhull.cli.run import configure_request, request_of
 from twinhull.engine import isolation
 from twinhull.engine.counsel import counsel
 from twinhull.errors import InvalidRequest
-from twinhull.plan.defaults import CAPABILITY_NUMBERS
+from twinhull.plan.seccomp import UNCONFINED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,8 +48,6 @@ def configure_advise(parser: Parser) -> None:
         metavar="NAME",
         help="the operating system it is for: windows, freebsd",
     )
-    add("--privileged", action="store_true", help="it would ask for every privilege")
-    add("--cap-add", action="append", default=[], metavar="CAP", help="it would ask for a capability")
     add("--device", action="append", default=[], metavar="PATH", help="it would ask for a device of the host")
     add("--sysctl", action="append", default=[], metavar="K=V", help="it would ask for a setting of the kernel")
     add("--probe", action="store_true", help="run a guest to see whether KVM works, if none has run since the boot")
@@ -77,6 +74,8 @@ def run_advise(arguments: Arguments, config: Config) -> int:
     isolation.check(request)
     extra = tuple(f"--env-file={path}" for path in arguments.env_file)
     extra += (f"--pull={arguments.pull}",) if arguments.pull != "missing" else ()
+    profiles = (f"--security-opt={word}" for word in arguments.security_opt if word.startswith("seccomp"))
+    extra += tuple(profiles) if request.seccomp not in ("", UNCONFINED) else ()
     with prepared(config) as engine:
         wishes, asks = wishes_of(arguments), asks_of(arguments)
         found = counsel(engine.home, request, wishes, asks=asks, prove=arguments.probe, extra=extra)
@@ -123,15 +122,10 @@ def asks_of(arguments: Arguments) -> Needs:
     for text in arguments.device:
         if not os.path.exists(text.partition(":")[0]):
             raise InvalidRequest(f"--device {text}: no such file or directory", hint="a node that is there: /dev/kvm")
-    for name in arguments.cap_add:
-        if name.upper().removeprefix("CAP_") not in (*CAPABILITY_NUMBERS, "ALL"):
-            raise InvalidRequest(f"--cap-add {name}: no such capability", hint="--cap-add NET_ADMIN")
     for name in arguments.needs_kernel_module:
         if not name.replace("-", "").replace("_", "").isalnum():
             raise InvalidRequest(f"--needs-kernel-module {name!r}: no name of a module", hint="wireguard")
-    privileged = ("all privileges",) if arguments.privileged else ()
     return Needs(
-        privileges=(*privileged, *beyond_default(arguments.cap_add)),
         devices=tuple(text.partition(":")[0] for text in arguments.device),
         sysctls=tuple(text.partition("=")[0] for text in arguments.sysctl),
     )

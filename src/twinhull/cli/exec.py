@@ -24,6 +24,7 @@ def configure_exec(parser: Parser) -> None:
     add("--env-file", action="append", default=[], metavar="F", help="read variables from a file")
     add("-u", "--user", default="", metavar="USER", help="name or uid, with :group")
     add("-w", "--workdir", default="", metavar="DIR", help="working directory")
+    add("--privileged", action="store_true", help="give it every capability")
     add("--detach-keys", default="", metavar="KEYS", help="leaves it running (default: ctrl-p,ctrl-q)")
     add("name", metavar="NAME")
     add("command", nargs=REMAINDER, metavar="CMD")
@@ -47,6 +48,7 @@ def run_exec(arguments: Arguments, config: Config) -> int:
         arguments.workdir,
         tty,
         stdin,
+        arguments.privileged,
     )
     engine = prepared(config)
     if arguments.detach:

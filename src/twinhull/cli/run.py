@@ -12,6 +12,8 @@ from twinhull.model import Port, Request, Volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from twinhull.cli.parser import Arguments, Parser
     from twinhull.config import Config
     from twinhull.model import IsolationChoice
@@ -60,6 +62,22 @@ def configure_request(parser: Parser) -> None:
     add("--pull", choices=("always", "missing", "never"), default="missing", help="when to ask the registry")
     add("--userns", choices=("host", "private"), default="host", help="private: a user namespace of its own")
     add("--stop-signal", default="", help="what `stop` sends first")
+    configure_privileges(parser)
+
+
+def configure_privileges(parser: Parser) -> None:
+    """The flags that loosen or tighten what holds the workload."""
+    add = parser.add_argument
+    add("--privileged", action="store_true", help="every capability and device, and no filter of system calls")
+    add("--cap-add", action="append", default=[], metavar="CAP", help="grant a capability: NET_ADMIN, ALL")
+    add("--cap-drop", action="append", default=[], metavar="CAP", help="take one of the usual fourteen away, or ALL")
+    add(
+        "--security-opt",
+        action="append",
+        default=[],
+        metavar="OPT",
+        help="no-new-privileges, seccomp=unconfined, seccomp=FILE, systempaths=unconfined",
+    )
 
 
 def configure_run(parser: Parser) -> None:
@@ -105,6 +123,7 @@ def request_of(arguments: Arguments, config: Config) -> Request:
         labels=tuple(label_of(text) for text in arguments.label),
         untrusted=arguments.untrusted,
         accept_weak_wall=arguments.accept_weak_wall,
+        **privileges(arguments),
     )
 
 
@@ -124,6 +143,15 @@ def isolation_of(arguments: Arguments, config: Config) -> IsolationChoice:
     from twinhull.engine.engine import configured_isolation
 
     return wanted or configured_isolation(config)
+
+
+def privileges(arguments: Arguments) -> dict[str, Any]:
+    """The fields of the privileges; without a flag of theirs, nothing is imported."""
+    if not (arguments.privileged or arguments.cap_add or arguments.cap_drop or arguments.security_opt):
+        return {}
+    from twinhull.cli.privileges import fields
+
+    return fields(arguments)
 
 
 def label_of(text: str) -> tuple[str, str]:

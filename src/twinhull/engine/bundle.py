@@ -9,12 +9,17 @@ from twinhull.engine import connectivity
 from twinhull.engine.state import Home
 from twinhull.host import files
 from twinhull.host.facts import read_facts
-from twinhull.host.seccomp import default_filter
-from twinhull.model import Image, Instance, Request
+from twinhull.host.seccomp import spec_filter
+from twinhull.model import Facts, Image, Instance, Request
 from twinhull.oci.spec import Identity, make_spec
 from twinhull.plan.compile import STDIN_CLIENT, STDIN_NONE, STDIN_OPEN, Network, Root, compile_plan
 from twinhull.plan.ops import Plan
 from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
 
 class Bundle(NamedTuple):
@@ -41,7 +46,7 @@ def make_bundle(home: Home, instance: Instance, image: Image, request: Request, 
     hostname = request.hostname or (os.uname().nodename if request.network == "host" else instance.id[:12])
     etc = tuple(connectivity.etc_files(request, instance.endpoint, hostname))
     binds = () if guest else tuple(write_etc(directory, path, content) for path, content in etc)
-    spec = make_spec(image, request, Identity(instance.id, hostname, binds), cpu_count=facts.cpu_count)
+    spec = workload_spec(image, request, Identity(instance.id, hostname, binds), facts)
     if request.tty and any(size):
         spec["process"]["consoleSize"] = {"height": size[0], "width": size[1]}
     files.write(f"{directory}/config.json", jsontext.dumps(spec).encode())
@@ -52,11 +57,22 @@ def make_bundle(home: Home, instance: Instance, image: Image, request: Request, 
         guest_root(instance) if guest else layered_root(home, instance, image),
         network,
         place="guest" if guest else "host",
-        seccomp=default_filter(home.config.state),
+        seccomp=spec_filter(home.config.state, spec),
         stdin=stdin_mode(request),
         files=tuple((path, content.encode()) for path, content in etc) if guest else (),
     )
     return Bundle(plan, image, request, hostname, network)
+
+
+def workload_spec(image: Image, request: Request, identity: Identity, facts: Facts) -> dict[str, Any]:
+    """The spec with what this host adds to it: its processors, its devices, its kernel's release."""
+    devices: Sequence[Mapping[str, Any]] = ()
+    if request.privileged and request.isolation == "container":
+        from twinhull.engine.devices import every_node
+
+        devices = every_node()
+    kernel = os.uname().release if request.isolation == "container" else ""
+    return make_spec(image, request, identity, cpu_count=facts.cpu_count, devices=devices, kernel=kernel)
 
 
 def machine_bundle(home: Home, instance: Instance, image: Image, request: Request, size: tuple[int, int]) -> Bundle:

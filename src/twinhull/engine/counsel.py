@@ -98,7 +98,7 @@ def joined(needs: Needs, asks: Needs) -> Needs:
         doors=(*needs.doors, *asks.doors),
         volumes=needs.volumes + asks.volumes,
         namespaces=(*needs.namespaces, *asks.namespaces),
-        privileges=asks.privileges,
+        privileges=(*needs.privileges, *asks.privileges),
         devices=asks.devices,
         sysctls=asks.sysctls,
     )
@@ -109,7 +109,6 @@ def not_served(needs: Needs) -> tuple[str, ...]:
     return (
         *(f"device {name}" for name in needs.devices),
         *(f"the host's {name}" for name in needs.namespaces if name != "network"),
-        *needs.privileges,
         *(f"sysctl {name}" for name in needs.sysctls),
     )
 

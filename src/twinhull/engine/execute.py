@@ -8,11 +8,12 @@ from twinhull.engine.state import Home, status
 from twinhull.errors import Conflict, InvalidRequest, NotFound
 from twinhull.host import files
 from twinhull.host.facts import read_facts
-from twinhull.host.seccomp import default_filter
+from twinhull.host.seccomp import spec_filter
 from twinhull.model import Instance
 from twinhull.oci.spec import User, capability_sets, resolve_user
 from twinhull.plan import codec
 from twinhull.plan.compile import STDIN_CLIENT, STDIN_NONE
+from twinhull.plan.defaults import CAPABILITY_NUMBERS
 from twinhull.plan.frames import Flag, Kind
 from twinhull.plan.ops import Op
 from twinhull.plan.process import process_ops
@@ -33,6 +34,7 @@ class ExecRequest(NamedTuple):
     workdir: str = ""
     tty: bool = False
     interactive: bool = False
+    privileged: bool = False
 
 
 def execute(home: Home, instance: Instance, request: ExecRequest, *, size: tuple[int, int] = (0, 0)) -> Sandbox:
@@ -76,9 +78,13 @@ def exec_plan(home: Home, instance: Instance, request: ExecRequest, size: tuple[
     if request.user:
         user = find_user(home, instance, request.user)
         process["user"] = {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups)}
-        process["capabilities"] = capability_sets(user.uid)
+        process["capabilities"] = capability_sets(user.uid, process["capabilities"]["bounding"])
     stdin = STDIN_CLIENT if request.interactive else STDIN_NONE
-    ops = process_ops(process, read_facts(), seccomp=default_filter(home.config.state))
+    program = spec_filter(home.config.state, spec)  # the workload's, whatever this process may do beyond it
+    if request.privileged:
+        every = [f"CAP_{name}" for name in CAPABILITY_NUMBERS]
+        process["capabilities"] = capability_sets(process["user"]["uid"], every)
+    ops = process_ops(process, read_facts(), seccomp=program)
     return codec.encode((Op("join"), Op("stdin", (stdin,)), *ops))
 
 

@@ -10,13 +10,13 @@ import os
 
 from twinhull.config import Config
 from twinhull.engine import connectivity, isolation
-from twinhull.engine.bundle import stdin_mode
+from twinhull.engine.bundle import stdin_mode, workload_spec
 from twinhull.engine.images import resolve
 from twinhull.engine.state import Home, open_home
 from twinhull.host.facts import read_facts
-from twinhull.host.seccomp import default_filter
+from twinhull.host.seccomp import spec_filter
 from twinhull.model import Endpoint, Image, Request
-from twinhull.oci.spec import Identity, make_spec
+from twinhull.oci.spec import Identity
 from twinhull.plan.compile import Network, Root, compile_plan
 from twinhull.plan.ops import Op
 
@@ -35,14 +35,14 @@ def preview(config: Config, request: Request) -> tuple[Op, ...]:
     directory = home.directory(EXAMPLE_ID)
     etc = tuple((f"{directory}/{name}", f"/etc/{name}") for name in ("hostname", "hosts", "resolv.conf"))
     hostname = request.hostname or (os.uname().nodename if request.network == "host" else EXAMPLE_HOSTNAME)
-    spec = make_spec(image, request, Identity(EXAMPLE_ID, hostname, etc), cpu_count=facts.cpu_count)
+    spec = workload_spec(image, request, Identity(EXAMPLE_ID, hostname, etc), facts)
     plan = compile_plan(
         spec,
         facts,
         root_of(home_base(config), len(image.layers), directory, volatile=request.remove),
         network_of(config, request),
         place="guest" if request.isolation == "vm" else "host",
-        seccomp=default_filter(config.state),
+        seccomp=spec_filter(config.state, spec),
         stdin=stdin_mode(request),
     )
     return (*plan.host, *plan.child, *plan.undo)

@@ -31,6 +31,7 @@ class Wall(NamedTuple):
 WALLS = {
     "host": Wall("host kernel", "host kernel (namespaces, seccomp)", "the host's kernel"),
     "user": Wall("user namespace", "host kernel, user namespace", "the host's kernel"),
+    "privileged": Wall("none (privileged)", "none (privileged)", "nobody: it may do what root of the host may"),
     "kvm": Wall("KVM", "KVM", "the processor, the host's kernel and QEMU"),
     "tcg": Wall("none (TCG)", "none (TCG)", "nobody: under TCG a guest is not a security boundary"),
     "": Wall("not started", "not known before it starts", "nobody yet"),
@@ -99,7 +100,7 @@ def wall(instance: Instance, request: Request, accelerator: str) -> Wall:
         accelerator: what its QEMU runs or ran under, "" before it was started.
     """
     if instance.isolation == "container":
-        found = WALLS["user" if request.user_namespace else "host"]
+        found = WALLS["privileged" if request.privileged else "user" if request.user_namespace else "host"]
     else:
         found = WALLS.get(accelerator, WALLS[""])
     if request.accept_weak_wall:

@@ -1,4 +1,4 @@
-"""The seccomp profile as BPF, through libseccomp, once a machine.
+"""Seccomp profiles as BPF, through libseccomp, once a machine: ours, and those that a spec or a user brings.
 
 Compiling costs 4 ms, loading 0.4: the bytes are cached in a root-owned file keyed by profile, kernel
 and library.
@@ -14,6 +14,7 @@ from twinhull.plan import seccomp as profile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
     from typing import Any
 
     from twinhull.plan import filters
@@ -21,37 +22,54 @@ if TYPE_CHECKING:
 EEXIST, UNKNOWN = 17, -1
 
 LIBRARY_PATHS = ("/usr/lib/x86_64-linux-gnu/libseccomp.so.2", "/usr/lib64/libseccomp.so.2", "/usr/lib/libseccomp.so.2")
-
-# seccomp.h
-ACT_ALLOW, ACT_ERRNO = 0x7FFF0000, 0x00050000
-ATTR_CTL_OPTIMIZE, BINARY_TREE = 8, 2
-CMP_LT, CMP_EQ, CMP_GT, CMP_MASKED_EQ = 2, 4, 6, 7
-OPERATORS = {"<": CMP_LT, "=": CMP_EQ, ">": CMP_GT}
+ATTR_CTL_OPTIMIZE, BINARY_TREE = 8, 2  # seccomp.h
 
 
-def default_filter(state: str) -> bytes:
-    """Return the default profile's BPF program, from the cache or made now.
+def default_filter(state: str, capabilities: Collection[str] = ()) -> bytes:
+    """Return the BPF program of the default profile for these capabilities, from the cache or made now.
 
     Raises:
         HostUnfit: libseccomp is not there.
     """
-    path = f"{state}/cache/{cache_key()}"
+    opening = "".join(f"-{name}" for name in profile.opening(capabilities))
+    return cached(f"{state}/cache/{cache_key(opening)}", lambda: profile.profile(capabilities))
+
+
+def spec_filter(state: str, spec: Mapping[str, Any]) -> bytes:
+    """Return the program for a workload's spec: its own section's, else the default's; b"" if it wants none.
+
+    Raises:
+        InvalidRequest: its section means nothing; the message names the field.
+        HostUnfit: libseccomp is not there.
+    """
+    if section := spec["linux"].get("seccomp"):
+        from twinhull import jsontext
+        from twinhull.plan import filters
+
+        return section_filter(f"{state}/cache/seccomp", jsontext.dumps(section), filters.parse(section))
+    if spec["annotations"].get(profile.ANNOTATION) == profile.UNCONFINED:
+        return b""
+    return default_filter(state, spec["process"]["capabilities"]["bounding"])
+
+
+def cached(path: str, made: Callable[[], filters.Profile]) -> bytes:
+    """Return the program in a file of ours; if there is none, compile and keep it."""
     try:
         status = os.stat(path)
         if status.st_uid == os.geteuid() and status.st_size % 8 == 0:
             return files.read(path)
     except FileNotFoundError:
         pass
-    program = compile_profile()
+    program = compile_profile(made())
     files.make_directory(os.path.dirname(path))
     files.publish(path, program)
     return program
 
 
-def cache_key() -> str:
-    """Name the inputs: profile version, kernel release, library file."""
+def cache_key(opening: str = "") -> str:
+    """Name the inputs: profile version, what capabilities open, kernel release, library file."""
     library = next((found for path in LIBRARY_PATHS if (found := library_stamp(path))), "none")
-    return f"seccomp-{profile.VERSION}-{os.uname().release}-{library}.bpf"
+    return f"seccomp-{profile.VERSION}{opening}-{os.uname().release}-{library}.bpf"
 
 
 def library_stamp(path: str) -> str:
@@ -63,32 +81,17 @@ def library_stamp(path: str) -> str:
     return f"{status.st_size:x}{status.st_mtime_ns:x}"
 
 
-def compile_profile() -> bytes:
-    """Return the profile as an array of struct sock_filter."""
-    compiler = Compiler(open_library(), ACT_ERRNO | profile.EPERM)
-    for name in profile.ALLOWED:
-        compiler.rule(ACT_ALLOW, name)
-    for name in profile.ANSWERS_ENOSYS:
-        compiler.rule(ACT_ERRNO | profile.ENOSYS, name)
-    compiler.rule(ACT_ALLOW, "clone", (0, CMP_MASKED_EQ, profile.NAMESPACE_FLAGS, 0))
-    for persona in profile.PERSONALITIES:
-        compiler.rule(ACT_ALLOW, "personality", (0, CMP_EQ, persona, 0))
-    for operator, family in profile.FAMILIES:
-        compiler.rule(ACT_ALLOW, "socket", (0, OPERATORS[operator], family, 0))
-    return compiler.export()
-
-
-def compile_section(section: filters.Profile) -> bytes:
-    """Return the filter of an OCI spec as an array of struct sock_filter.
+def compile_profile(wanted: filters.Profile) -> bytes:
+    """Return a profile as an array of struct sock_filter.
 
     Raises:
         InvalidRequest: an architecture that libseccomp does not know.
         HostUnfit: libseccomp is not there, or refuses a rule.
     """
-    compiler = Compiler(open_library(), section.default)
-    for name in section.architectures:
+    compiler = Compiler(open_library(), wanted.default)
+    for name in wanted.architectures:
         compiler.architecture(name)
-    for rule in section.rules:
+    for rule in wanted.rules:
         compiler.rule(rule.action, rule.name, *rule.comparisons)
     return compiler.export()
 
@@ -102,14 +105,7 @@ def section_filter(directory: str, text: str, section: filters.Profile) -> bytes
     """
     from hashlib import sha256
 
-    path = f"{directory}/{sha256((cache_key() + text).encode()).hexdigest()}"
-    try:
-        return files.read(path)
-    except FileNotFoundError:
-        program = compile_section(section)
-        files.make_directory(directory)
-        files.publish(path, program)
-        return program
+    return cached(f"{directory}/{sha256((cache_key() + text).encode()).hexdigest()}", lambda: section)
 
 
 def open_library() -> Any:

@@ -14,6 +14,7 @@ from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
 OCI_VERSION = "1.2.0"
@@ -39,13 +40,22 @@ class Identity(NamedTuple):
 
 
 def make_spec(
-    image: Image, request: Request, identity: Identity, *, max_files: int = 0, cpu_count: int = 0
+    image: Image,
+    request: Request,
+    identity: Identity,
+    *,
+    max_files: int = 0,
+    cpu_count: int = 0,
+    devices: Sequence[Mapping[str, Any]] = (),
+    kernel: str = "",
 ) -> dict[str, Any]:
     """Return config.json for this request.
 
     Args:
         max_files: RLIMIT_NOFILE for the process, 0 to leave the caller's.
         cpu_count: how many directories of thermal counters there are to mask.
+        devices: nodes beyond those of every workload, as entries of linux.devices.
+        kernel: the release that it will run on, "" where that is not known.
 
     Raises:
         InvalidRequest: no command, an unknown user, a malformed variable.
@@ -62,7 +72,7 @@ def make_spec(
             "cwd": request.workdir or config.get("WorkingDir") or "/",
             "capabilities": capability_sets(user.uid),
             "rlimits": [{"type": "RLIMIT_NOFILE", "soft": max_files, "hard": max_files}] if max_files else [],
-            "noNewPrivileges": False,
+            "noNewPrivileges": request.no_new_privileges,
         },
         "root": {"path": "rootfs", "readonly": request.readonly},
         "hostname": identity.hostname,
@@ -72,6 +82,12 @@ def make_spec(
     }
     if not spec["process"]["cwd"].startswith("/"):
         raise InvalidRequest(f"the working directory {spec['process']['cwd']!r} is not absolute")
+    if devices:
+        spec["linux"]["devices"] = list(devices)
+    if request.has_privileges:
+        from twinhull.oci import privileges
+
+        privileges.apply(spec, request, kernel)
     return spec
 
 
@@ -146,10 +162,10 @@ def records(text: str, fields: int) -> list[list[str]]:
     return [row for row in rows if len(row) >= fields and row[2].isdecimal() and (fields < 7 or row[3].isdecimal())]
 
 
-def capability_sets(uid: int) -> dict[str, list[str]]:
-    """Docker's 14; a user other than root keeps them in the bounding set only."""
-    held = list(defaults.CAPABILITIES) if uid == 0 else []
-    return {"bounding": list(defaults.CAPABILITIES), "effective": held, "permitted": held}
+def capability_sets(uid: int, bounding: Sequence[str] = defaults.CAPABILITIES) -> dict[str, list[str]]:
+    """Docker's 14, or those given; a user other than root keeps them in the bounding set only."""
+    held = list(bounding) if uid == 0 else []
+    return {"bounding": list(bounding), "effective": held, "permitted": held}
 
 
 def mounts(request: Request, identity: Identity) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any, Literal
 
     Place = Literal["host", "guest"]
@@ -30,7 +30,7 @@ CLONE_FLAGS = {
     "user": 0x10000000,
     "pid": 0x20000000,
 }
-S_IFCHR = 0o020000
+S_IFCHR, S_IFBLK = 0o020000, 0o060000
 GUEST_IMAGE_DISK, GUEST_SCRATCH_DISK = "/dev/vda", "/dev/vdb"
 MOUNT_RDONLY = 1
 STDIN_NONE, STDIN_CLIENT, STDIN_OPEN = 0, 1, 2
@@ -85,7 +85,8 @@ def compile_plan(
         *namespace_ops(linux, place),
         *root_ops(root, place),
         *mount_ops(spec, facts, place),
-        *device_ops(),
+        *device_ops(filled=any(mount.get("type") == "devtmpfs" for mount in spec["mounts"])),
+        *given_devices(linux),
         *network.inside,
         *(Op("file", (path, content, 0o644)) for path, content in files),
         *isolation_ops(spec, linux),
@@ -150,12 +151,23 @@ def mount_ops(spec: Mapping[str, Any], facts: Facts, place: Place) -> tuple[Op, 
     return (*compile_mounts(mount for mount in mounts if mount.get("type") != "bind"), *shares)
 
 
-def device_ops() -> tuple[Op, ...]:
-    """The nodes and links that runtime-spec 1.2 demands below /dev."""
+def device_ops(*, filled: bool = False) -> tuple[Op, ...]:
+    """The nodes and links that runtime-spec 1.2 demands below /dev.
+
+    Args:
+        filled: the kernel makes its own nodes there, and its ptmx finds the devpts beside it.
+    """
     nodes = [
         Op("device", (f"/dev/{name}", 0o666, S_IFCHR, major, minor, 0, 0)) for name, major, minor in defaults.DEVICES
     ]
-    return (*nodes, *(Op("symlink", link) for link in defaults.LINKS))
+    return (*nodes, *(Op("symlink", link) for link in defaults.LINKS if not (filled and link[1] == "/dev/ptmx")))
+
+
+def given_devices(linux: Mapping[str, Any]) -> Iterator[Op]:
+    """The nodes of linux.devices, with every field."""
+    for row in linux.get("devices") or ():
+        kind = S_IFCHR if row["type"] == "c" else S_IFBLK
+        yield Op("device", (row["path"], row["fileMode"], kind, row["major"], row["minor"], row["uid"], row["gid"]))
 
 
 def isolation_ops(spec: Mapping[str, Any], linux: Mapping[str, Any]) -> tuple[Op, ...]:

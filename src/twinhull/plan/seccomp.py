@@ -5,11 +5,18 @@ mounts and roots; namespaces (unshare, setns, clone with namespace flags; clone3
 flags lie in memory that a filter cannot read); bpf, perf, userfaultfd, fanotify; keys, which no namespace
 divides; io_uring, whose requests pass by this filter; the clock, the log and the accounting of the whole
 machine; memory policy; open_by_handle_at, which reaches any file of a file system. Of the socket
-families VSOCK and ALG stay closed (CVE-2026-31431).
+families VSOCK and ALG stay closed (CVE-2026-31431). A capability that is granted opens the calls it is for.
 """
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from twinhull.plan.filters import Profile, Rule
+
+ANNOTATION, UNCONFINED = "dev.twinhull.seccomp", "unconfined"  # a spec without a section means the default otherwise
 VERSION = 1  # part of the cache key: raise it with any change below
 
 ALLOWED = tuple(
@@ -45,6 +52,28 @@ ALLOWED = tuple(
     """.split()
 )
 
+# What the default lacks, by the capability that the kernel asks for.
+BY_CAPABILITY = {
+    name: tuple(calls.split())
+    for name, calls in {
+        "DAC_READ_SEARCH": "open_by_handle_at",
+        "SYS_ADMIN": """bpf clone clone3 fanotify_init fsconfig fsmount fsopen fspick listmount lookup_dcookie mount
+            mount_setattr move_mount open_tree perf_event_open pivot_root quotactl quotactl_fd setdomainname sethostname
+            setns statmount syslog umount umount2 unshare""",
+        "SYS_BOOT": "reboot",
+        "SYS_MODULE": "delete_module finit_module init_module",
+        "SYS_NICE": "get_mempolicy mbind set_mempolicy set_mempolicy_home_node",
+        "SYS_PACCT": "acct",
+        "SYS_PTRACE": "kcmp process_vm_writev",
+        "SYS_RAWIO": "ioperm iopl",
+        "SYS_TIME": "clock_settime settimeofday",
+        "SYS_TTY_CONFIG": "vhangup",
+        "SYSLOG": "syslog",
+        "BPF": "bpf",
+        "PERFMON": "perf_event_open",
+    }.items()
+}
+
 ENOSYS, EPERM = 38, 1
 ANSWERS_ENOSYS = ("clone3",)
 
@@ -53,4 +82,32 @@ NAMESPACE_FLAGS = 0x7E020000 | 0x80
 # personality(2): the persona values programs ask for; 0xffffffff reads it.
 PERSONALITIES = (0x0, 0x0008, 0x20000, 0x20008, 0xFFFFFFFF)
 # socket(2): every family but AF_ALG (38) and AF_VSOCK (40); one rule may test an argument once only.
-FAMILIES = (("<", 38), ("=", 39), (">", 40))
+FAMILIES = (("SCMP_CMP_LT", 38), ("SCMP_CMP_EQ", 39), ("SCMP_CMP_GT", 40))
+
+
+def opening(capabilities: Collection[str]) -> tuple[str, ...]:
+    """Of these capabilities those that open calls; the default's fourteen open none."""
+    return tuple(name for name in BY_CAPABILITY if f"CAP_{name}" in capabilities)
+
+
+def profile(capabilities: Collection[str]) -> Profile:
+    """Return the profile for a workload with these capabilities in its bounding set."""
+    from twinhull.plan.filters import ACTIONS, Profile
+
+    return Profile(ACTIONS["SCMP_ACT_ERRNO"] | EPERM, (), tuple(rules(opening(capabilities))), 0)
+
+
+def rules(capabilities: Collection[str]) -> Iterator[Rule]:
+    """The rules, those without comparisons first. `capabilities` are such as `opening` returns."""
+    from twinhull.plan.filters import ACTIONS, OPERATORS, Rule
+
+    allow, refuse = ACTIONS["SCMP_ACT_ALLOW"], ACTIONS["SCMP_ACT_ERRNO"] | ENOSYS
+    opened = dict.fromkeys(name for capability in capabilities for name in BY_CAPABILITY[capability])
+    yield from (Rule(allow, name, ()) for name in (*ALLOWED, *opened))
+    yield from (Rule(refuse, name, ()) for name in ANSWERS_ENOSYS if name not in opened)
+    if "clone" not in opened:
+        yield Rule(allow, "clone", ((0, OPERATORS["SCMP_CMP_MASKED_EQ"], NAMESPACE_FLAGS, 0),))
+    for persona in PERSONALITIES:
+        yield Rule(allow, "personality", ((0, OPERATORS["SCMP_CMP_EQ"], persona, 0),))
+    for operator, family in FAMILIES:
+        yield Rule(allow, "socket", ((0, OPERATORS[operator], family, 0),))

@@ -153,11 +153,7 @@ def request_text(request: Request) -> str:
 def request_from(text: str) -> Request:
     """The inverse of request_text."""
     values = jsontext.loads(text)
-    for key in ("command", "environment"):
-        if key in values:
-            values[key] = tuple(values[key])
-    if values.get("entrypoint") is not None:
-        values["entrypoint"] = tuple(values["entrypoint"])
+    values.update({key: tuple(value) for key, value in values.items() if isinstance(value, list)})
     values["volumes"] = tuple(Volume(*row) for row in values.get("volumes", ()))
     values["ports"] = tuple(Port(*row) for row in values.get("ports", ()))
     values["labels"] = tuple((key, value) for key, value in values.get("labels", ()))

@@ -17,7 +17,7 @@ from tests.claims.conftest import Found
 from tests.support import leaks
 from tests.support.command import COMMAND, Twinhull
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 QUESTION = "[q] enough? "
 PATIENCE_S = 60.0
 

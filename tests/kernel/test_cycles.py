@@ -14,13 +14,13 @@ VM_CYCLES = 1000 if os.environ.get("TWINHULL_SOAK") else 200
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(7200 if CYCLES > 200 else 480)
+@pytest.mark.timeout(7200 if CYCLES > 200 else 720)
 def test_containers_leave_nothing_after_hundreds_of_cycles(twinhull: Twinhull) -> None:
     cycle(twinhull, "container", CYCLES)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(7200 if CYCLES > 200 else 480)
+@pytest.mark.timeout(7200 if CYCLES > 200 else 720)
 def test_virtual_machines_leave_nothing_after_hundreds_of_cycles(twinhull: Twinhull) -> None:
     cycle(twinhull, "vm", VM_CYCLES)
 

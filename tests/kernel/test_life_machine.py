@@ -32,12 +32,12 @@ def bounded(examples: int, steps: int) -> settings:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(7200 if SOAK else 300)
+@pytest.mark.timeout(7200 if SOAK else 600)
 def test_containers_live_as_the_model_says() -> None:
     run_state_machine_as_test(LifeMachine, settings=bounded(20, 12))
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(7200 if SOAK else 400)
+@pytest.mark.timeout(7200 if SOAK else 600)
 def test_virtual_machines_live_as_the_model_says() -> None:
     run_state_machine_as_test(VmLifeMachine, settings=bounded(6, 8))

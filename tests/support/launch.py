@@ -6,12 +6,13 @@ LaunchError that the engine would raise. `launch.container(*command)` is the usu
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -123,14 +124,14 @@ class Launch:
     ) -> Started:
         """Start the launcher and leave it running."""
         plan = encode(with_command(ops, command))
-        with Descriptors(plan, self.scratch):
+        with descriptors(plan, self.scratch) as opened:
             join = ["--join", str(main_pid)] if main_pid else []
             return Started(
-                [self.launcher, *(arguments or ["perform", *join])],
+                [*placed(*opened), self.launcher, *(arguments or ["perform", *join])],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                pass_fds=(PLAN_FD, DIRECTORY_FD, *inherit),
+                pass_fds=(*opened, *inherit),
                 text=True,
                 errors="surrogateescape",
             )
@@ -142,37 +143,24 @@ class Launch:
         return Result(process.returncode, stdout, stderr)
 
 
-class Descriptors:
-    """The plan and the instance directory at the numbers the launcher expects, for the time of a spawn."""
-
-    def __init__(self, plan: bytes, directory: Path) -> None:
-        self.plan = plan
-        self.directory = directory
-        self.saved: dict[int, int] = {}
-
-    def __enter__(self) -> None:
-        for number in (PLAN_FD, DIRECTORY_FD):
-            try:
-                self.saved[number] = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 100)
-            except OSError:
-                self.saved[number] = -1
-        plan_fd = os.memfd_create("plan")
-        os.write(plan_fd, self.plan)
-        directory_fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
-        high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100) for fd in (plan_fd, directory_fd)]
-        os.close(plan_fd)
-        os.close(directory_fd)
-        for fd, number in zip(high, (PLAN_FD, DIRECTORY_FD), strict=True):
-            os.dup2(fd, number)
+@contextlib.contextmanager
+def descriptors(plan: bytes, directory: Path) -> Iterator[tuple[int, int]]:
+    """The plan and the instance directory, open at numbers that nothing else asks for."""
+    plan_fd = os.memfd_create("plan")
+    os.write(plan_fd, plan)
+    low = (plan_fd, os.open(directory, os.O_RDONLY | os.O_DIRECTORY))
+    high = tuple(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100) for fd in low)
+    try:
+        yield high[0], high[1]
+    finally:
+        for fd in (*low, *high):
             os.close(fd)
 
-    def __exit__(self, *_: object) -> None:
-        for number, saved in self.saved.items():
-            if saved < 0:
-                os.close(number)
-            else:
-                os.dup2(saved, number, inheritable=False)
-                os.close(saved)
+
+def placed(plan_fd: int, directory_fd: int) -> list[str]:
+    """The command that puts both at the launcher's numbers; in the child, for here they belong to the test run."""
+    moves = f"{PLAN_FD}<&{plan_fd} {DIRECTORY_FD}<&{directory_fd} {plan_fd}<&- {directory_fd}<&-"
+    return ["bash", "-c", f'exec "$@" {moves}', "bash"]
 
 
 def with_command(ops: Iterable[Op], command: Sequence[str]) -> list[Op]:

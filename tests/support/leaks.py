@@ -1,8 +1,8 @@
 """What a test left behind on the host: the difference between two looks at the kernel's own lists.
 
 Promise: only what workloads of this run can have made is counted. Orphans become children of the test run
-(PR_SET_CHILD_SUBREAPER), so processes are told apart by descent. With CI=true everything else that is new is ours;
-where others may work on the machine too, it is ours if it carries a name that a state directory of ours has given.
+(PR_SET_CHILD_SUBREAPER), so processes are told apart by descent. What else is new is ours if it carries a name that a
+state directory of ours has given: other tests may run beside this one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from twinhull.network import bridge
 
 PR_SET_CHILD_SUBREAPER = 36
 PATIENCE_S = 5.0  # the kernel takes network namespaces apart after their last process has ended
-ALONE = os.environ.get("CI") == "true"
 
 Look = dict[str, frozenset[str]]
 MARKS: set[str] = set()  # parts of names that only we give: state directories, their tags, ids of workloads
@@ -45,7 +44,7 @@ def claim(root: Path) -> None:
 
 def is_ours(name: str) -> bool:
     """True if something of this name was made by this test run."""
-    return ALONE or any(mark in name for mark in MARKS)
+    return any(mark in name for mark in MARKS)
 
 
 def reap() -> None:

@@ -7,9 +7,10 @@
  * the memory; `k` with the name of a guest in waiting and what belongs to it, which are kept unless one is there
  * already; `s` and gets those, and nobody else does. An answer is one byte or the name, with SCM_RIGHTS. A file that is
  * not what DIGEST says is never lent: its client finds the end of the stream, as does one that asks for what is not
- * there. Ends after so many seconds without a client, or when the machine is short of memory; unlinks the socket
- * (`sock`) before. The guest in waiting ends with its conversation, which then is nobody's. `holder` in the directory
- * holds our process number, and stays locked while we live. */
+ * there. A client that is served has used the template, which the time of the file's last change tells from then on.
+ * Ends after so many seconds without a client, or when the machine is short of memory; unlinks the socket (`sock`)
+ * before. The guest in waiting ends with its conversation, which then is nobody's. `holder` in the directory holds our
+ * process number, and stays locked while we live. */
 #define _GNU_SOURCE
 
 #include <errno.h>
@@ -195,6 +196,8 @@ static void serve_client(int memory, struct spare *spare)
 	if (client < 0)
 		return;
 	ssize_t length = receive_fds(client, request, sizeof(request), given.fds);
+	if (length == 1)
+		futimens(FILE_FD, NULL);
 	if (length == 1 && request[0] == 'm')
 		send_fds(client, "m", 1, &memory, 1);
 	if (length == 1 && request[0] == 's' && spare->fds[0] >= 0) {
@@ -289,7 +292,6 @@ static int hold(const char *digest, int idle_ms)
 	if (!error)
 		error = announce();
 	CLEANUP_FD int memory = error ? error : fill(digest);
-	close(FILE_FD);
 	if (memory < 0) {
 		unlinkat(DIRECTORY_FD, "sock", 0);
 		return 1; /* with the socket, every client's wait ends */

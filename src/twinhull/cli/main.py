@@ -15,6 +15,7 @@ from twinhull.errors import MAKE_ROOM, TwinhullError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import NoReturn
 
     from twinhull.cli.verbs import Verb
@@ -135,18 +136,17 @@ def show_help(words: list[str]) -> int:
 def show_group(name: str, row: Verb, rest: list[str]) -> int:
     """The verbs of a group, if they were asked for."""
     if rest and rest[0] not in ("--help", "help"):
-        return unknown(rest[0], name)
+        return unknown(rest[0], name, row.verbs)
     from twinhull.cli.arguments import group_overview
 
     print(group_overview(name, row), file=sys.stdout if rest else sys.stderr)
     return 0 if rest else 2
 
 
-def unknown(verb: str, group: str = "") -> int:
+def unknown(verb: str, group: str = "", known: Mapping[str, Verb] = VERBS) -> int:
     """Say so, with what was probably meant."""
     from difflib import get_close_matches
 
-    known = VERBS[group].verbs if group else VERBS
     before = f"{group} " if group else ""
     close = get_close_matches(verb, known, 1)
     print(f"twinhull: unknown command {before + verb!r}", file=sys.stderr)

@@ -49,6 +49,37 @@ MACHINE_VERBS = {
     "stack": Verb("machine", "stack", "the layers under a machine's services", ("twinhull machine stack box",)),
 }
 
+TEMPLATE_VERBS = {
+    "ls": Verb(
+        "vm",
+        "template_ls",
+        "list templates, what they cost and when they were used",
+        ("twinhull vm template ls", "twinhull vm template ls --format json"),
+    ),
+    "rm": Verb(
+        "vm",
+        "template_rm",
+        "delete templates; the next start that needs one makes it again",
+        ("twinhull vm template rm 5b0d", "twinhull vm template rm 5b0d 91c4"),
+    ),
+}
+
+VM_VERBS = {
+    "warm": Verb(
+        "vm",
+        "warm",
+        "make the template of a virtual machine now, so that its first start is as fast as every other",
+        ("twinhull vm warm", "twinhull vm warm --memory 512m --cpus 2 --shares"),
+    ),
+    "template": Verb(
+        "vm",
+        "template",
+        "the saved guests that virtual machines start from",
+        ("twinhull vm template ls", "twinhull vm template rm 5b0d"),
+        TEMPLATE_VERBS,
+    ),
+}
+
 VERBS = {
     "run": Verb(
         "run",
@@ -116,6 +147,13 @@ VERBS = {
         ("twinhull machine create box --debian", "twinhull machine start --attach box"),
         MACHINE_VERBS,
     ),
+    "vm": Verb(
+        "vm",
+        "vm",
+        "what virtual machines start from",
+        ("twinhull vm warm", "twinhull vm template ls"),
+        VM_VERBS,
+    ),
     "advise": Verb(
         "advise",
         "advise",
@@ -143,15 +181,15 @@ VERBS = {
 def resolve(words: list[str]) -> tuple[str, Verb | None, list[str]]:
     """Return the command that the first words name, its row, and the words behind it; a group where no verb follows."""
     name, row, rest = words[0], VERBS.get(words[0]), words[1:]
-    if row and rest and (verb := row.verbs.get(rest[0])):
-        return f"{name} {rest[0]}", verb, rest[1:]
+    while row and rest and (verb := row.verbs.get(rest[0])):
+        name, row, rest = f"{name} {rest[0]}", verb, rest[1:]
     return name, row, rest
 
 
-def every_verb() -> Iterator[tuple[str, Verb]]:
+def every_verb(verbs: Mapping[str, Verb] | None = None, before: str = "") -> Iterator[tuple[str, Verb]]:
     """Give every command that takes arguments, the verbs of a group in its place."""
-    for name, row in VERBS.items():
+    for name, row in (VERBS if verbs is None else verbs).items():
         if row.verbs:
-            yield from ((f"{name} {word}", verb) for word, verb in row.verbs.items())
+            yield from every_verb(row.verbs, f"{before}{name} ")
         else:
-            yield name, row
+            yield f"{before}{name}", row

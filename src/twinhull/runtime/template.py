@@ -163,7 +163,7 @@ def save(config: Config, guest: Guest, machine: Machine, directory: str, key: st
     finally:
         os.close(memory)
         os.close(state)
-    publish_meta(guest, directory)
+    publish_meta(guest, machine, directory)
 
 
 def boot(
@@ -219,11 +219,12 @@ def write_memory(memory: int, path: str) -> None:
         os.close(fd)
 
 
-def publish_meta(guest: Guest, directory: str) -> None:
-    """Write what `load` and the holder check."""
+def publish_meta(guest: Guest, machine: Machine, directory: str) -> None:
+    """Write what `load` and the holder check, and what is shown of a template."""
     sizes = {name: os.stat(f"{directory}/{name}").st_size for name in (MEMORY, STATE)}
     summary = digest(guest.launcher, f"{directory}/{MEMORY}")
     meta = {"digest": summary, "sizes": sizes, "parts": parts_of(guest), "created": time.time()}
+    meta |= {"kernel": guest.kernel.release, "machine": machine._asdict()}
     for name in ("undo", "alive", "lock", "qmp", "sock"):
         files.remove_file(f"{directory}/{name}")
     files.publish(f"{directory}/{META}", json.dumps(meta).encode())

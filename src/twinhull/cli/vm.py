@@ -1,0 +1,95 @@
+"""`twinhull vm …`: what virtual machines start from."""
+
+from __future__ import annotations
+
+import time
+
+from twinhull.cli.arguments import add_format, cpu_count, memory_bytes
+from twinhull.cli.control import each
+from twinhull.cli.progress import prepared
+from twinhull.cli.render import document, duration, size, table, timestamp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from twinhull.cli.parser import Arguments, Parser
+    from twinhull.config import Config
+    from twinhull.engine.templates import Listed
+
+SHORT_KEY = 12
+
+
+def configure_warm(parser: Parser) -> None:
+    """Flags of vm warm."""
+    add = parser.add_argument
+    add("--memory", "-m", type=memory_bytes, default=0, metavar="M", help="for workloads with this limit")
+    add("--cpus", type=cpu_count, default=0.0, metavar="N", help="for workloads with this limit")
+    add("--shares", action="store_true", help="for workloads with volumes")
+    add_format(parser)
+
+
+def run_warm(arguments: Arguments, config: Config) -> int:
+    """Make the template and print its name."""
+    from twinhull.engine import templates
+
+    engine = prepared(config)
+    made = templates.warm(engine.home, memory_bytes=arguments.memory, cpus=arguments.cpus, shares=arguments.shares)
+    print(document(described(made)) if arguments.format == "json" else made.key)
+    return 0
+
+
+def configure_template_ls(parser: Parser) -> None:
+    """Flags of vm template ls."""
+    parser.add_argument("-q", "--quiet", action="store_true", help="only names")
+    add_format(parser)
+
+
+def run_template_ls(arguments: Arguments, config: Config) -> int:
+    """List templates."""
+    from twinhull.engine import templates
+
+    listed = templates.everything(config)
+    if arguments.format == "json":
+        print(document([described(row) for row in listed]))
+        return 0
+    if arguments.quiet:
+        for row in listed:
+            print(row.key)
+        return 0
+    header = ("NAME", "KERNEL", "ACCELERATOR", "CPUS", "MEMORY", "VOLUMES", "DISK", "HELD", "LAST USED")
+    print(table(header, [cells(row) for row in listed]))
+    return 0
+
+
+def cells(row: Listed) -> tuple[str, ...]:
+    """One line of the table."""
+    return (
+        row.key[:SHORT_KEY],
+        row.kernel or "-",
+        row.accelerator or "-",
+        str(row.cpus or "-"),
+        size(row.memory_bytes) if row.memory_bytes else "-",
+        "yes" if row.shares else "no",
+        size(row.disk_bytes),
+        size(row.held_bytes) if row.holder else "no",
+        f"{duration(time.time() - row.used)} ago",
+    )
+
+
+def described(row: Listed) -> dict[str, Any]:
+    """A template for programs: sizes in bytes, times in RFC 3339."""
+    return {**row._asdict(), "created": timestamp(row.created), "used": timestamp(row.used)}
+
+
+def configure_template_rm(parser: Parser) -> None:
+    """Flags of vm template rm."""
+    parser.add_argument("names", nargs="+", metavar="NAME", help="name, or beginning of a name")
+
+
+def run_template_rm(arguments: Arguments, config: Config) -> int:
+    """Delete templates."""
+    from twinhull.engine import templates
+
+    engine = prepared(config)
+    return each(arguments.names, lambda name: templates.remove(engine.home, name))

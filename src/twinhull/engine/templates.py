@@ -1,0 +1,165 @@
+"""Templates as a user sees them: made ahead, listed with what they cost, deleted.
+
+Promise: deleting one disturbs nobody. Guests that were started from it keep its memory, and a start that
+needs it makes it again.
+"""
+
+from __future__ import annotations
+
+import os
+
+from twinhull import jsontext
+from twinhull.config import Config
+from twinhull.engine.state import Home
+from twinhull.errors import InvalidRequest, NotFound
+from twinhull.host import files, memory
+from twinhull.runtime import holder, template, vm
+from twinhull.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from twinhull.plan.qemu import Machine
+
+BLOCK_BYTES = 512  # of st_blocks, whatever the file system's
+
+
+class Listed(NamedTuple):
+    """A template.
+
+    Attributes:
+        kernel, accelerator: "" if it does not say.
+        memory_bytes: of the guests that start from it.
+        shares: they can have volumes.
+        disk_bytes: what it takes on the disk.
+        held_bytes: what its holder keeps in memory, once for all guests; 0 without a holder.
+        holder: its process, 0 for none.
+        created, used: seconds since the epoch.
+    """
+
+    key: str
+    kernel: str
+    accelerator: str
+    cpus: int
+    memory_bytes: int
+    shares: bool
+    disk_bytes: int
+    held_bytes: int
+    holder: int
+    created: float
+    used: float
+
+
+def warm(home: Home, *, memory_bytes: int = 0, cpus: float = 0.0, shares: bool = False) -> Listed:
+    """Make the template that a workload with these limits starts from, and have its memory held.
+
+    Args:
+        shares: the workload has volumes.
+
+    Raises:
+        InvalidRequest: the configuration wants no templates.
+        GuestError: the guest did not come up, or could not be saved.
+    """
+    from twinhull.engine import life
+
+    life.require_root(home)
+    config = home.config
+    if not config.vm_template:
+        raise InvalidRequest(
+            "the configuration has vm_template = false: nothing starts from a template",
+            hint="remove vm_template from the configuration",
+        )
+    ready = vm.prepare(config, home.notice)
+    machine = vm.machine_for(config, ready, shares=shares, memory_bytes=memory_bytes, cpus=cpus)
+    return describe(config, warmed(config, ready, machine, home))
+
+
+def warmed(config: Config, ready: vm.Prerequisites, machine: Machine, home: Home) -> str:
+    """Make a machine's template if need be, and return its name; its holder has the memory ready from now on."""
+    saved, lent = vm.take_template(config, ready.guest, machine, home.notice)
+    os.close(lent)
+    return saved.key
+
+
+def everything(config: Config) -> list[Listed]:
+    """Return every template, the one that was used last first."""
+    found = [describe(config, key) for key in keys(config)]
+    return sorted(found, key=lambda row: row.used, reverse=True)
+
+
+def keys(config: Config) -> list[str]:
+    """The names of the templates that are whole."""
+    try:
+        names = os.listdir(f"{config.state}/templates")
+    except FileNotFoundError:
+        return []
+    return [name for name in names if template.load(f"{config.state}/templates/{name}", name)]
+
+
+def describe(config: Config, key: str) -> Listed:
+    """Return what is known of a template. One that goes meanwhile is of no size."""
+    directory = f"{config.state}/templates/{key}"
+    meta, machine = recorded(directory)
+    process = memory.holder(f"{holder.directory_of(config, key)}/{holder.PID}")
+    return Listed(
+        key,
+        meta.get("kernel", ""),
+        machine.get("accelerator", ""),
+        machine.get("cpus", 0),
+        machine.get("memory_bytes", 0),
+        machine.get("shares", False),
+        memory.disk_bytes(directory),
+        held(process) if process else 0,
+        process,
+        meta.get("created", 0.0),
+        max(meta.get("created", 0.0), last_used(directory)),
+    )
+
+
+def recorded(directory: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what was written down when a template was made, and of which machine."""
+    try:
+        meta = jsontext.loads(files.read(f"{directory}/{template.META}"))
+        return meta, meta.get("machine", {})
+    except (OSError, ValueError):
+        return {}, {}
+
+
+def held(process: int) -> int:
+    """Bytes of memory that a holder keeps for guests to start from."""
+    for number in memory.listing(f"/proc/{process}/fd"):
+        path = f"/proc/{process}/fd/{number}"
+        try:
+            if os.readlink(path).startswith("/memfd:template"):
+                return os.stat(path).st_blocks * BLOCK_BYTES
+        except OSError:
+            continue
+    return 0
+
+
+def last_used(directory: str) -> float:
+    """When something was started from a template: its holder touches the file with the memory."""
+    try:
+        return os.stat(f"{directory}/{template.MEMORY}").st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def remove(home: Home, beginning: str) -> None:
+    """Delete the one template whose name begins like that, with its holder and its guest in waiting.
+
+    Raises:
+        NotFound: there is none, or more than one.
+    """
+    from twinhull.engine import life
+
+    life.require_root(home)
+    config = home.config
+    found = [key for key in keys(config) if beginning and key.startswith(beginning)]
+    if len(found) != 1:
+        what = f"{len(found)} templates begin with {beginning}" if found else f"no template {beginning}"
+        raise NotFound(what, hint="twinhull vm template ls")
+    saved = template.load(f"{config.state}/templates/{found[0]}", found[0])
+    if saved:
+        template.discard(config, saved)

@@ -1,0 +1,36 @@
+"""Commands of several words, and what is said of those that are none."""
+
+from __future__ import annotations
+
+import pytest
+
+from twinhull.cli import main
+from twinhull.cli.verbs import every_verb, resolve
+
+
+def test_words_name_the_verb_of_a_group_within_a_group() -> None:
+    name, row, rest = resolve(["vm", "template", "rm", "5b0d"])
+    assert (name, row and row.function, rest) == ("vm template rm", "template_rm", ["5b0d"])
+    name, row, rest = resolve(["vm", "template"])
+    assert (name, bool(row and row.verbs), rest) == ("vm template", True, [])
+
+
+def test_every_verb_of_an_inner_group_is_listed_by_its_whole_name() -> None:
+    names = [name for name, _ in every_verb()]
+    assert {"run", "machine rm", "vm warm", "vm template ls"} <= set(names)
+    assert not {"vm", "vm template", "machine"} & set(names)
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"), [(["vm", "template", "lst"], "vm template ls"), (["vm", "warn"], "vm warm"), (["rnu"], "run")]
+)
+def test_an_unknown_word_is_answered_with_the_command_that_was_meant(
+    words: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.dispatch(words) == 2
+    assert f"did you mean {meant}?" in capsys.readouterr().err
+
+
+def test_a_group_alone_shows_its_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.dispatch(["vm", "template"]) == 2
+    assert "usage: twinhull vm template VERB" in capsys.readouterr().err

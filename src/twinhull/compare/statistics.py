@@ -6,6 +6,7 @@ the samples do not show is never called one.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import random
@@ -15,7 +16,11 @@ from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import ParamSpec, TypeVar
+
+    Given = ParamSpec("Given")
+    Result = TypeVar("Result")
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -83,6 +88,21 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
+def remembered(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Let what was worked out once be found again: each output of a comparison asks for the same figures."""
+    known: dict[object, Result] = {}
+
+    @functools.wraps(function)
+    def ask(*samples: Given.args, **options: Given.kwargs) -> Result:
+        key = (*(tuple(one) for one in samples), *options.items())  # type: ignore[arg-type]  # each is a sequence
+        if key not in known:
+            known[key] = function(*samples, **options)
+        return known[key]
+
+    return ask
+
+
+@remembered
 def summarise(values: Sequence[float], *, seed: int = 0) -> Summary:
     """Return median, p95 and the bootstrap interval of the median. One value has no interval but itself."""
     chance = random.Random(seed)
@@ -91,6 +111,7 @@ def summarise(values: Sequence[float], *, seed: int = 0) -> Summary:
     return Summary(len(values), median(values), percentile(values, 0.95), low, high)
 
 
+@remembered
 def compare(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -> Ratio | None:
     """Return median(first) / median(second) with its bootstrap interval (Efron's percentile method).
 

@@ -21,6 +21,19 @@ class Volume(NamedTuple):
     readonly: bool = False
 
 
+def in_order(volumes: tuple[Volume, ...]) -> list[Volume]:
+    """What lies deeper comes later, or it would be covered."""
+    return sorted(volumes, key=lambda volume: volume.target.count("/"))
+
+
+class Device(NamedTuple):
+    """One --device: a node of the host (or of a guest's kernel) seen inside. `access` is of r, w and m."""
+
+    source: str
+    target: str
+    access: str
+
+
 class Port(NamedTuple):
     """One -p. `address` "" means the configuration's default_bind; `host_port` 0 means any free one."""
 
@@ -82,6 +95,24 @@ class Request(NamedTuple):
     seccomp: str = ""  # "unconfined", or the JSON text of a profile
     no_new_privileges: bool = False
     unmasked: bool = False  # nothing of /proc and /sys is hidden or read-only
+    ulimits: tuple[tuple[str, int, int], ...] = ()  # name, soft and hard; -1 is no limit
+    sysctls: tuple[tuple[str, str], ...] = ()
+    tmpfs: tuple[tuple[str, str], ...] = ()  # path inside, options
+    shm_bytes: int = 0
+    devices: tuple[Device, ...] = ()
+    groups: tuple[str, ...] = ()
+    swap_bytes: int = 0  # memory and swap together; -1 is no limit
+    cpu_shares: int = 0
+    cpuset: str = ""
+    oom_score_adj: int | None = None
+    stop_timeout: int | None = None  # seconds; -1 for ever
+    umask: int | None = None
+    hosts: tuple[tuple[str, str], ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    domainname: str = ""
+    mac: str = ""
     untrusted: bool = False  # it starts behind a wall that somebody promises, or not at all
     accept_weak_wall: bool = False  # unless this says that another will do
 
@@ -89,6 +120,12 @@ class Request(NamedTuple):
     def walled(self) -> bool:
         """True if it may start under KVM only."""
         return self.untrusted and not self.accept_weak_wall
+
+    @property
+    def has_options(self) -> bool:
+        """True if its process, its settings or its devices are not those of most."""
+        texts = self.ulimits or self.sysctls or self.shm_bytes or self.devices or self.domainname
+        return bool(texts) or self.oom_score_adj is not None or self.umask is not None
 
     @property
     def has_privileges(self) -> bool:

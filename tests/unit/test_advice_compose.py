@@ -144,8 +144,8 @@ services:
 """
     service = read(tmp_path, text)["a1"]
     assert {"--privileged", "--cap-add=SYS_ADMIN", "--security-opt=seccomp:unconfined"} <= set(service.flags)
-    assert service.asks.devices == ("/dev/dri", "/dev/kvm", "a GPU")
-    assert service.asks.sysctls == ("net.core.somaxconn",)
+    assert {"--device=/dev/dri:/dev/dri", "--device=/dev/kvm", "--sysctl=net.core.somaxconn=1"} <= set(service.flags)
+    assert service.asks.devices == ("a GPU",)
     assert service.asks.namespaces == ("pid", "ipc")
     assert service.left_out == ("depends_on", "healthcheck", "volumes of type volume", "network_mode service:other")
 

@@ -16,7 +16,7 @@ from twinhull.advice.question import Packed
 from twinhull.cli.parser import Parser
 from twinhull.cli.run import configure_run, request_of
 from twinhull.config import Config
-from twinhull.model import Image, Port, Request, Volume
+from twinhull.model import Device, Image, Port, Request, Volume
 
 
 def image(config: dict[str, Any], platform: str = "linux/amd64") -> Image:
@@ -119,6 +119,30 @@ requests = st.builds(
     labels=st.lists(flags.map(lambda key: (key, "=")), max_size=2).map(tuple),
     untrusted=st.booleans(),
     accept_weak_wall=st.booleans(),
+    cap_add=st.sampled_from(((), ("NET_ADMIN", "all"))),
+    cap_drop=st.sampled_from(((), ("CHOWN",))),
+    privileged=st.booleans(),
+    seccomp=st.sampled_from(("", "unconfined")),
+    no_new_privileges=st.booleans(),
+    unmasked=st.booleans(),
+    ulimits=st.sampled_from(((), (("nofile", 1, 2), ("core", -1, -1)))),
+    sysctls=st.sampled_from(((), (("net.core.somaxconn", "a=b"),))),
+    tmpfs=st.sampled_from(((), (("/run", ""), ("/tmp", "size=1m,exec")))),
+    shm_bytes=st.sampled_from((0, 1 << 20)),
+    devices=st.sampled_from(((), (Device("/dev/a", "/dev/b", "rm"),))),
+    groups=st.sampled_from(((), ("7", "wheel"))),
+    swap_bytes=st.sampled_from((0, -1)),
+    cpu_shares=st.sampled_from((0, 2)),
+    cpuset=st.sampled_from(("", "0")),
+    oom_score_adj=st.sampled_from((None, 0, -5)),
+    stop_timeout=st.sampled_from((None, 0, -1)),
+    umask=st.sampled_from((None, 0, 0o77)),
+    hosts=st.sampled_from(((), (("db", "fd00::2"), ("gw", "host-gateway")))),
+    dns=st.sampled_from(((), ("9.9.9.9",))),
+    dns_search=st.sampled_from(((), (".",))),
+    dns_options=st.sampled_from(((), ("ndots:1",))),
+    domainname=st.sampled_from(("", "example.org")),
+    mac=st.sampled_from(("", "02:00:00:00:00:01")),
 )
 
 

@@ -72,7 +72,7 @@ CASES: dict[str, tuple[Question, Question, str]] = {
         wishing(kernel_modules=("overlay",)),
         "machine",
     ),
-    "a setting of the whole kernel is a machine's": (asking(sysctls=("vm.swappiness",)), TRUSTED, "machine"),
+    "a setting of the whole kernel is not a container's": (asking(sysctls=("vm.swappiness",)), TRUSTED, "vm"),
     "a device of the host stays with the host's kernel": (asking(devices=("/dev/dri",)), TRUSTED, "container"),
     "a namespace of the host is not a guest's": (asking(namespaces=("network",)), asking(bridge=True), "container"),
     "a socket of the host does not lead out of a guest": (asking(sockets=("/run/docker.sock",)), TRUSTED, "container"),

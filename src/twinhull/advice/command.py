@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from twinhull.model import IsolationChoice
 
 
+# Fields whose flags have another name.
+FLAGS = {"cpuset": "cpuset-cpus", "mac": "mac-address"}
+
+
 def command_line(request: Request, *, isolation: IsolationChoice, extra: tuple[str, ...] = ()) -> str:
     """Return `twinhull run …`, quoted for a shell.
 
@@ -34,9 +38,9 @@ def flags(request: Request, isolation: IsolationChoice) -> Iterator[str]:
         yield "--rm"
     if request.readonly:
         yield "--read-only"
-    for name in ("name", "workdir", "user", "hostname", "platform", "stop_signal"):
+    for name in ("name", "workdir", "user", "hostname", "platform", "stop_signal", "cpuset", "domainname", "mac"):
         if value := getattr(request, name):
-            yield f"--{name.replace('_', '-')}={value}"
+            yield f"--{FLAGS.get(name, name).replace('_', '-')}={value}"
     if request.entrypoint is not None:
         yield f"--entrypoint={''.join(request.entrypoint[:1])}"
     if request.network != "bridge":
@@ -47,6 +51,7 @@ def flags(request: Request, isolation: IsolationChoice) -> Iterator[str]:
     yield from (f"--cap-add={name}" for name in request.cap_add)
     yield from (f"--cap-drop={name}" for name in request.cap_drop)
     yield from security_options(request)
+    yield from rarer(request)
     yield from (f"--volume={volume_text(volume)}" for volume in request.volumes)
     yield from (f"--publish={port_text(port)}" for port in request.ports)
     yield from (f"--env={variable}" for variable in request.environment)
@@ -71,6 +76,33 @@ def limits(request: Request) -> Iterator[str]:
         yield f"--cpus={request.cpus:.10g}"
     if request.pids_limit:
         yield f"--pids-limit={request.pids_limit}"
+    if request.swap_bytes:
+        yield f"--memory-swap={request.swap_bytes}"
+    if request.cpu_shares:
+        yield f"--cpu-shares={request.cpu_shares}"
+
+
+def rarer(request: Request) -> Iterator[str]:
+    """What twinhull.cli.options reads, but for limits."""
+    yield from (f"--ulimit={name}={soft}:{hard}" for name, soft, hard in request.ulimits)
+    yield from (f"--sysctl={key}={value}" for key, value in request.sysctls)
+    yield from (f"--tmpfs={target}{':' if options else ''}{options}" for target, options in request.tmpfs)
+    yield from (f"--device={':'.join(device)}" for device in request.devices)
+    yield from (f"--add-host={name}:{address}" for name, address in request.hosts)
+    if request.shm_bytes:
+        yield f"--shm-size={request.shm_bytes}"
+    if request.umask is not None:
+        yield f"--umask={request.umask:o}"
+    for flag, value in (("oom-score-adj", request.oom_score_adj), ("stop-timeout", request.stop_timeout)):
+        if value is not None:
+            yield f"--{flag}={value}"
+    lists = (
+        ("group-add", request.groups),
+        ("dns", request.dns),
+        ("dns-search", request.dns_search),
+        ("dns-option", request.dns_options),
+    )
+    yield from (f"--{flag}={value}" for flag, values in lists for value in values)
 
 
 def words(request: Request) -> tuple[str, ...]:

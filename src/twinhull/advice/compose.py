@@ -36,9 +36,26 @@ TEXTS = {
     "mem_limit": "memory",
     "cpus": "cpus",
     "pids_limit": "pids-limit",
+    "memswap_limit": "memory-swap",
+    "cpu_shares": "cpu-shares",
+    "cpuset": "cpuset-cpus",
+    "shm_size": "shm-size",
+    "oom_score_adj": "oom-score-adj",
+    "domainname": "domainname",
+    "mac_address": "mac-address",
 }
 FLAGS = {"tty": "tty", "stdin_open": "interactive", "read_only": "read-only", "privileged": "privileged"}
-LISTS = {"cap_add": "cap-add", "cap_drop": "cap-drop", "security_opt": "security-opt"}
+# Lists, or one entry alone.
+LISTS = {
+    "cap_add": "cap-add",
+    "cap_drop": "cap-drop",
+    "security_opt": "security-opt",
+    "group_add": "group-add",
+    "tmpfs": "tmpfs",
+    "dns": "dns",
+    "dns_search": "dns-search",
+    "dns_opt": "dns-option",
+}
 LIMITS = {"mem_limit": "memory", "cpus": "cpus", "pids_limit": "pids"}  # the same below deploy.resources.limits
 HANDLED = {
     *("build", "command", "deploy", "devices", "entrypoint", "environment", "extends", "gpus", "image"),
@@ -178,7 +195,12 @@ def flags(service: Tree, path: Path) -> Iterator[str]:
         if truth(service.get(key, False)):
             yield f"--{flag}"
     for key, flag in LISTS.items():
-        yield from (f"--{flag}={plain(entry)}" for entry in sequence(service.get(key, []), (*path, key)))
+        value = service.get(key, [])
+        listed = [value] if isinstance(value, str) else sequence(value, (*path, key))
+        yield from (f"--{flag}={plain(entry)}" for entry in listed)
+    yield from (f"--sysctl={key}={plain(value)}" for key, value in service.get("sysctls", {}).items())
+    devices = sequence(service.get("devices", []), (*path, "devices"))
+    yield from (f"--device={device_text(entry)}" for entry in devices)
     ports = sequence(service.get("ports", []), (*path, "ports"))
     if (mode := plain(service.get("network_mode", "bridge"))) in ("host", "none"):
         yield f"--network={mode}"
@@ -192,12 +214,9 @@ def flags(service: Tree, path: Path) -> Iterator[str]:
 def asks(service: Tree, path: Path) -> Needs:
     """What `run` has no flag for."""
     reserved = within(service, path, "deploy", "resources", "reservations").get("devices", [])
-    devices = [device_of(entry) for entry in sequence(service.get("devices", []), (*path, "devices"))]
-    devices += ["a GPU"] if service.get("gpus") or reserved else []
     return Needs(
         namespaces=tuple(key for key in ("pid", "ipc") if service.get(key) == "host"),
-        devices=tuple(devices),
-        sysctls=tuple(service.get("sysctls", {})),
+        devices=("a GPU",) if service.get("gpus") or reserved else (),
     )
 
 
@@ -267,9 +286,12 @@ def variables(service: Tree) -> Iterator[tuple[str, str | None]]:
         yield key, None if value is None else plain(value)
 
 
-def device_of(entry: Any) -> str:
-    """The node on the host."""
-    return plain(entry.get("source", "")) if isinstance(entry, dict) else plain(entry).partition(":")[0]
+def device_text(entry: Any) -> str:
+    """One device as --device has it."""
+    if not isinstance(entry, dict):
+        return plain(entry)
+    parts = [plain(entry[key]) for key in ("source", "target", "permissions") if entry.get(key)]
+    return ":".join(parts)
 
 
 def within(service: Tree, path: Path, *keys: str) -> Tree:

@@ -11,6 +11,7 @@ from twinhull.model import Image, Request
 from twinhull.oci.platform import normalise
 from twinhull.plan.defaults import CAPABILITIES
 from twinhull.plan.seccomp import UNCONFINED
+from twinhull.plan.sysctl import namespace_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def needs_of(request: Request, own: Iterable[str] = (), sockets: Iterable[str] =
         volumes=len(sources),
         namespaces=("network",) if request.network == "host" else (),
         privileges=tuple(privileges_of(request)),
+        devices=tuple(device.source for device in request.devices),
+        sysctls=tuple(key for key, _ in request.sysctls if not namespace_of(key)),
         user_namespace=request.user_namespace,
         bridge=request.network == "bridge",
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from twinhull.advice import report
-from twinhull.advice.question import Needs, Wishes
+from twinhull.advice.question import Wishes
 from twinhull.cli.arguments import add_format, size_bytes
 from twinhull.cli.parser import REMAINDER
 from twinhull.cli.progress import prepared
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from twinhull.cli.parser import Arguments, Parser
     from twinhull.config import Config
+    from twinhull.model import Request
 
 STOPPED = 1
 UNITS_S = {"ms": 1e-3, "s": 1.0, "m": 60.0}
@@ -48,8 +49,6 @@ def configure_advise(parser: Parser) -> None:
         metavar="NAME",
         help="the operating system it is for: windows, freebsd",
     )
-    add("--device", action="append", default=[], metavar="PATH", help="it would ask for a device of the host")
-    add("--sysctl", action="append", default=[], metavar="K=V", help="it would ask for a setting of the kernel")
     add("--probe", action="store_true", help="run a guest to see whether KVM works, if none has run since the boot")
     add_format(parser, "text")
     configure_request(parser)
@@ -70,19 +69,44 @@ def run_advise(arguments: Arguments, config: Config) -> int:
     if not arguments.image and arguments.os == "linux":
         raise InvalidRequest("advise: name an image, or a file with --compose", hint="twinhull advise busybox")
     # Variables stay as they were written: what -e NAME passes on does not belong on a screen.
-    request = request_of(arguments, config)._replace(environment=tuple(arguments.env))
+    request = request_of(arguments, config)
+    check_paths(request)
+    request = request._replace(environment=tuple(arguments.env))
     isolation.check(request)
     extra = tuple(f"--env-file={path}" for path in arguments.env_file)
     extra += (f"--pull={arguments.pull}",) if arguments.pull != "missing" else ()
     profiles = (f"--security-opt={word}" for word in arguments.security_opt if word.startswith("seccomp"))
     extra += tuple(profiles) if request.seccomp not in ("", UNCONFINED) else ()
     with prepared(config) as engine:
-        wishes, asks = wishes_of(arguments), asks_of(arguments)
-        found = counsel(engine.home, request, wishes, asks=asks, prove=arguments.probe, extra=extra)
+        found = counsel(engine.home, request, wishes_of(arguments), prove=arguments.probe, extra=extra)
     show = report.answer if arguments.format == "json" else report.render
     shown = show(found.question, found.advice, found.command, found.not_served)
     print(document(shown) if arguments.format == "json" else shown)
     return STOPPED if found.advice.choice == "stop" else 0
+
+
+def check_paths(request: Request) -> None:
+    """Refuse a device that is not there: a run would.
+
+    Raises:
+        InvalidRequest: it is not.
+    """
+    for device in request.devices:
+        if not os.path.exists(device.source):
+            raise InvalidRequest(
+                f"--device {device.source}: no such file or directory", hint="a node that is there: /dev/kvm"
+            )
+
+
+def module(text: str) -> str:
+    """The name of a module of the kernel.
+
+    Raises:
+        InvalidRequest: it can be none.
+    """
+    if not text.replace("-", "").replace("_", "").isalnum():
+        raise InvalidRequest(f"--needs-kernel-module {text!r}: no name of a module", hint="wireguard")
+    return text
 
 
 def wishes_of(arguments: Arguments) -> Wishes:
@@ -93,7 +117,7 @@ def wishes_of(arguments: Arguments) -> Wishes:
         instances=arguments.instances,
         start_within_s=arguments.start_within,
         memory_budget_bytes=arguments.memory_budget,
-        kernel_modules=tuple(arguments.needs_kernel_module),
+        kernel_modules=tuple(map(module, arguments.needs_kernel_module)),
         own_kernel=arguments.own_kernel,
         system=arguments.os,
         isolation=named(arguments),
@@ -105,30 +129,6 @@ def named(arguments: Arguments) -> Literal["container", "vm", ""]:
     if arguments.vm or arguments.isolation == "vm":
         return "vm"
     return "container" if arguments.isolation == "container" else ""
-
-
-def asks_of(arguments: Arguments) -> Needs:
-    """What the workload would ask for that `run` has no flag for.
-
-    Raises:
-        InvalidRequest: a device, a setting or a module that can be none.
-    """
-    for text in arguments.sysctl:
-        key, equals, _ = text.partition("=")
-        if not equals or not all(key.split(".")) or "." not in key:
-            raise InvalidRequest(
-                f"--sysctl {text}: not a setting of the kernel", hint="--sysctl net.core.somaxconn=1024"
-            )
-    for text in arguments.device:
-        if not os.path.exists(text.partition(":")[0]):
-            raise InvalidRequest(f"--device {text}: no such file or directory", hint="a node that is there: /dev/kvm")
-    for name in arguments.needs_kernel_module:
-        if not name.replace("-", "").replace("_", "").isalnum():
-            raise InvalidRequest(f"--needs-kernel-module {name!r}: no name of a module", hint="wireguard")
-    return Needs(
-        devices=tuple(text.partition(":")[0] for text in arguments.device),
-        sysctls=tuple(text.partition("=")[0] for text in arguments.sysctl),
-    )
 
 
 def operating_system(text: str) -> str:

@@ -7,8 +7,7 @@ import os
 from twinhull.advice import report
 from twinhull.advice.compose import Service, services
 from twinhull.advice.interpolation import Malformed, dotenv, tree
-from twinhull.advice.question import Needs
-from twinhull.cli.advise import STOPPED, asks_of, wishes_of
+from twinhull.cli.advise import STOPPED, wishes_of
 from twinhull.cli.parser import Parser
 from twinhull.cli.progress import prepared
 from twinhull.cli.render import document
@@ -53,7 +52,7 @@ def advise_compose(arguments: Arguments, config: Config) -> int:
     if arguments.image:
         raise InvalidRequest("advise: an image and --compose exclude each other", hint="leave one out")
     said = request_of(arguments, config)._replace(isolation="auto", untrusted=False, accept_weak_wall=False)
-    if said != Request("", isolation="auto") or asks_of(arguments) != Needs():
+    if said != Request("", isolation="auto"):
         raise InvalidRequest(
             "advise: with --compose, what a workload asks for is in the file", hint="leave the flags out"
         )

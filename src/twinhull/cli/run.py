@@ -63,6 +63,7 @@ def configure_request(parser: Parser) -> None:
     add("--userns", choices=("host", "private"), default="host", help="private: a user namespace of its own")
     add("--stop-signal", default="", help="what `stop` sends first")
     configure_privileges(parser)
+    configure_options(parser)
 
 
 def configure_privileges(parser: Parser) -> None:
@@ -78,6 +79,49 @@ def configure_privileges(parser: Parser) -> None:
         metavar="OPT",
         help="no-new-privileges, seccomp=unconfined, seccomp=FILE, systempaths=unconfined",
     )
+
+
+def configure_options(parser: Parser) -> None:
+    """The rarer flags; twinhull.cli.options reads them."""
+    add = parser.add_argument
+    add("--ulimit", action="append", default=[], metavar="NAME=SOFT[:HARD]", help="limit of its processes: nofile=1024")
+    add("--sysctl", action="append", default=[], metavar="K=V", help="a setting of the kernel, for it alone")
+    add("--tmpfs", action="append", default=[], metavar="DIR[:OPTIONS]", help="a file system in memory: /run:size=64m")
+    add("--shm-size", type=shm_size, default=0, metavar="M", help="size of /dev/shm (default: 64m)")
+    add("--device", action="append", default=[], metavar="DEV[:DEV][:rwm]", help="a device, by its node")
+    add("--group-add", action="append", default=[], metavar="GROUP", help="a further group of its user")
+    add("--memory-swap", default="", metavar="M", help="limit of memory and swap together; -1 for none")
+    add("--cpu-shares", "-c", default="", metavar="N", help="its weight when processors are scarce (default: 1024)")
+    add("--cpuset-cpus", default="", metavar="LIST", help="the processors that it may use: 0-1,3")
+    add("--oom-score-adj", default="", metavar="N", help="-1000 to 1000: the higher, the sooner it is ended for memory")
+    add("--stop-timeout", default="", metavar="S", help="seconds that `stop` gives it (default: 10); -1 for ever")
+    add("--umask", default="", metavar="MASK", help="umask of its process (default: 0022)")
+    add(
+        "--add-host",
+        action="append",
+        default=[],
+        metavar="NAME:IP",
+        help="a line of /etc/hosts; host-gateway is the host",
+    )
+    add("--dns", action="append", default=[], metavar="IP", help="ask this server for names, which knows no workload's")
+    add("--dns-search", action="append", default=[], metavar="DOMAIN", help="domains to look names up in; . for none")
+    add("--dns-option", action="append", default=[], metavar="OPTION", help="an option of resolv.conf")
+    add("--domainname", default="", metavar="NAME", help="NIS domain name, and domain of its host name")
+    add("--mac-address", default="", metavar="MAC", help="hardware address on the bridge")
+    add("--label-file", action="append", default=[], metavar="F", help="read labels from a file, one a line")
+    add("--cidfile", default="", metavar="F", help="write the id to this file, which must not be there")
+
+
+# Every flag of configure_options that makes a field of a request.
+OPTIONS = """ulimit sysctl tmpfs shm_size device group_add memory_swap cpu_shares cpuset_cpus oom_score_adj stop_timeout
+    umask add_host dns dns_search dns_option domainname mac_address""".split()
+
+
+def shm_size(text: str) -> int:
+    """A size; the import comes with the flag."""
+    from twinhull.cli.options import shm_bytes
+
+    return shm_bytes(text)
 
 
 def configure_run(parser: Parser) -> None:
@@ -120,10 +164,11 @@ def request_of(arguments: Arguments, config: Config) -> Request:
         platform=arguments.platform,
         stop_signal=checked_signal(arguments.stop_signal),
         user_namespace=arguments.userns == "private",
-        labels=tuple(label_of(text) for text in arguments.label),
+        labels=tuple(label_of(text) for text in (*labels_in(arguments.label_file), *arguments.label)),
         untrusted=arguments.untrusted,
         accept_weak_wall=arguments.accept_weak_wall,
         **privileges(arguments),
+        **options(arguments),
     )
 
 
@@ -152,6 +197,42 @@ def privileges(arguments: Arguments) -> dict[str, Any]:
     from twinhull.cli.privileges import fields
 
     return fields(arguments)
+
+
+def options(arguments: Arguments) -> dict[str, Any]:
+    """The fields of the rarer flags; without one of them, nothing is imported."""
+    if not any(getattr(arguments, name) for name in OPTIONS):
+        return {}
+    from twinhull.cli.options import fields
+
+    return fields(arguments)
+
+
+def labels_in(paths: list[str]) -> list[str]:
+    """The lines of every --label-file.
+
+    Raises:
+        InvalidRequest: one cannot be read.
+    """
+    found: list[str] = []
+    for path in paths:
+        found += (line.strip() for line in lines_of(path, "--label-file") if line.strip() and line.strip()[0] != "#")
+    return found
+
+
+def lines_of(path: str, flag: str) -> list[str]:
+    """The lines of a text file.
+
+    Raises:
+        InvalidRequest: it cannot be read, or is no text.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read().splitlines()
+    except OSError as error:
+        raise InvalidRequest(f"{flag} {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{flag} {path}: not UTF-8") from error
 
 
 def label_of(text: str) -> tuple[str, str]:
@@ -211,13 +292,7 @@ def environment(paths: list[str], texts: list[str]) -> list[str]:
     """
     found: list[str] = []
     for path in paths:
-        try:
-            with open(path, encoding="utf-8") as file:
-                lines = file.read().splitlines()
-        except OSError as error:
-            raise InvalidRequest(f"--env-file {path}: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise InvalidRequest(f"--env-file {path}: not UTF-8") from error
+        lines = lines_of(path, "--env-file")
         named = [line.lstrip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
         if bad := next((line for line in named if any(map(str.isspace, line.partition("=")[0]))), ""):
             raise InvalidRequest(f"--env-file {path}: a variable's name has no spaces: {bad!r}", hint="NAME=VALUE")
@@ -261,9 +336,31 @@ def run_create(arguments: Arguments, config: Config) -> int:
     from twinhull.cli.progress import prepared
 
     request = request_of(arguments, config)
+    refuse_cidfile(arguments.cidfile)
     with prepared(config) as engine:
-        print(engine.create(request, pull=arguments.pull).id)
+        identity = engine.create(request, pull=arguments.pull).id
+    write_cidfile(arguments.cidfile, identity)
+    print(identity)
     return 0
+
+
+def refuse_cidfile(path: str) -> None:
+    """Refuse a file that is there: it names another workload.
+
+    Raises:
+        InvalidRequest: it is there, or its directory is not.
+    """
+    if path and os.path.lexists(path):
+        raise InvalidRequest(f"--cidfile {path}: it is there, and may name another workload", hint=f"rm {path}")
+    if path and not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+        raise InvalidRequest(f"--cidfile {path}: no such directory")
+
+
+def write_cidfile(path: str, identity: str) -> None:
+    """Leave the id where --cidfile says."""
+    if path:
+        with open(path, "x", encoding="ascii") as file:
+            file.write(identity)
 
 
 def run_run(arguments: Arguments, config: Config) -> int:
@@ -273,10 +370,12 @@ def run_run(arguments: Arguments, config: Config) -> int:
 
     request = request_of(arguments, config)._replace(stdin_open=arguments.detach)
     check_keys(arguments.detach_keys)
+    refuse_cidfile(arguments.cidfile)
     if not arguments.detach:
         require_terminal(request)
     engine = prepared(config)
     instance, conversation = engine.run_attached(request, size=terminal_size(request.tty), pull=arguments.pull)
+    write_cidfile(arguments.cidfile, instance.id)
     if arguments.detach:
         conversation.close()
         print(instance.id)

@@ -67,10 +67,10 @@ def make_bundle(home: Home, instance: Instance, image: Image, request: Request, 
 def workload_spec(image: Image, request: Request, identity: Identity, facts: Facts) -> dict[str, Any]:
     """The spec with what this host adds to it: its processors, its devices, its kernel's release."""
     devices: Sequence[Mapping[str, Any]] = ()
-    if request.privileged and request.isolation == "container":
-        from twinhull.engine.devices import every_node
+    if request.devices or (request.privileged and request.isolation == "container"):
+        from twinhull.engine.devices import nodes
 
-        devices = every_node()
+        devices = nodes(request)
     kernel = os.uname().release if request.isolation == "container" else ""
     return make_spec(image, request, identity, cpu_count=facts.cpu_count, devices=devices, kernel=kernel)
 

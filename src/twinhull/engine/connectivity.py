@@ -34,6 +34,8 @@ def check(request: Request) -> None:
             f"a {OWN_KERNEL[request.isolation]} has a kernel of its own and cannot share the host's network",
             hint="--network bridge with -p HOST:PORT publishes its ports on the host",
         )
+    if request.mac and request.network != "bridge":
+        raise InvalidRequest(f"a hardware address cannot be given with --network {request.network}")
     if request.ports and request.network != "bridge":
         raise InvalidRequest(f"ports cannot be published with --network {request.network}")
 
@@ -53,6 +55,7 @@ def reserve(home: Home, identity: str, request: Request) -> tuple[Endpoint | Non
     from twinhull.network import leases, ports
 
     endpoint = leases.allocate(home.db, home.config, request.network, identity)
+    endpoint = endpoint._replace(mac=request.mac or endpoint.mac)
     taken = ports.reserve(home.db, home.config, identity, request.ports) if request.ports else ()
     return endpoint, taken
 
@@ -87,13 +90,17 @@ def etc_files(request: Request, endpoint: Endpoint | None, hostname: str) -> Ite
     """Give (path inside, content) of what the workload reads about its network."""
     from twinhull.network import etc
 
+    name = f"{hostname}.{request.domainname} {hostname}" if request.domainname else hostname
+    host = request.network == "host"
+    hosts = files.read("/etc/hosts").decode("utf-8", "replace") if host else etc.hosts_file(endpoint, name)
+    names = etc.resolv_conf_host() if host else etc.resolv_conf(endpoint)
+    if request.hosts:
+        hosts += etc.host_lines(request.hosts, endpoint.gateway if endpoint else "127.0.0.1" if host else "")
+    if request.dns or request.dns_search or request.dns_options:
+        names = etc.changed(names, request.dns, request.dns_search, request.dns_options)
     yield "/etc/hostname", hostname + "\n"
-    if request.network == "host":
-        yield "/etc/hosts", files.read("/etc/hosts").decode("utf-8", "replace")
-        yield "/etc/resolv.conf", etc.resolv_conf_host()
-    else:
-        yield "/etc/hosts", etc.hosts_file(endpoint, hostname)
-        yield "/etc/resolv.conf", etc.resolv_conf(endpoint)
+    yield "/etc/hosts", hosts
+    yield "/etc/resolv.conf", names
 
 
 def explain(error: LaunchError) -> TwinhullError:

@@ -67,7 +67,8 @@ def kill(home: Home, instance: Instance, signal: int) -> None:
 
 
 def stop(home: Home, instance: Instance, *, signal: str = "", timeout_s: float | None = None) -> None:
-    """Ask the main process to end, and end it after `timeout_s` seconds (10; a machine 30). Not running is fine.
+    """Ask the main process to end, and end it after `timeout_s` seconds: negative never; without, what the workload
+    was made with (10; a machine 30). Not running is fine.
 
     A machine is asked by its power button, unless a signal for its QEMU is named.
     """
@@ -78,10 +79,16 @@ def stop(home: Home, instance: Instance, *, signal: str = "", timeout_s: float |
         if instance.isolation == "machine" and not signal:
             switch_off(home, instance, timeout_s)
         else:
-            seconds = float(STOP_TIMEOUT_S) if timeout_s is None else timeout_s
+            seconds = stop_seconds(instance) if timeout_s is None else timeout_s
             ask_to_end(home, instance, stop_signal(home, instance, signal), seconds)
         wait_for_shim(home, instance)
     finish(home, instance.id)
+
+
+def stop_seconds(instance: Instance) -> float:
+    """How long a workload has to end, as it was made."""
+    wanted = instances.request_from(instance.request).stop_timeout
+    return float(STOP_TIMEOUT_S if wanted is None else wanted)
 
 
 def stop_signal(home: Home, instance: Instance, signal: str) -> int:
@@ -116,7 +123,7 @@ def ask_to_end(home: Home, instance: Instance, number: int, timeout_s: float) ->
         return  # it ended meanwhile
     try:
         conversation.signal(number)
-        conversation.connection.settimeout(max(timeout_s, 0.001))
+        conversation.connection.settimeout(None if timeout_s < 0 else max(timeout_s, 0.001))
         try:
             conversation.wait()
         except TimeoutError:

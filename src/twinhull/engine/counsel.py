@@ -75,7 +75,7 @@ def counsel(
     workload = request.image or f"a {wishes.system} system"
     question = Question(workload, wishes, needs, packed if request.image else Packed(known=True), here, found)
     advice = advise.advise(question)
-    return Counsel(question, advice, command_for(question, advice, request, extra), not_served(needs))
+    return Counsel(question, advice, command_for(question, advice, request, extra), not_served(asks))
 
 
 def find(home: Home, request: Request) -> Image | None:
@@ -99,18 +99,13 @@ def joined(needs: Needs, asks: Needs) -> Needs:
         volumes=needs.volumes + asks.volumes,
         namespaces=(*needs.namespaces, *asks.namespaces),
         privileges=(*needs.privileges, *asks.privileges),
-        devices=asks.devices,
-        sysctls=asks.sysctls,
+        devices=(*needs.devices, *asks.devices),
     )
 
 
-def not_served(needs: Needs) -> tuple[str, ...]:
+def not_served(asks: Needs) -> tuple[str, ...]:
     """What `run` has no flag for."""
-    return (
-        *(f"device {name}" for name in needs.devices),
-        *(f"the host's {name}" for name in needs.namespaces if name != "network"),
-        *(f"sysctl {name}" for name in needs.sysctls),
-    )
+    return (*(f"device {name}" for name in asks.devices), *(f"the host's {name}" for name in asks.namespaces))
 
 
 def command_for(question: Question, advice: Advice, request: Request, extra: tuple[str, ...]) -> str:

@@ -1,9 +1,12 @@
-"""The device nodes of this host, as a spec names them."""
+"""The device nodes that a workload gets beyond those that all have, as a spec names them."""
 
 from __future__ import annotations
 
 import os
 import stat
+
+from twinhull.errors import InvalidRequest
+from twinhull.model import Device, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,11 +15,51 @@ if TYPE_CHECKING:
 
 # What every workload has of its own below /dev.
 OWN = frozenset(("console", "fd", "hugepages", "mqueue", "ptmx", "pts", "shm"))
+# What a guest's kernel has whatever is loaded, beside what all workloads have: Documentation/admin-guide/devices.txt.
+GUEST = {"/dev/hwrng": (10, 183), "/dev/kmsg": (1, 11), "/dev/mem": (1, 1), "/dev/port": (1, 4)}
 
 
-def every_node(top: str = "/dev") -> list[dict[str, Any]]:
-    """What --privileged shows: each node of the host's but those of terminals and memory."""
-    return list(walk(top))
+def nodes(request: Request) -> list[dict[str, Any]]:
+    """Entries of linux.devices, with the access of those that --device names.
+
+    Raises:
+        InvalidRequest: no such device; for a guest, none of its kernel's.
+    """
+    guest = request.isolation == "vm"
+    found = list(walk("/dev")) if request.privileged and not guest else []
+    for device in request.devices:
+        found += guest_node(device) if guest else host_nodes(device)
+    return found
+
+
+def guest_node(device: Device) -> Iterator[dict[str, Any]]:
+    """A node of the guest's own kernel."""
+    if device.source not in GUEST:
+        raise InvalidRequest(
+            f"--device {device.source}: the host's kernel drives it, and a virtual machine has its own kernel, "
+            f"which has {', '.join(GUEST)}",
+            hint="run it as a container, or leave the device out",
+        )
+    major, minor = GUEST[device.source]
+    row = {"path": device.target, "type": "c", "major": major, "minor": minor, "fileMode": 0o600, "uid": 0, "gid": 0}
+    yield {**row, "access": device.access}
+
+
+def host_nodes(device: Device) -> Iterator[dict[str, Any]]:
+    """A node of the host, or every node of a directory."""
+    try:
+        status = os.stat(device.source)
+        if stat.S_ISDIR(status.st_mode):
+            found = [(device.target + row["path"].removeprefix(device.source), row) for row in walk(device.source)]
+        else:
+            row = node(device.target, status)
+            found = [(device.target, row)] if row else []
+    except OSError as error:
+        hint = "a node that is there: /dev/fuse"
+        raise InvalidRequest(f"--device {device.source}: {error.strerror}", hint=hint) from None
+    if not found:
+        raise InvalidRequest(f"--device {device.source}: not a device node", hint="-v shows files and directories")
+    yield from ({**row, "path": path, "access": device.access} for path, row in found)
 
 
 def walk(directory: str) -> Iterator[dict[str, Any]]:

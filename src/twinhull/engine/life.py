@@ -15,8 +15,8 @@ from twinhull.engine.state import Home, status
 from twinhull.errors import Conflict, HostUnfit, InvalidRequest, LaunchError, NoWall, TemplateFailed
 from twinhull.host import files, locks
 from twinhull.host.facts import boot_id
-from twinhull.model import Image, Instance, Request
-from twinhull.oci.spec import Identity, make_spec
+from twinhull.model import Image, Instance, Request, in_order
+from twinhull.oci.spec import Identity, cpu_limits, make_spec
 from twinhull.runtime import container
 from twinhull.runtime.container import Prepared
 from twinhull.runtime.sandbox import Sandbox
@@ -364,9 +364,10 @@ def prepare_vm(home: Home, instance: Instance, bundle: Bundle, flags: tuple[str,
         image=disk.ensure(home.config, home.db, bundle.image),
         scratch=writable,
         durable=not instance.remove,
-        volumes=request.volumes,
+        volumes=tuple(in_order(request.volumes)),
         memory_bytes=request.memory_bytes,
         cpus=request.cpus,
+        cpu=cpu_limits(request),
         walled=request.walled,
     )
     return vm.start(home.config, workload, origin, flags=flags, progress=home.notice)

@@ -48,7 +48,7 @@ def is_eligible(config: Config, request: Request) -> bool:
 
     Volumes, processors and ports are made with the machine or by its shim; memory is the machine's size.
     """
-    made_before = request.volumes or request.cpus or request.ports
+    made_before = request.volumes or request.cpus or request.ports or request.cpu_shares or request.cpuset
     wanted = config.vm_spare and config.vm_template and request.isolation == "vm"
     return wanted and not made_before and is_ordinary()
 

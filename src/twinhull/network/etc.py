@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 
+from twinhull.errors import InvalidRequest
 from twinhull.host.facts import read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from twinhull.model import Endpoint
 
 RESOLV_CONF = "/etc/resolv.conf"
@@ -42,6 +45,34 @@ def workload_resolv_conf(name_server: str, host: str) -> str:
         elif word == "options":
             options += [option for option in rest.split() if not option.startswith("ndots:")]
     return "\n".join([*lines, " ".join(["options", *options, "ndots:0"]), ""])
+
+
+def host_lines(hosts: Iterable[tuple[str, str]], gateway: str) -> str:
+    """Return the lines of further names for a hosts file; "host-gateway" is the host as it is reached from inside.
+
+    Raises:
+        InvalidRequest: there is no way to the host.
+    """
+    lines = []
+    for name, address in hosts:
+        if address == "host-gateway" and not gateway:
+            raise InvalidRequest(
+                f"--add-host {name}: without a network there is no host-gateway", hint="name an address"
+            )
+        lines.append(f"{gateway if address == 'host-gateway' else address}\t{name}\n")
+    return "".join(lines)
+
+
+def changed(text: str, servers: Sequence[str], search: Sequence[str], options: Sequence[str]) -> str:
+    """Return a resolv.conf with what is given instead of its servers, search list or options; "." searches none."""
+    given = {"nameserver": servers, "search": search, "options": options}
+    kept = [line for line in text.splitlines() if not given.get(line.partition(" ")[0].replace("domain", "search"))]
+    kept += [f"nameserver {server}" for server in servers]
+    if search and "." not in search:
+        kept.append(f"search {' '.join(search)}")
+    if options:
+        kept.append(f"options {' '.join(options)}")
+    return "\n".join([*kept, ""])
 
 
 def resolv_conf_host() -> str:

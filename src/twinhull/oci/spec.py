@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from twinhull import jsontext
 from twinhull.errors import InvalidRequest
-from twinhull.model import Image, Request
+from twinhull.model import Image, Request, in_order
 from twinhull.plan import defaults
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
 OCI_VERSION = "1.2.0"
@@ -54,7 +54,7 @@ def make_spec(
     Args:
         max_files: RLIMIT_NOFILE for the process, 0 to leave the caller's.
         cpu_count: how many directories of thermal counters there are to mask.
-        devices: nodes beyond those of every workload, as entries of linux.devices.
+        devices: nodes beyond those of every workload, as entries of linux.devices with the `access` each is for.
         kernel: the release that it will run on, "" where that is not known.
 
     Raises:
@@ -62,6 +62,8 @@ def make_spec(
     """
     config = jsontext.loads(image.config).get("config") or {}
     user = resolve_user(request.user or config.get("User") or "", image.passwd, image.group)
+    if request.groups:
+        user = with_groups(user, request.groups, image.group)
     spec: dict[str, Any] = {
         "ociVersion": OCI_VERSION,
         "process": {
@@ -82,13 +84,22 @@ def make_spec(
     }
     if not spec["process"]["cwd"].startswith("/"):
         raise InvalidRequest(f"the working directory {spec['process']['cwd']!r} is not absolute")
+    change(spec, request, devices, kernel)
+    return spec
+
+
+def change(spec: dict[str, Any], request: Request, devices: Sequence[Mapping[str, Any]], kernel: str) -> None:
+    """What few workloads ask for; without any, nothing is imported. The arguments are those of make_spec."""
     if devices:
-        spec["linux"]["devices"] = list(devices)
+        spec["linux"]["devices"] = [{key: row[key] for key in row if key != "access"} for row in devices]
+    if request.has_options:
+        from twinhull.oci import options
+
+        options.apply(spec, request, devices)
     if request.has_privileges:
         from twinhull.oci import privileges
 
         privileges.apply(spec, request, kernel)
-    return spec
 
 
 def command(config: dict[str, Any], request: Request) -> tuple[str, ...]:
@@ -146,6 +157,12 @@ def resolve_user(text: str, passwd: str, group: str) -> User:
     return User(uid, gid, extra, "/root" if uid == 0 and home == "/" and not accounts else home)
 
 
+def with_groups(user: User, names: Iterable[str], group: str) -> User:
+    """The user in further groups, by name or number."""
+    rows = records(group, 4)
+    return user._replace(groups=tuple(dict.fromkeys((*user.groups, *(resolve_group(name, rows) for name in names)))))
+
+
 def resolve_group(name: str, groups: list[list[str]]) -> int:
     """Return the number of a group."""
     for row in groups:
@@ -169,17 +186,27 @@ def capability_sets(uid: int, bounding: Sequence[str] = defaults.CAPABILITIES) -
 
 
 def mounts(request: Request, identity: Identity) -> list[dict[str, Any]]:
-    """The default mounts, the instance's files under /etc, then the user's volumes."""
+    """The default mounts, the instance's files under /etc, then the user's: what lies deeper comes later."""
     listed = [
         {"destination": destination, "type": kind, "source": source, "options": list(options)}
         for destination, kind, source, options in defaults.MOUNTS
     ]
-    binds = [(source, target, False) for source, target in identity.etc]
-    binds += [(volume.source, volume.target, volume.readonly) for volume in request.volumes]
-    for source, target, readonly in binds:
-        options = ["rbind", "rprivate", "ro" if readonly else "rw"]
-        listed.append({"destination": target, "type": "bind", "source": source, "options": options})
-    return listed
+    listed += [bind(source, target, readonly=False) for source, target in identity.etc]
+    if not request.tmpfs:
+        return listed + [bind(*volume[:2], readonly=volume.readonly) for volume in in_order(request.volumes)]
+    from twinhull.oci.options import tmpfs
+
+    own = [tmpfs(*row) for row in request.tmpfs]
+    own += [bind(*volume[:2], readonly=volume.readonly) for volume in request.volumes]
+    own.sort(key=lambda mount: mount["destination"].count("/"))
+    taken = {mount["destination"] for mount in own}
+    return [mount for mount in listed if mount["destination"] not in taken] + own
+
+
+def bind(source: str, target: str, *, readonly: bool) -> dict[str, Any]:
+    """A path of the host's, seen inside."""
+    options = ["rbind", "rprivate", "ro" if readonly else "rw"]
+    return {"destination": target, "type": "bind", "source": source, "options": options}
 
 
 def linux(request: Request, identity: Identity, cpu_count: int) -> dict[str, Any]:
@@ -209,9 +236,21 @@ def resources(request: Request) -> dict[str, Any]:
     """Limits, present only where asked: an absent controller costs nothing."""
     found: dict[str, Any] = {"devices": list(defaults.DEVICE_RULES)}
     if request.memory_bytes:
-        found["memory"] = {"limit": request.memory_bytes, "swap": request.memory_bytes * 2}
-    if request.cpus:
-        found["cpu"] = {"quota": int(request.cpus * CPU_PERIOD_US), "period": CPU_PERIOD_US}
-    if request.pids_limit:
+        found["memory"] = {"limit": request.memory_bytes, "swap": request.swap_bytes or request.memory_bytes * 2}
+    if cpu := cpu_limits(request):
+        found["cpu"] = cpu
+    if request.pids_limit > 0:
         found["pids"] = {"limit": request.pids_limit}
+    return found
+
+
+def cpu_limits(request: Request) -> dict[str, Any]:
+    """linux.resources.cpu, {} without a limit."""
+    found: dict[str, Any] = {}
+    if request.cpus:
+        found |= {"quota": int(request.cpus * CPU_PERIOD_US), "period": CPU_PERIOD_US}
+    if request.cpu_shares:
+        found["shares"] = request.cpu_shares
+    if request.cpuset:
+        found["cpus"] = request.cpuset
     return found

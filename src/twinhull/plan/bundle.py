@@ -16,6 +16,7 @@ from twinhull.plan.compile import device_ops, isolation_ops
 from twinhull.plan.namespaces import Namespaces, compile_namespaces, inner_propagation, time_offsets
 from twinhull.plan.ops import Op, Plan
 from twinhull.plan.process import process_ops
+from twinhull.plan.sysctl import namespace_of
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -48,8 +49,6 @@ SCHED_ATTR_BYTES = 48
 IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 IO_CLASS_SHIFT = 13
 PERSONALITIES = {"LINUX": 0x0000, "LINUX32": 0x0008}
-IPC_SYSCTLS = {"kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax"}
-IPC_SYSCTLS |= {"kernel.shmmni", "kernel.shm_rmid_forced"}
 
 
 class Bundle(NamedTuple):
@@ -146,15 +145,7 @@ def isolation(spec: Mapping[str, Any], linux: Mapping[str, Any], namespaces: Nam
 
 def check_sysctl(key: str, namespaces: Namespaces) -> None:
     """Refuse what would be the whole machine's."""
-    if key.startswith("net."):
-        needed = "network"
-    elif key in IPC_SYSCTLS or key.startswith("fs.mqueue."):
-        needed = "ipc"
-    elif key == "kernel.domainname" or key == "kernel.hostname":
-        needed = "uts"
-    elif key.startswith("user."):
-        needed = "user"
-    else:
+    if not (needed := namespace_of(key)):
         raise InvalidRequest(f"linux.sysctl: {key!r} is not in a separate kernel namespace")
     if not namespaces.has(needed):
         raise InvalidRequest(f"linux.sysctl: {key!r} needs a {needed} namespace in linux.namespaces")

@@ -14,7 +14,7 @@ from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any, Literal
 
 GUEST_FACTS = Facts(cgroup2="/sys/fs/cgroup", cgroup2_controllers=("cpu", "memory", "pids"))
@@ -41,9 +41,11 @@ def cgroup_ops(linux: Mapping[str, Any], facts: Facts, place: Literal["host", "g
     Raises:
         UnsupportedSpec: a limit whose controller this machine does not have.
     """
-    if place == "guest":
-        facts = GUEST_FACTS
     path, resources = linux["cgroupsPath"], linux.get("resources") or {}
+    if place == "guest":  # the processors of the host are those of QEMU
+        facts = GUEST_FACTS
+        cpu = {key: value for key, value in (resources.get("cpu") or {}).items() if key != "cpus"}
+        resources = {**resources, "cpu": cpu}
     make: list[Op] = []
     undo: list[Op] = []
     limits = resource_limits(resources, facts)
@@ -98,21 +100,37 @@ def resource_limits(resources: Mapping[str, Any], facts: Facts) -> list[Limit]:
     found = []
     if memory := resources.get("memory"):
         found.append(memory_limit(memory, facts))
-    if (cpu := resources.get("cpu")) and cpu.get("quota"):
-        quota, period = cpu["quota"], cpu["period"]
-        old = (("cpu.cfs_period_us", str(period)), ("cpu.cfs_quota_us", str(quota)))
-        found.append(Limit("cpu", (("cpu.max", f"{quota} {period}"),), old))
+    if cpu := resources.get("cpu"):
+        found += cpu_limits(cpu)
     if pids := resources.get("pids"):
         value = str(pids["limit"])
         found.append(Limit("pids", (("pids.max", value),), (("pids.max", value),)))
     return found
 
 
+def cpu_limits(cpu: Mapping[str, Any]) -> Iterator[Limit]:
+    """Time and weight, and the set of processors."""
+    new: list[tuple[str, str]] = []
+    old: list[tuple[str, str]] = []
+    if quota := cpu.get("quota"):
+        new.append(("cpu.max", f"{quota} {cpu['period']}"))
+        old += [("cpu.cfs_period_us", str(cpu["period"])), ("cpu.cfs_quota_us", str(quota))]
+    if shares := cpu.get("shares"):
+        from twinhull.plan.resources import weight
+
+        new.append(("cpu.weight", str(weight(shares))))
+        old.append(("cpu.shares", str(shares)))
+    if new:
+        yield Limit("cpu", tuple(new), tuple(old))
+    if cpus := cpu.get("cpus"):
+        yield Limit("cpuset", (("cpuset.cpus", cpus),), (("cpuset.cpus", cpus),))
+
+
 def memory_limit(memory: Mapping[str, int], facts: Facts) -> Limit:
     """Memory, and swap where the kernel accounts it: the spec's swap counts memory too, v2's does not."""
     limit = memory["limit"]
     swap = memory.get("swap", limit)
-    new = [("memory.max", str(limit)), ("memory.swap.max", str(swap - limit))]
+    new = [("memory.max", str(limit)), ("memory.swap.max", str(swap - limit) if swap >= 0 else "max")]
     old = [("memory.limit_in_bytes", str(limit))]
     if facts.swap_limit:
         old.append(("memory.memsw.limit_in_bytes", str(swap)))

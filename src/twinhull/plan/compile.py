@@ -10,7 +10,7 @@ from twinhull.errors import UnsupportedSpec
 from twinhull.model import Facts
 from twinhull.plan import defaults
 from twinhull.plan.cgroups import cgroup_ops
-from twinhull.plan.mounts import compile_mounts
+from twinhull.plan.mounts import compile_mount, compile_mounts
 from twinhull.plan.ops import Op, Plan
 from twinhull.plan.process import process_ops
 from twinhull.tuples import NamedTuple
@@ -90,6 +90,7 @@ def compile_plan(
         *network.inside,
         *(Op("file", (path, content, 0o644)) for path, content in files),
         *isolation_ops(spec, linux),
+        *((Op("domainname", (spec["domainname"],)),) if spec.get("domainname") else ()),
         Op("stdin", (stdin,)),
         *process_ops(spec["process"], facts, seccomp=seccomp),
     )
@@ -143,12 +144,16 @@ def mount_ops(spec: Mapping[str, Any], facts: Facts, place: Place) -> tuple[Op, 
     mounts = spec["mounts"]
     if place == "host":
         return compile_mounts(mount for mount in mounts if facts.cgroup2 or mount.get("type") != "cgroup")
-    shares: list[Op] = []
+    shares = 0
+    ops: list[Op] = []
     for mount in mounts:
         if mount.get("type") == "bind":
             readonly = MOUNT_RDONLY if "ro" in mount["options"] else 0
-            shares.append(Op("share", (f"volume{len(shares)}", mount["destination"], readonly)))
-    return (*compile_mounts(mount for mount in mounts if mount.get("type") != "bind"), *shares)
+            ops.append(Op("share", (f"volume{shares}", mount["destination"], readonly)))
+            shares += 1
+        else:
+            ops.append(compile_mount(mount))
+    return tuple(ops)
 
 
 def device_ops(*, filled: bool = False) -> tuple[Op, ...]:

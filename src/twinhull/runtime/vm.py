@@ -66,6 +66,7 @@ class Workload(NamedTuple):
         image: the image as an erofs file.
         scratch: the scratch disk, "" where the plan asks for memory instead.
         durable: what the guest syncs must be on the host's disk.
+        cpu: linux.resources.cpu, for the limits around QEMU.
         walled: it starts under KVM or not at all.
     """
 
@@ -80,6 +81,7 @@ class Workload(NamedTuple):
     volumes: tuple[Volume, ...] = ()
     memory_bytes: int = 0
     cpus: float = 0.0
+    cpu: Mapping[str, Any] = {}
     walled: bool = False
 
 
@@ -299,9 +301,8 @@ def resources(machine: Machine, workload: Workload) -> dict[str, Any]:
     limits: dict[str, Any] = {}
     if workload.memory_bytes:
         limits |= memory_limit(machine)
-    if workload.cpus:
-        period = 100_000
-        limits["cpu"] = {"quota": int(workload.cpus * period), "period": period}
+    if workload.cpu:
+        limits["cpu"] = workload.cpu
     return limits
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twinhull import jsontext
 from twinhull.errors import Conflict, NotFound
-from twinhull.model import Disk, Endpoint, Instance, Port, Request, Volume
+from twinhull.model import Device, Disk, Endpoint, Instance, Port, Request, Volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -156,6 +156,9 @@ def request_from(text: str) -> Request:
     values.update({key: tuple(value) for key, value in values.items() if isinstance(value, list)})
     values["volumes"] = tuple(Volume(*row) for row in values.get("volumes", ()))
     values["ports"] = tuple(Port(*row) for row in values.get("ports", ()))
+    values["devices"] = tuple(Device(*row) for row in values.get("devices", ()))
+    for key in ("ulimits", "sysctls", "tmpfs", "hosts"):
+        values[key] = tuple(tuple(row) for row in values.get(key, ()))
     values["labels"] = tuple((key, value) for key, value in values.get("labels", ()))
     if values.get("disk"):
         values["disk"] = Disk(*values["disk"])

@@ -1,0 +1,80 @@
+"""The rarer flags of run, the same behind either wall: what the kernel and the files show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.wall import Wall
+
+LIMITS = (
+    *("--ulimit", "nofile=100:200", "--ulimit", "core=0", "--oom-score-adj", "300", "--umask", "0077"),
+    *("--group-add", "7", "--group-add", "8", "--memory", "64m", "--memory-swap", "64m", "--cpu-shares", "512"),
+    *("--cpuset-cpus", "0", "--shm-size", "32m", "--tmpfs", "/run:size=1m,exec", "--tmpfs", "/a/b"),
+)
+LIMITS_SCRIPT = """ulimit -n; ulimit -Hn; ulimit -c; cat /proc/self/oom_score_adj; umask; id -G
+grep Cpus_allowed_list /proc/self/status
+grep -E '^[a-z]+ /(dev/shm|run|a/b) ' /proc/mounts | cut -d' ' -f2,4 | sort"""
+NAMES = (
+    *("--add-host", "db:10.9.8.7", "--dns", "9.9.9.9", "--dns-search", "example.org", "--dns-option", "ndots:1"),
+    *("--domainname", "example.org", "-h", "box", "--mac-address", "02:11:22:33:44:55", "--network", "bridge"),
+    *("--add-host", "outside=host-gateway", "--sysctl", "net.ipv4.ip_forward=1", "--sysctl", "kernel.msgmax=9000"),
+)
+NAMES_SCRIPT = """cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/msgmax /proc/sys/kernel/domainname
+cat /sys/class/net/eth0/address; hostname -f; ping -c1 -w9 outside >/dev/null && echo reached; cat /etc/resolv.conf
+grep db /etc/hosts"""
+
+
+def test_limits_of_the_process_and_file_systems_in_memory_are_as_asked(wall: Wall) -> None:
+    result = wall.run(*LIMITS, "busybox", "sh", "-c", LIMITS_SCRIPT)
+    lines = result.stdout.splitlines()
+    assert lines[:6] == ["100", "200", "0", "300", "0077", "0 7 8"], result
+    assert lines[6].split() == ["Cpus_allowed_list:", "0"]
+    mounts = {path: set(options.split(",")) for path, options in (line.split() for line in lines[7:])}
+    assert {"size=32768k", "nosuid"} <= mounts["/dev/shm"]
+    assert "size=1024k" in mounts["/run"] and "noexec" not in mounts["/run"]
+    assert {"noexec", "nosuid", "nodev"} <= mounts["/a/b"]
+
+
+def test_names_addresses_and_settings_of_the_kernel_are_as_asked(wall: Wall, tmp_path: Path) -> None:
+    identity = tmp_path / "id"
+    words = wall.words("--name", "asked", "--cidfile", str(identity), *NAMES, "busybox", "sh", "-c", NAMES_SCRIPT)
+    result = wall(*words)
+    assert result.stdout.splitlines() == [
+        *("1", "9000", "example.org", "02:11:22:33:44:55", "box.example.org", "reached"),
+        *("nameserver 9.9.9.9", "search example.org", "options ndots:1", "10.9.8.7\tdb"),
+    ], result
+    assert identity.read_text() == wall("inspect", "asked", check=True).json()[0]["id"]
+    again = wall(*wall.words("--cidfile", str(identity), "busybox", "true"))
+    assert (again.exit_code, "--cidfile" in again.stderr) == (125, True)
+
+
+def test_a_device_is_given_with_its_access_and_no_other(wall: Wall) -> None:
+    script = "(exec < /dev/log) && echo read; (exec > /dev/log) || echo refused"
+    words = ("--cap-add", "SYSLOG", "--device", "/dev/kmsg:/dev/log:r", "busybox", "sh", "-c", script)
+    assert wall.run(*words).stdout.splitlines() == ["read", "refused"]
+    missing = wall.run("--device", "/dev/nonexistent", "busybox", "true")
+    assert (missing.exit_code, "/dev/nonexistent" in missing.stderr) == (125, True)
+
+
+def test_a_setting_of_the_whole_kernel_is_a_virtual_machines_alone(wall: Wall) -> None:
+    result = wall.run("--sysctl", "vm.swappiness=11", "busybox", "cat", "/proc/sys/vm/swappiness")
+    if wall.isolation == "vm":
+        assert result.stdout == "11\n", result
+    else:
+        assert (result.exit_code, "shares with the host" in result.stderr) == (125, True)
+
+
+def test_a_device_of_the_host_is_refused_to_a_virtual_machine_with_the_reason(wall: Wall) -> None:
+    result = wall.run("--device", "/dev/fuse", "busybox", "test", "-c", "/dev/fuse")
+    if wall.isolation == "vm":
+        assert (result.exit_code, "has its own kernel" in result.stderr) == (125, True)
+    else:
+        assert result.exit_code == 0, result
+
+
+def test_stop_takes_as_long_as_the_workload_was_made_for(wall: Wall) -> None:
+    script = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
+    wall.detached("--name", "stubborn", "--stop-timeout", "0", "busybox", "sh", "-c", script)
+    wall.wait_for_log("stubborn", "ready\n")
+    wall("stop", "stubborn", check=True)
+    assert wall("wait", "stubborn").stdout == "137\n"

@@ -14,9 +14,9 @@ BUILD := build
 # kernel headers: the system's come last, where they cannot hide musl's.
 MACHINE := $(shell uname -m)
 CC := musl-gcc
-KERNEL_HEADERS := -idirafter /usr/include/$(MACHINE)-linux-gnu -idirafter /usr/include
+COMPILE := $(CC) -idirafter /usr/include/$(MACHINE)-linux-gnu -idirafter /usr/include
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wswitch-enum -Wformat=2 -Wmissing-prototypes -Wconversion
-CFLAGS := -std=c11 -Os -ffunction-sections -fdata-sections $(WARNINGS) $(KERNEL_HEADERS)
+CFLAGS := -std=c11 -Os -ffunction-sections -fdata-sections $(WARNINGS)
 LDFLAGS := -static -Wl,--gc-sections
 SOURCES := $(sort $(filter-out %_test.c launcher/fuzz_%.c,$(wildcard launcher/*.c)))
 # Committed, so that the C can be read on its own; `make check` compares them with the Python tables.
@@ -26,6 +26,11 @@ LAUNCHER := src/twinhull/bin/launcher
 ESCAPES := src/twinhull/bin/escapes
 # The same launcher with the points at which tests kill it (TWINHULL_FAULT).
 TEST_LAUNCHER := $(BUILD)/launcher-test/launcher
+# The first process of guests with another processor (`run --platform linux/arm64 --vm`), where a compiler for it and
+# a static C library are installed.
+ARM64_LAUNCHER := src/twinhull/bin/launcher-arm64
+ARM64_PREFIX := aarch64-linux-gnu-
+FOREIGN := $(if $(and $(shell command -v $(ARM64_PREFIX)gcc),$(wildcard /usr/aarch64-linux-gnu/lib/libc.a)),$(ARM64_LAUNCHER))
 
 PYTEST := $(BIN)/python -m pytest
 # What may run at the same time as other work: no root, no effect on the machine.
@@ -105,31 +110,33 @@ clean:
 	rm -rf $(BUILD) dist src/twinhull/bin src/twinhull.egg-info
 
 # --- the launcher
-launcher: $(LAUNCHER) $(ESCAPES)
+launcher: $(LAUNCHER) $(ESCAPES) $(FOREIGN)
 launcher-test: $(TEST_LAUNCHER)
 
 $(GENERATED) &: src/twinhull/plan/ops.py src/twinhull/plan/codec.py src/twinhull/plan/frames.py scripts/generate_headers.py
 	@PYTHONPATH=src $(PYTHON) scripts/generate_headers.py
 
+# $(1) the program, $(2) where its objects lie, $(3) flags of its own, $(4) the compiler, $(5) strip
 define build_launcher
 $(1): $(patsubst launcher/%.c,$(BUILD)/$(2)/%.o,$(SOURCES))
 	@mkdir -p $$(@D)
-	$$(CC) $$(LDFLAGS) -o $$@.new $$^
-	@strip $$@.new && mv $$@.new $$@ # by a rename: workloads may be running from the one that is there
+	$(4) $$(LDFLAGS) -o $$@.new $$^
+	@$(5) $$@.new && mv $$@.new $$@ # by a rename: workloads may be running from the one that is there
 
 $(BUILD)/$(2)/%.o: launcher/%.c Makefile | $(GENERATED)
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS) $(3) -MMD -MP -c -o $$@ $$<
+	$(4) $$(CFLAGS) $(3) -MMD -MP -c -o $$@ $$<
 endef
-$(eval $(call build_launcher,$(LAUNCHER),launcher,))
-$(eval $(call build_launcher,$(TEST_LAUNCHER),launcher-test,-DFAULT_POINTS))
+$(eval $(call build_launcher,$(LAUNCHER),launcher,,$(COMPILE),strip))
+$(eval $(call build_launcher,$(TEST_LAUNCHER),launcher-test,-DFAULT_POINTS,$(COMPILE),strip))
+$(eval $(call build_launcher,$(ARM64_LAUNCHER),launcher-arm64,,$(ARM64_PREFIX)gcc,$(ARM64_PREFIX)strip))
 
 $(ESCAPES): $(wildcard probes/*.c) probes/escape.h Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@.new $(filter %.c,$^)
+	$(COMPILE) $(CFLAGS) $(LDFLAGS) -o $@.new $(filter %.c,$^)
 	@strip $@.new && mv $@.new $@
 
--include $(wildcard $(BUILD)/launcher/*.d $(BUILD)/launcher-test/*.d)
+-include $(wildcard $(BUILD)/launcher*/*.d)
 
 # --- fuzzing: each launcher/fuzz_NAME.c against the parsers, under AddressSanitizer and UBSan
 FUZZ_SECONDS ?= 30

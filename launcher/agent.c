@@ -11,10 +11,10 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#include <x86intrin.h>
 
 #include "cgroup.h"
 #include "child.h"
+#include "counter.h"
 #include "descriptor.h"
 #include "frames.h"
 #include "guest.h"
@@ -235,7 +235,7 @@ static void greet(void *context, struct connection *client)
 	uint8_t payload[HELLO_BYTES];
 	put_u32(payload, PROTOCOL_VERSION);
 	put_u64(payload + 4, agent->began);
-	put_u64(payload + 12, __rdtsc());
+	put_u64(payload + 12, counter_now());
 	connection_send(client, 0, FRAME_HELLO, payload, sizeof(payload));
 }
 
@@ -283,7 +283,7 @@ int agent_main(int argc, char **argv)
 		fprintf(stderr, "twinhull: the agent is for the first process of a guest\n");
 		return 125;
 	}
-	uint64_t began = __rdtsc();
+	uint64_t began = counter_now();
 	block_signals();
 	int port = guest_prepare() < 0 ? -1 : guest_open_port(PORT_NAME);
 	if (port < 0)

@@ -19,16 +19,24 @@
 #define RETURN(value) BPF_STMT(BPF_RET | BPF_K, value)
 #define ALLOW(number) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1), RETURN(SECCOMP_RET_ALLOW)
 
+#if defined(__x86_64__)
+#define ARCHITECTURE AUDIT_ARCH_X86_64
+#define OLDER ALLOW(SYS_poll), ALLOW(SYS_open) /* musl's openat on some paths */
+#elif defined(__aarch64__)
+#define ARCHITECTURE AUDIT_ARCH_AARCH64
+#define OLDER ALLOW(SYS_ppoll)
+#endif
+
 /* No socket, no exec, no signal, no new memory that can be executed. Paths begin at the instance directory. */
 static struct sock_filter FILTER[] = {
 	LOAD(arch),
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCHITECTURE, 1, 0),
 	RETURN(SECCOMP_RET_KILL_PROCESS),
 	LOAD(nr),
 	ALLOW(SYS_read),
 	ALLOW(SYS_write),
 	ALLOW(SYS_writev),
-	ALLOW(SYS_poll),
+	OLDER,
 	ALLOW(SYS_close),
 	ALLOW(SYS_clock_gettime),
 	ALLOW(SYS_accept4),
@@ -36,7 +44,6 @@ static struct sock_filter FILTER[] = {
 	ALLOW(SYS_geteuid),
 	ALLOW(SYS_fcntl),
 	ALLOW(SYS_openat),
-	ALLOW(SYS_open), /* musl's openat on some paths */
 	ALLOW(SYS_renameat),
 	ALLOW(SYS_renameat2),
 	ALLOW(SYS_fstat),

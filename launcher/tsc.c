@@ -4,8 +4,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <time.h>
-#include <x86intrin.h>
 
+#include "counter.h"
 #include "modes.h"
 
 #define MEASURE_NS 100000000
@@ -30,7 +30,7 @@ static struct moment read_both(void)
 	int64_t least = INT64_MAX;
 	for (int i = 0; i < TRIES; i++) {
 		int64_t before = now();
-		uint64_t counter = __rdtsc();
+		uint64_t counter = counter_now();
 		int64_t after = now();
 		if (after - before >= least)
 			continue;

@@ -17,7 +17,7 @@ MODULE_LINES, FUNCTION_LINES = 400, 50
 # by forty with the clock of its boot, by forty with what a rehearsal leaves behind. The OCI runtime took 590: a
 # container without a shim, hooks, namespaces by path, idmapped and propagating mounts; and 480 more for its short verbs
 # without an interpreter.
-C_FILE_LINES, C_FUNCTION_LINES, C_TOTAL_LINES = 600, 60, 11_360
+C_FILE_LINES, C_FUNCTION_LINES, C_TOTAL_LINES = 600, 60, 11_390
 VAGUE = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 
 

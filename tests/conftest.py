@@ -22,6 +22,7 @@ pytest_plugins = (
     "tests.support.machines",
     "tests.support.store",
     "tests.support.wall",
+    "tests.support.foreign",
 )
 
 TESTS = Path(__file__).parent

@@ -100,12 +100,13 @@ class Twinhull:
 
 def share_kernels(root: Path) -> None:
     """Let all tests use one guest kernel: the first that needs it downloads it."""
-    cache = REPOSITORY / "build/kernels"
-    cache.mkdir(parents=True, exist_ok=True)
-    link = root / "state/kernels"
-    if not link.parent.exists():
-        link.parent.mkdir(0o700)
-        link.symlink_to(cache)
+    if (root / "state").exists():
+        return
+    (root / "state").mkdir(0o700)
+    for name in ("kernels", "kernels-arm64"):
+        cache = REPOSITORY / "build" / name
+        cache.mkdir(parents=True, exist_ok=True)
+        (root / "state" / name).symlink_to(cache)
 
 
 def remove_network(root: Path) -> None:

@@ -13,6 +13,7 @@ from twinhull.config import Config
 from twinhull.engine import abilities, isolation
 from twinhull.engine.state import Home, open_home
 from twinhull.errors import HostUnfit, InvalidRequest, NoWall
+from twinhull.host import facts
 from twinhull.model import Image, Request, Volume
 
 AUTO = Request("app", isolation="auto")
@@ -32,7 +33,7 @@ def image(platform: str) -> Image:
     return Image("sha256:0", "sha256:1", platform, "{}", (), 0)
 
 
-OWN = image(f"linux/{abilities.architecture()}")
+OWN = image(f"linux/{facts.architecture()}")
 
 
 def settle(home: Home, request: Request, found: Image | None = OWN) -> Request:
@@ -82,7 +83,7 @@ def test_another_operating_system_takes_a_machine(home: Home) -> None:
 
 def test_a_processor_that_nothing_here_executes_is_refused(home: Home) -> None:
     names = ("riscv64", "s390x", "ppc64le")
-    foreign = next(name for name in names if name not in abilities.executed(abilities.architecture()))
+    foreign = next(name for name in names if name not in abilities.executed(facts.architecture()))
     with pytest.raises(HostUnfit, match=f"does not execute programs for {foreign}"):
         settle(home, AUTO, image(f"linux/{foreign}"))
 

@@ -113,11 +113,11 @@ RULES = (
         "a guest's programs are for the guest's processor",
         "veto",
         lambda q: foreign(q, q.here.guest_architectures),
-        lambda q: f"guests here have this machine's processor and execute nothing for {q.packed.architecture}",
+        lambda q: f"no guest here executes programs for {q.packed.architecture}",
         excludes=GUESTS,
         otherwise="exec format error",
         source=HERE,
-        change="an image for this processor",
+        change="an image for this processor, or for arm64 the package qemu-system-arm",
     ),
     Rule(
         "a kernel of its own is no container's",

@@ -58,7 +58,7 @@ def configure_request(parser: Parser) -> None:
     add("-h", "--hostname", default="", metavar="H", help="host name inside")
     add("--read-only", action="store_true", help="nothing can be written to its root")
     add("-l", "--label", action="append", default=[], metavar="K=V", help="a label")
-    add("--platform", default="", help="os/architecture of the image")
+    add("--platform", default="", help="of the image, linux/arm64: --vm gives it that processor")
     add("--pull", choices=("always", "missing", "never"), default="missing", help="when to ask the registry")
     add("--userns", choices=("host", "private"), default="host", help="private: a user namespace of its own")
     add("--stop-signal", default="", help="what `stop` sends first")

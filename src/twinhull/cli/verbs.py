@@ -89,6 +89,7 @@ VERBS = {
             "twinhull run --rm busybox echo hi",
             "twinhull run --vm --rm -it busybox sh",
             "twinhull run -d --name web -p 8080:80 nginx",
+            "twinhull run --rm --vm --platform linux/arm64 alpine uname -m",
         ),
     ),
     "create": Verb("run", "create", "write a workload down without starting it", ("twinhull create --name web nginx",)),

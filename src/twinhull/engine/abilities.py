@@ -10,8 +10,8 @@ import os
 from twinhull.advice.question import Abilities
 from twinhull.engine.state import Home
 from twinhull.errors import HostUnfit, TwinhullError
-from twinhull.host.facts import read
-from twinhull.oci.platform import normalise
+from twinhull.host.facts import architecture, read
+from twinhull.oci.platform import ALSO, normalise
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 BINFMT = "/proc/sys/fs/binfmt_misc"
 UNPROVEN = "/dev/kvm opens, and no guest has run since the boot"
-# What the kernel of an architecture also executes.
-ALSO = {"amd64": ("386",), "arm64": ("arm",)}
 
 
 class Hypervisor(NamedTuple):
@@ -41,6 +39,7 @@ def read_abilities(home: Home, *, modules: Iterable[str] = (), prove: bool = Fal
         modules: kernel modules that are needed.
         prove: run a guest if none has run since the boot; this may download a kernel.
     """
+    from twinhull.engine.foreign import guests
     from twinhull.host import doctor
     from twinhull.host.machine import meminfo
     from twinhull.network.leases import ports_left
@@ -55,7 +54,7 @@ def read_abilities(home: Home, *, modules: Iterable[str] = (), prove: bool = Fal
         no_container="; ".join(f"{fact.name}: {fact.detail}" for fact in missing if fact.needed_for == "run"),
         no_vm=found.gap or "; ".join(f"{fact.name}: {fact.detail}" for fact in missing),
         architectures=executed(own),
-        guest_architectures=(own, *ALSO.get(own, ())),
+        guest_architectures=guests(home.config),
         missing_modules=tuple(name for name in modules if not has_module(name)),
         bridge_ports=ports_left(home.db, "bridge"),
         free_memory_bytes=meminfo(read("/proc/meminfo")).get("MemAvailable", 0),
@@ -82,11 +81,6 @@ def hypervisor(home: Home, *, prove: bool = False) -> Hypervisor:
     except TwinhullError as error:
         return Hypervisor(reason=error.message)
     return Hypervisor(known.accelerator, known.reason) if known else Hypervisor(reason=UNPROVEN)
-
-
-def architecture() -> str:
-    """This machine's, as images name it."""
-    return normalise("linux", os.uname().machine).architecture
 
 
 def executed(own: str) -> tuple[str, ...]:

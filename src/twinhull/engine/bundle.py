@@ -8,12 +8,13 @@ from twinhull import jsontext
 from twinhull.engine import connectivity
 from twinhull.engine.state import Home
 from twinhull.host import files
-from twinhull.host.facts import read_facts
+from twinhull.host.facts import executes, read_facts
 from twinhull.host.seccomp import spec_filter
 from twinhull.model import Facts, Image, Instance, Request
 from twinhull.oci.spec import Identity, make_spec
 from twinhull.plan.compile import STDIN_CLIENT, STDIN_NONE, STDIN_OPEN, Network, Root, compile_plan
 from twinhull.plan.ops import Plan
+from twinhull.plan.seccomp import GUEST_ARCHITECTURE
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from twinhull.plan.qemu import Architecture
+
 
 class Bundle(NamedTuple):
     """What a runtime needs of one start: the plan, and what it was made from.
 
     Attributes:
         accelerator: of a machine's QEMU, which is a part of its plan.
+        architecture: of the guest's processor, None for this machine's.
     """
 
     plan: Plan
@@ -35,6 +39,7 @@ class Bundle(NamedTuple):
     hostname: str
     network: Network
     accelerator: str = ""
+    architecture: Architecture | None = None
 
 
 def make_bundle(home: Home, instance: Instance, image: Image, request: Request, size: tuple[int, int]) -> Bundle:
@@ -61,7 +66,20 @@ def make_bundle(home: Home, instance: Instance, image: Image, request: Request, 
         stdin=stdin_mode(request),
         files=tuple((path, content.encode()) for path, content in etc) if guest else (),
     )
-    return Bundle(plan, image, request, hostname, network)
+    return Bundle(plan, image, request, hostname, network, architecture=guest_architecture(image) if guest else None)
+
+
+def guest_architecture(image: Image) -> Architecture | None:
+    """The processor of the guests that run an image; None for this machine's.
+
+    Raises:
+        HostUnfit: there are no such guests.
+    """
+    if not image.platform or executes(image.platform):
+        return None
+    from twinhull.engine import foreign
+
+    return foreign.guest_of(image.platform)
 
 
 def workload_spec(image: Image, request: Request, identity: Identity, facts: Facts) -> dict[str, Any]:
@@ -72,7 +90,10 @@ def workload_spec(image: Image, request: Request, identity: Identity, facts: Fac
 
         devices = nodes(request)
     kernel = os.uname().release if request.isolation == "container" else ""
-    return make_spec(image, request, identity, cpu_count=facts.cpu_count, devices=devices, kernel=kernel)
+    spec = make_spec(image, request, identity, cpu_count=facts.cpu_count, devices=devices, kernel=kernel)
+    if request.isolation == "vm" and (architecture := guest_architecture(image)):
+        spec["annotations"][GUEST_ARCHITECTURE] = architecture
+    return spec
 
 
 def machine_bundle(home: Home, instance: Instance, image: Image, request: Request, size: tuple[int, int]) -> Bundle:

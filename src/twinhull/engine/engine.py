@@ -168,6 +168,10 @@ class Engine:
 
         What is not trusted and has no wall here is refused before anything of it is fetched.
         """
+        if request.platform and request.isolation != "auto":
+            from twinhull.engine import foreign
+
+            foreign.check(self.config, request.platform, request.isolation)
         if request.isolation != "auto" and not request.untrusted and not request.accept_weak_wall:
             return self.image(request.image, platform=request.platform, pull=pull), request
         from twinhull.engine import isolation

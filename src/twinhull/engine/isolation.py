@@ -12,8 +12,10 @@ from twinhull.advice.advise import advise
 from twinhull.advice.facts import needs_of, packed_of, unknown_image
 from twinhull.advice.question import Abilities, Question, Wishes
 from twinhull.engine import abilities
+from twinhull.engine.foreign import guests
 from twinhull.engine.state import Home
 from twinhull.errors import HostUnfit, InvalidRequest, NoWall
+from twinhull.host import facts
 from twinhull.model import Image, Request
 
 TYPE_CHECKING = False
@@ -64,11 +66,11 @@ def settle(home: Home, request: Request, image: Image | None, *, prove: bool = T
 def ask(home: Home, request: Request, image: Image | None, *, prove: bool) -> Question:
     """The question of a start: what is known without measuring anything."""
     packed = packed_of(image, request) if image else unknown_image(request.platform)
-    own = abilities.architecture()
+    own = facts.architecture()
     foreign = packed.architecture not in ("", own)
     here = Abilities(
         architectures=abilities.executed(own) if foreign else (),
-        guest_architectures=(own, *abilities.ALSO.get(own, ())) if foreign else (),
+        guest_architectures=guests(home.config) if foreign else (),
     )
     if request.untrusted:
         found = abilities.hypervisor(home, prove=prove)

@@ -14,7 +14,7 @@ from twinhull.engine.reconcile import forget, settle
 from twinhull.engine.state import Home, status
 from twinhull.errors import Conflict, HostUnfit, InvalidRequest, LaunchError, NoWall, TemplateFailed
 from twinhull.host import files, locks
-from twinhull.host.facts import boot_id
+from twinhull.host.facts import boot_id, executes
 from twinhull.model import Image, Instance, Request, in_order
 from twinhull.oci.spec import Identity, cpu_limits, make_spec
 from twinhull.runtime import container
@@ -81,6 +81,10 @@ def new_instance(home: Home, image: Image, request: Request) -> Instance:
     """The row for a request, checked as far as it can be without effects."""
     require_root(home)
     check_isolation(request)
+    if image.platform and not executes(image.platform):
+        from twinhull.engine import foreign
+
+        foreign.check(home.config, image.platform, request.isolation)
     connectivity.check(request)
     if request.name and not names.is_valid(request.name):
         raise InvalidRequest(f"invalid name {request.name!r}", hint=names.RULE)
@@ -159,7 +163,7 @@ def run(home: Home, image: Image, request: Request, *, size: tuple[int, int] = (
     """Create and start in one go; one transaction, one directory, no second look."""
     instance = new_instance(home, image, request)
     connectivity.prepare(home, request)
-    with spares.taken(home, request) as spare:
+    with spares.taken(home, request, native=executes(image.platform)) as spare:
         if spare:
             instance = instance._replace(id=spare.identity)
         return run_in(home, instance, image, request, size, spare)
@@ -369,5 +373,6 @@ def prepare_vm(home: Home, instance: Instance, bundle: Bundle, flags: tuple[str,
         cpus=request.cpus,
         cpu=cpu_limits(request),
         walled=request.walled,
+        architecture=bundle.architecture,
     )
     return vm.start(home.config, workload, origin, flags=flags, progress=home.notice)

@@ -54,12 +54,16 @@ def is_eligible(config: Config, request: Request) -> bool:
 
 
 @contextmanager
-def taken(home: Home, request: Request) -> Iterator[Spare | None]:
+def taken(home: Home, request: Request, *, native: bool = True) -> Iterator[Spare | None]:
     """Give the guest in waiting that serves a request, or None.
 
     If the block raises, the guest is let go of; if not, the next one is made behind the caller's back.
+
+    Args:
+        native: the image is for this machine's processor, which is that of every guest in waiting.
     """
-    wanted = machine_of(home.config, request, home.notice) if is_eligible(home.config, request) else None
+    eligible = native and is_eligible(home.config, request)
+    wanted = machine_of(home.config, request, home.notice) if eligible else None
     if wanted is None:
         yield None
         return

@@ -7,6 +7,8 @@ import os
 from twinhull.host import files
 from twinhull.model import Facts
 
+# uname -m -> what images call it, and what else its kernel executes
+PROCESSORS = {"x86_64": ("amd64", "386"), "aarch64": ("arm64", "arm")}
 CONTROLLERS = tuple(
     """cpu memory pids devices blkio cpuset freezer cpuacct hugetlb net_cls net_prio perf_event rdma misc
     name=systemd""".split()
@@ -30,6 +32,19 @@ def read_facts() -> Facts:
         cpu_count=os.cpu_count() or 1,
         swap_limit=os.path.exists(f"{dict(cgroup1).get('memory', '/')}/memory.memsw.limit_in_bytes"),
     )
+
+
+def architecture() -> str:
+    """This machine's architecture, as images name it."""
+    machine = os.uname().machine
+    return PROCESSORS.get(machine, (machine,))[0]
+
+
+def executes(platform: str) -> bool:
+    """True if this kernel executes an image's programs without an emulator; platforms as images have them."""
+    system, _, rest = platform.partition("/")
+    machine = os.uname().machine
+    return system == "linux" and rest.partition("/")[0] in PROCESSORS.get(machine, (machine,))
 
 
 def cgroup_mounts(mountinfo: str) -> tuple[str, tuple[tuple[str, str], ...]]:

@@ -20,19 +20,27 @@ if TYPE_CHECKING:
     from twinhull.plan import filters
 
 EEXIST, UNKNOWN = 17, -1
+NATIVE = 0  # SCMP_ARCH_NATIVE
+# What libseccomp calls a processor that images call something else, and what else its kernel executes.
+PROCESSORS = {"amd64": ("x86_64",), "arm64": ("aarch64", "arm")}
 
 LIBRARY_PATHS = ("/usr/lib/x86_64-linux-gnu/libseccomp.so.2", "/usr/lib64/libseccomp.so.2", "/usr/lib/libseccomp.so.2")
 ATTR_CTL_OPTIMIZE, BINARY_TREE = 8, 2  # seccomp.h
 
 
-def default_filter(state: str, capabilities: Collection[str] = ()) -> bytes:
+def default_filter(state: str, capabilities: Collection[str] = (), *, processor: str = "") -> bytes:
     """Return the BPF program of the default profile for these capabilities, from the cache or made now.
+
+    Args:
+        processor: of the guest that it is for, as images name it; "" is this machine's.
 
     Raises:
         HostUnfit: libseccomp is not there.
     """
     opening = "".join(f"-{name}" for name in profile.opening(capabilities))
-    return cached(f"{state}/cache/{cache_key(opening)}", lambda: profile.profile(capabilities))
+    opening += f"-{processor}" if processor else ""
+    path = f"{state}/cache/{cache_key(opening)}"
+    return cached(path, lambda: profile.profile(capabilities, processor))
 
 
 def spec_filter(state: str, spec: Mapping[str, Any]) -> bytes:
@@ -42,14 +50,16 @@ def spec_filter(state: str, spec: Mapping[str, Any]) -> bytes:
         InvalidRequest: its section means nothing; the message names the field.
         HostUnfit: libseccomp is not there.
     """
+    processor = spec["annotations"].get(profile.GUEST_ARCHITECTURE, "")
     if section := spec["linux"].get("seccomp"):
         from twinhull import jsontext
         from twinhull.plan import filters
 
-        return section_filter(f"{state}/cache/seccomp", jsontext.dumps(section), filters.parse(section))
+        wanted = filters.parse(section)._replace(processor=processor)
+        return section_filter(f"{state}/cache/seccomp", processor + jsontext.dumps(section), wanted)
     if spec["annotations"].get(profile.ANNOTATION) == profile.UNCONFINED:
         return b""
-    return default_filter(state, spec["process"]["capabilities"]["bounding"])
+    return default_filter(state, spec["process"]["capabilities"]["bounding"], processor=processor)
 
 
 def cached(path: str, made: Callable[[], filters.Profile]) -> bytes:
@@ -89,6 +99,8 @@ def compile_profile(wanted: filters.Profile) -> bytes:
         HostUnfit: libseccomp is not there, or refuses a rule.
     """
     compiler = Compiler(open_library(), wanted.default)
+    if wanted.processor:
+        compiler.processor(*PROCESSORS.get(wanted.processor, (wanted.processor,)))
     for name in wanted.architectures:
         compiler.architecture(name)
     for rule in wanted.rules:
@@ -159,6 +171,17 @@ class Compiler:
             raise InvalidRequest(f"linux.seccomp.architectures: libseccomp knows no {name!r}")
         if (result := self.library.seccomp_arch_add(self.context, token)) not in (0, -EEXIST):
             raise HostUnfit(f"libseccomp refused the architecture {name}: {os.strerror(-result)}")
+
+    def processor(self, name: str, *also: str) -> None:
+        """Filter the calls of another processor in place of this machine's; do it before the first rule.
+
+        The numbers of rules stay this machine's: libseccomp translates them, and a call that the other does
+        not have is none there.
+        """
+        for one in (name, *also):
+            self.architecture(one)
+        if result := self.library.seccomp_arch_remove(self.context, NATIVE):
+            raise HostUnfit(f"libseccomp refused to filter {name} alone: {os.strerror(-result)}")
 
     def export(self) -> bytes:
         """Return the program and release the context."""

@@ -25,6 +25,8 @@ ARCHITECTURES = {
 }
 # GOARCH of the architectures that Linux runs on
 KNOWN = "386 amd64 arm arm64 loong64 mips mipsle mips64 mips64le ppc64 ppc64le riscv64 s390x".split()
+# What the kernel of an architecture also executes.
+ALSO = {"amd64": ("386",), "arm64": ("arm",)}
 DEFAULT_VARIANTS = {"arm64": "v8", "arm": "v7", "amd64": "v1"}
 
 

@@ -52,12 +52,18 @@ class Rule(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """A filter. `architectures` are libseccomp's names, beyond the machine's own."""
+    """A filter.
+
+    Attributes:
+        architectures: libseccomp's names, beyond the processor's own.
+        processor: the one that it is for, as images name it; "" is this machine's.
+    """
 
     default: int
     architectures: tuple[str, ...]
     rules: tuple[Rule, ...]
     flags: int
+    processor: str = ""
 
 
 def parse(section: Mapping[str, Any]) -> Profile:

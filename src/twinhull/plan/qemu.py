@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     Accelerator = Literal["kvm", "tcg"]
     Memory = Literal["private", "saved", "restored"]
+    Architecture = Literal["amd64", "arm64"]
 
 # The numbers QEMU sees.
 MEMORY_FD, STATE_FD, KERNEL_FD, INITRD_FD = 10, 11, 12, 13
@@ -31,6 +32,17 @@ PLACEHOLDER = f"driver=null-co,size={PLACEHOLDER_BYTES},read-zeroes=on"
 # The same under a node whose file QMP can replace while the guest is there.
 REPLACEABLE = f"driver=raw,file.driver=null-co,file.size={PLACEHOLDER_BYTES},file.read-zeroes=on"
 TRANSLATION_CACHE_MB = 128
+# By architecture. All have virtio-mmio, so the devices are the same; those of an Arm board must be told that they are
+# not from before virtio 1.0.
+BOARDS = {
+    "amd64": ("microvm,acpi=on,pic=on,pit=on,rtc=on,isa-serial=on,usb=off,memory-backend=ram",),
+    "arm64": ("virt,gic-version=3,memory-backend=ram", "-global", "virtio-mmio.force-legacy=false"),
+}
+# Where the disks are: QEMU gives out the places of an Arm board from the last, and its kernel counts from the first.
+PLACES = {"amd64": ("", ""), "arm64": (",bus=virtio-mmio-bus.0", ",bus=virtio-mmio-bus.1")}
+CONSOLES = {"amd64": "ttyS0", "arm64": "ttyAMA0"}
+# Signed pointers by the architecture's own algorithm would take most of the emulator's time.
+PROCESSORS = {"amd64": "max", "arm64": "max,pauth-impdef=on"}
 GUEST_MAC = "52:54:00:00:00:01"  # a template's; the workload's own is set by the plan in the guest
 
 
@@ -41,6 +53,7 @@ class Machine(NamedTuple):
         memory_bytes: a power of two; the exact limit is the cgroup's.
         shares: it has a 9p device for volumes.
         tsc_khz: rate of the host's time stamp counter, for TCG; the microvm has no clock to measure it by.
+        architecture: of its processor; one that is not the host's is emulated.
     """
 
     accelerator: Accelerator
@@ -48,6 +61,7 @@ class Machine(NamedTuple):
     memory_bytes: int
     shares: bool = False
     tsc_khz: int = 0
+    architecture: Architecture = "amd64"
 
 
 class Drives(NamedTuple):
@@ -91,18 +105,18 @@ def machine_arguments(machine: Machine, memory: Memory) -> tuple[str, ...]:
     if memory == "private":
         backend = f"memory-backend-ram,{size}"
     return (
-        *("-machine", "microvm,acpi=on,pic=on,pit=on,rtc=on,isa-serial=on,usb=off,memory-backend=ram"),
-        *accelerator_arguments(machine.accelerator, machine.cpus),
+        *("-machine", *BOARDS[machine.architecture]),
+        *accelerator_arguments(machine.accelerator, machine.cpus, machine.architecture),
         *("-smp", str(machine.cpus), "-m", f"size={machine.memory_bytes >> 20}M", "-object", backend),
     )
 
 
-def accelerator_arguments(accelerator: Accelerator, cpus: int) -> tuple[str, ...]:
+def accelerator_arguments(accelerator: Accelerator, cpus: int, architecture: Architecture = "amd64") -> tuple[str, ...]:
     """What runs the guest's instructions, and the processor that it sees."""
     if accelerator == "kvm":
         return ("-accel", "kvm", "-cpu", "host")
     thread = "single" if cpus == 1 else "multi"
-    return ("-accel", f"tcg,thread={thread},tb-size={TRANSLATION_CACHE_MB}", "-cpu", "max")
+    return ("-accel", f"tcg,thread={thread},tb-size={TRANSLATION_CACHE_MB}", "-cpu", PROCESSORS[architecture])
 
 
 def control_arguments() -> tuple[str, ...]:
@@ -120,6 +134,7 @@ def device_arguments(machine: Machine, drives: Drives) -> tuple[str, ...]:
     starts on nothing else.
     """
     image = scratch = REPLACEABLE if drives.replaceable else PLACEHOLDER
+    first, second = PLACES[machine.architecture]
     sets: list[str] = []
     if drives.image:
         sets += ("-add-fd", f"fd={IMAGE_FD},set={IMAGE_SET},opaque=image")
@@ -135,9 +150,9 @@ def device_arguments(machine: Machine, drives: Drives) -> tuple[str, ...]:
     return (
         *sets,
         *("-blockdev", f"{image},node-name=image,read-only=on"),
-        *("-device", "virtio-blk-device,id=disk0,drive=image"),
+        *("-device", f"virtio-blk-device,id=disk0,drive=image{first}"),
         *("-blockdev", f"{scratch},node-name=scratch"),
-        *("-device", "virtio-blk-device,id=disk1,drive=scratch"),
+        *("-device", f"virtio-blk-device,id=disk1,drive=scratch{second}"),
         *("-device", "virtio-serial-device,id=serial0"),
         *("-chardev", f"socket,id=agent,fd={AGENT_FD}"),
         *("-device", f"virtserialport,bus=serial0.0,chardev=agent,name={AGENT_PORT}"),
@@ -150,14 +165,16 @@ def device_arguments(machine: Machine, drives: Drives) -> tuple[str, ...]:
 
 def boot_arguments(machine: Machine) -> tuple[str, ...]:
     """Kernel, archive and the kernel's own command line."""
-    line = ["console=ttyS0", "quiet", "reboot=t", "panic=-1", "random.trust_cpu=on", "cryptomgr.notests"]
-    if machine.accelerator == "tcg":
+    line = [f"console={CONSOLES[machine.architecture]}", "quiet", "reboot=t", "panic=-1"]
+    line += ["random.trust_cpu=on", "cryptomgr.notests"]
+    if machine.accelerator == "tcg" and machine.architecture == "amd64":
         # Without HPET and PM timer the kernel may hang while it measures the counter; and there is no
         # speculation to mitigate in translated code.
-        line += [f"tsc_early_khz={machine.tsc_khz}", "tsc=reliable", "no_timer_check", "mitigations=off"]
+        line += [f"tsc_early_khz={machine.tsc_khz}", "tsc=reliable", "no_timer_check"]
+    if machine.accelerator == "tcg":
         # What no workload in a machine of its own asks for, and each would translate: accounting of stalls,
         # auditing, the host's kinds of mandatory access control.
-        line += ["psi=0", "audit=0", "lsm=landlock,yama"]
+        line += ["mitigations=off", "psi=0", "audit=0", "lsm=landlock,yama"]
     return (
         *("-kernel", f"/proc/self/fd/{KERNEL_FD}", "-initrd", f"/proc/self/fd/{INITRD_FD}"),
         *("-append", " ".join(line)),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from twinhull.plan.filters import Profile, Rule
 
 ANNOTATION, UNCONFINED = "dev.twinhull.seccomp", "unconfined"  # a spec without a section means the default otherwise
+GUEST_ARCHITECTURE = "dev.twinhull.guest-architecture"  # of the guest that performs a spec, where it is not the host's
 VERSION = 1  # part of the cache key: raise it with any change below
 
 ALLOWED = tuple(
@@ -74,6 +75,21 @@ BY_CAPABILITY = {
     }.items()
 }
 
+# What programs for 32-bit Arm call in place of some of these, and what only their processor has. Those for 32-bit x86
+# are another matter: they make sockets by a call that hides their family from a filter.
+ALLOWED_ARM = tuple(
+    """
+    _llseek _newselect arm_fadvise64_64 arm_sync_file_range breakpoint cacheflush chown32 clock_adjtime64
+    clock_getres_time64 clock_gettime64 clock_nanosleep_time64 fadvise64_64 fchown32 fcntl64 fstat64 fstatat64
+    fstatfs64 ftruncate64 futex_time64 getegid32 geteuid32 getgid32 getgroups32 getresgid32 getresuid32 getuid32
+    io_pgetevents_time64 lchown32 lstat64 mmap2 mq_timedreceive_time64 mq_timedsend_time64 ppoll_time64 pselect6_time64
+    recv recvmmsg_time64 rt_sigtimedwait_time64 sched_rr_get_interval_time64 semtimedop_time64 send sendfile64 set_tls
+    setfsgid32 setfsuid32 setgid32 setgroups32 setregid32 setresgid32 setresuid32 setreuid32 setuid32 sigaction
+    sigpending sigprocmask sigreturn sigsuspend stat64 statfs64 sync_file_range2 timer_gettime64 timer_settime64
+    timerfd_gettime64 timerfd_settime64 truncate64 ugetrlimit utimensat_time64
+    """.split()
+)
+
 ENOSYS, EPERM = 38, 1
 ANSWERS_ENOSYS = ("clone3",)
 
@@ -90,11 +106,17 @@ def opening(capabilities: Collection[str]) -> tuple[str, ...]:
     return tuple(name for name in BY_CAPABILITY if f"CAP_{name}" in capabilities)
 
 
-def profile(capabilities: Collection[str]) -> Profile:
-    """Return the profile for a workload with these capabilities in its bounding set."""
-    from twinhull.plan.filters import ACTIONS, Profile
+def profile(capabilities: Collection[str], processor: str = "") -> Profile:
+    """Return the profile for a workload with these capabilities in its bounding set.
 
-    return Profile(ACTIONS["SCMP_ACT_ERRNO"] | EPERM, (), tuple(rules(opening(capabilities))), 0)
+    Args:
+        processor: as images name it, "" for this machine's.
+    """
+    from twinhull.plan.filters import ACTIONS, Profile, Rule
+
+    more = ALLOWED_ARM if processor == "arm64" else ()
+    found = (*rules(opening(capabilities)), *(Rule(ACTIONS["SCMP_ACT_ALLOW"], name, ()) for name in more))
+    return Profile(ACTIONS["SCMP_ACT_ERRNO"] | EPERM, (), found, 0, processor)
 
 
 def rules(capabilities: Collection[str]) -> Iterator[Rule]:

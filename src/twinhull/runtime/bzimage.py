@@ -1,6 +1,6 @@
 """A compressed kernel image (bzImage) as the ELF file inside it, which QEMU starts without unpacking code.
 
-Promise: what is returned begins with an ELF header.
+Promise: what is returned begins with an ELF header, or is an uncompressed image for 64-bit Arm.
 """
 
 from __future__ import annotations
@@ -14,16 +14,21 @@ from twinhull.host import spawn
 ELF_MAGIC = b"\x7fELF"
 # Linux, Documentation/arch/x86/boot.rst: setup_sects, "HdrS" and, from protocol 2.08, the payload.
 SETUP_SECTORS, SIGNATURE, PAYLOAD = 0x1F1, 0x202, 0x248
+# Documentation/arch/arm64/booting.rst: the magic number in the header of an image, which some distributions gzip.
+ARM64_MAGIC, ARM64_MAGIC_AT = b"ARM\x64", 0x38
+GZIP_MAGIC = b"\x1f\x8b"
 MAX_KERNEL_BYTES = 256 << 20
 
 
 def extract(image: bytes) -> bytes:
-    """Return the uncompressed kernel of a bzImage; an ELF file is returned as it is.
+    """Return the uncompressed kernel of a bzImage; an ELF file and an image for 64-bit Arm are returned as they are.
 
     Raises:
-        HostUnfit: neither of the two, or packed in a way that nothing here unpacks.
+        HostUnfit: none of these, or packed in a way that nothing here unpacks.
     """
-    if image[:4] == ELF_MAGIC:
+    if image[:2] == GZIP_MAGIC:
+        image = decompress(image)
+    if image[:4] == ELF_MAGIC or image[ARM64_MAGIC_AT : ARM64_MAGIC_AT + 4] == ARM64_MAGIC:
         return image
     if image[SIGNATURE : SIGNATURE + 4] != b"HdrS":
         raise HostUnfit("the guest kernel is neither an ELF file nor a bzImage")
@@ -42,7 +47,7 @@ def decompress(payload: bytes) -> bytes:
     import zlib
 
     try:
-        if payload[:2] == b"\x1f\x8b":
+        if payload[:2] == GZIP_MAGIC:
             return zlib.decompressobj(wbits=31).decompress(payload, MAX_KERNEL_BYTES)
         if payload[:6] == b"\xfd7zXZ\x00":
             return lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(payload, MAX_KERNEL_BYTES)

@@ -14,6 +14,16 @@ from twinhull.runtime import sandbox
 from twinhull.runtime.sandbox import Sandbox
 from twinhull.tuples import NamedTuple
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from twinhull.plan.qemu import Architecture
+
+# What builds it where a checkout is.
+FOREIGN_HINTS: dict[Architecture, str] = {
+    "arm64": "apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross, and then make launcher",
+    "amd64": "a launcher of x86-64 is built on x86-64",
+}
+
 
 class Prepared(NamedTuple):
     """A workload whose plan is performed and whose process waits for `start`.
@@ -79,6 +89,18 @@ def undo(configured: str, directory: str) -> None:
         os.close(directory_fd)
     if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0:
         files.remove_file(path)
+
+
+def foreign_launcher(configured: str, architecture: Architecture) -> str:
+    """Return the launcher for guests with another processor, which lies beside ours.
+
+    Raises:
+        HostUnfit: it was never built.
+    """
+    path = f"{launcher_path(configured)}-{architecture}"
+    if not os.access(path, os.R_OK):
+        raise HostUnfit(f"the launcher for guests of {architecture} is not at {path}", hint=FOREIGN_HINTS[architecture])
+    return path
 
 
 def launcher_path(configured: str) -> str:

@@ -14,8 +14,8 @@ from twinhull.host.stamp import stamp
 from twinhull.plan.jail import Opened
 from twinhull.plan.qemu import INITRD_FD, KERNEL_FD, Machine
 from twinhull.runtime import accelerator
-from twinhull.runtime.container import launcher_path
-from twinhull.runtime.hypervisor import Hypervisor, find_hypervisor
+from twinhull.runtime.container import foreign_launcher, launcher_path
+from twinhull.runtime.hypervisor import Hypervisor, find_hypervisor, own
 from twinhull.runtime.kernel import Kernel, find_kernel
 from twinhull.tuples import NamedTuple
 
@@ -23,43 +23,64 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from twinhull.plan.qemu import Architecture
+
 KEPT_INITRDS = 2
 
 
 class Guest(NamedTuple):
-    """The parts that a virtual machine is booted from. `initrd` names the archive in the cache."""
+    """The parts that a virtual machine is booted from.
+
+    Attributes:
+        launcher: this machine's.
+        initrd: names the archive in the cache.
+        architecture: of the guest's processor.
+    """
 
     launcher: str
     hypervisor: Hypervisor
     kernel: Kernel
     initrd: str
     initrd_path: str
+    architecture: Architecture
+
+    @property
+    def native(self) -> bool:
+        """True if its processor is of this machine's kind."""
+        return self.architecture == own()
 
 
-def find_guest(config: Config, progress: Callable[[str], None]) -> Guest:
+def find_guest(config: Config, progress: Callable[[str], None], architecture: Architecture | None = None) -> Guest:
     """Return the parts, made or downloaded the first time.
+
+    Args:
+        architecture: of the guest's processor; None is this machine's.
 
     Raises:
         HostUnfit: QEMU is not installed, or no kernel can be had.
     """
+    here = own()
+    wanted = architecture or here
     launcher = launcher_path(config.launcher)
-    hypervisor = find_hypervisor(config)
-    kernel = find_kernel(config, progress)
-    info = os.stat(launcher)
+    hypervisor = find_hypervisor(config, wanted)
+    agent = launcher if wanted == here else foreign_launcher(config.launcher, wanted)
+    kernel = find_kernel(config, progress, wanted)
+    info = os.stat(agent)
     name = stamp(info.st_size, info.st_mtime_ns, kernel.digest)
-    path = f"{config.state}/cache/initrd-{name}"
+    kind = "initrd-" if wanted == here else f"{wanted}-initrd-"
+    path = f"{config.state}/cache/{kind}{name}"
     if not os.path.exists(path):
         from twinhull.runtime.initrd import publish_initrd
 
         files.make_directory(os.path.dirname(path))
-        forget_old(os.path.dirname(path))
-        publish_initrd(path, launcher, kernel.module_paths)
-    return Guest(launcher, hypervisor, kernel, name, path)
+        forget_old(os.path.dirname(path), kind)
+        publish_initrd(path, agent, kernel.module_paths)
+    return Guest(launcher, hypervisor, kernel, name, path, wanted)
 
 
-def forget_old(directory: str) -> None:
+def forget_old(directory: str, kind: str) -> None:
     """Delete archives of earlier launchers, but for the newest: a guest may be booting from it."""
-    names = [name for name in os.listdir(directory) if name.startswith("initrd-")]
+    names = [name for name in os.listdir(directory) if name.startswith(kind)]
     paths = sorted((f"{directory}/{name}" for name in names), key=lambda path: os.stat(path).st_mtime_ns)
     for path in paths[: -(KEPT_INITRDS - 1)]:
         files.remove_file(path)

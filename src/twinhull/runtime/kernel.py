@@ -11,13 +11,16 @@ from itertools import groupby
 from twinhull import jsontext
 from twinhull.config import Config
 from twinhull.errors import HostUnfit
-from twinhull.host import files
+from twinhull.host import facts, files
 from twinhull.host.stamp import stamp
+from twinhull.runtime.hypervisor import own
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from twinhull.plan.qemu import Architecture
 
     Progress = Callable[[str], None]
 
@@ -43,7 +46,7 @@ class Kernel(NamedTuple):
 
     @property
     def image(self) -> str:
-        """The uncompressed kernel, for a PVH boot."""
+        """The uncompressed kernel: for x86-64 an ELF file, for a PVH boot."""
         return f"{self.directory}/vmlinux"
 
     @property
@@ -52,12 +55,19 @@ class Kernel(NamedTuple):
         return tuple(f"{self.directory}/modules/{name}" for name in self.modules)
 
 
-def find_kernel(config: Config, progress: Progress = lambda _: None) -> Kernel:
+def find_kernel(
+    config: Config, progress: Progress = lambda _: None, architecture: Architecture | None = None
+) -> Kernel:
     """Return the kernel to boot guests with: configured, cached, the distribution's, or the host's own.
+
+    Args:
+        architecture: of a guest whose processor is not this machine's: there it is cached or the distribution's.
 
     Raises:
         HostUnfit: there is none, or the configured one cannot be used.
     """
+    if architecture and architecture != facts.architecture():
+        return foreign_kernel(f"{config.state}/kernels-{architecture}", architecture, progress)
     root = f"{config.state}/kernels"
     name = configured_name(config.vm_kernel) if config.vm_kernel else ""
     if found := cached(root, name):
@@ -66,7 +76,16 @@ def find_kernel(config: Config, progress: Progress = lambda _: None) -> Kernel:
 
     if config.vm_kernel:
         return kernel_making.from_configuration(root, name, config.vm_kernel, progress)
-    return kernel_making.from_distribution_or_host(root, progress)
+    return kernel_making.from_distribution_or_host(root, own(), progress)
+
+
+def foreign_kernel(root: str, architecture: Architecture, progress: Progress) -> Kernel:
+    """Return the kernel of guests with another processor."""
+    if found := cached(root):
+        return found
+    from twinhull.runtime import kernel_making
+
+    return kernel_making.from_distribution_or_host(root, architecture, progress)
 
 
 def configured_name(path: str) -> str:

@@ -11,7 +11,7 @@ import os
 
 from twinhull import jsontext
 from twinhull.errors import HostUnfit
-from twinhull.host import files
+from twinhull.host import facts, files
 from twinhull.runtime import bzimage, modules, package
 from twinhull.runtime.kernel import META, Kernel, load
 
@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from twinhull.plan.qemu import Architecture
     from twinhull.runtime.kernel import Progress
 
 # In load order, where a module needs another that it does not name: libcrc32c asks for the algorithm.
@@ -29,21 +30,23 @@ WANTED = (
 REQUIRED = frozenset({"virtio_mmio", "virtio_blk", "virtio_console", "erofs", "overlay"})
 
 
-def from_distribution_or_host(root: str, progress: Progress) -> Kernel:
-    """Return the distribution's kernel, or else the host's own.
+def from_distribution_or_host(root: str, architecture: Architecture, progress: Progress) -> Kernel:
+    """Return the distribution's kernel, or else the host's own if it is one for this architecture.
 
     Raises:
         HostUnfit: neither can be had.
     """
     reasons = []
-    for source in (from_package, from_host):
+    own = architecture == facts.architecture()
+    for source in (from_package, from_host) if own else (from_package,):
         try:
-            return source(root, progress)
+            return source(root, architecture, progress)
         except HostUnfit as error:
             reasons.append(error.message)
+    where = "" if own else f" of {architecture}"
     raise HostUnfit(
-        "no kernel for virtual machines: " + "; ".join(reasons),
-        hint="apt-get update, or set vm_kernel in the configuration to a vmlinux or bzImage",
+        f"no kernel for virtual machines{where}: {'; '.join(reasons)}",
+        hint="apt-get update, or set vm_kernel in the configuration to a vmlinux or bzImage" if own else "",
     )
 
 
@@ -57,15 +60,15 @@ def from_configuration(root: str, name: str, path: str, progress: Progress) -> K
     return keep(root, name, image, tree, f"configuration {path}")
 
 
-def from_package(root: str, progress: Progress) -> Kernel:
+def from_package(root: str, architecture: Architecture, progress: Progress) -> Kernel:
     """Return the distribution's kernel, downloaded and unpacked with its own package tools."""
     files.make_directory(root)
-    with package.unpacked_kernel(root, progress) as tree:
+    with package.unpacked_kernel(root, architecture, progress) as tree:
         image = bzimage.extract(files.read(tree.image))
         return keep(root, tree.release, image, tree.modules, f"package {tree.package}")
 
 
-def from_host(root: str, progress: Progress) -> Kernel:
+def from_host(root: str, _: Architecture, progress: Progress) -> Kernel:
     """Return the kernel this host runs, if its file can be read."""
     release = os.uname().release
     paths = (f"/boot/vmlinuz-{release}", f"/lib/modules/{release}/vmlinuz", f"/usr/lib/modules/{release}/vmlinuz")

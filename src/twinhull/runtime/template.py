@@ -112,14 +112,15 @@ def make_template(config: Config, guest: Guest, machine: Machine, progress: Call
         finally:
             files.remove_tree(staging)
         files.sync_directory(os.path.dirname(directory))
-    forget_outdated(config, parts_of(guest))
+    forget_outdated(config, guest)
     found = load(directory, key)
     assert found, "a published template can be read"
     return found
 
 
-def forget_outdated(config: Config, parts: str) -> None:
-    """Delete templates of earlier software, 100 MB each, and what builders left that died."""
+def forget_outdated(config: Config, guest: Guest) -> None:
+    """Delete a guest's templates of earlier software, 100 MB each, and what builders left that died."""
+    parts = parts_of(guest)
     root = f"{config.state}/templates"
     for name in os.listdir(root):
         path = f"{root}/{name}"
@@ -127,16 +128,20 @@ def forget_outdated(config: Config, parts: str) -> None:
             alive = os.path.exists(f"/proc/{name.rpartition('.')[2]}")
             if not alive:
                 jailed.clear(config.launcher, path)
-        elif not name.endswith(".lock") and parts_in(path) != parts:
+        elif not name.endswith(".lock") and parts_in(path, guest) != parts:
             holder.end(config, name)
             files.remove_tree(path)
             files.remove_file(f"{path}.lock")
 
 
-def parts_in(directory: str) -> str:
-    """Return the name of the parts that a template was made of, "" if it does not say."""
+def parts_in(directory: str, guest: Guest) -> str:
+    """Return the name of the parts that a template was made of, "" if it does not say.
+
+    One for another kind of processor has nothing to do with this guest: its parts are said to be the same.
+    """
     try:
-        return str(json.loads(files.read(f"{directory}/{META}"))["parts"])
+        meta = json.loads(files.read(f"{directory}/{META}"))
+        return str(meta["parts"]) if meta["machine"]["architecture"] == guest.architecture else parts_of(guest)
     except (OSError, ValueError, KeyError):
         return ""
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any, Literal
 
-    from twinhull.plan.qemu import Memory
+    from twinhull.plan.qemu import Architecture, Memory
 
     Progress = Callable[[str], None]
     # Where a guest comes from.
@@ -68,6 +68,7 @@ class Workload(NamedTuple):
         durable: what the guest syncs must be on the host's disk.
         cpu: linux.resources.cpu, for the limits around QEMU.
         walled: it starts under KVM or not at all.
+        architecture: of the guest's processor; None is this machine's.
     """
 
     identity: str
@@ -83,15 +84,23 @@ class Workload(NamedTuple):
     cpus: float = 0.0
     cpu: Mapping[str, Any] = {}
     walled: bool = False
+    architecture: Architecture | None = None
 
 
-def prepare(config: Config, progress: Progress = lambda _: None) -> Prerequisites:
+def prepare(
+    config: Config, progress: Progress = lambda _: None, architecture: Architecture | None = None
+) -> Prerequisites:
     """Return what virtual machines boot from and run under; the first time this downloads a kernel.
+
+    Args:
+        architecture: of the guest's processor; None is this machine's.
 
     Raises:
         HostUnfit: a part is missing and cannot be had.
     """
-    guest = find_guest(config, progress)
+    guest = find_guest(config, progress, architecture)
+    if not guest.native:
+        return Prerequisites(guest, Choice("tcg", f"the guest's processor is {guest.architecture}, which is emulated"))
     choice = accelerator.choose(config, guest.hypervisor.build, lambda: probe_kvm(config, guest, progress))
     return Prerequisites(guest, choice)
 
@@ -117,9 +126,10 @@ def machine_for(
         raise InvalidRequest(f"this machine has {here >> 20}m of memory, and a virtual machine cannot have more")
     wanted = max(config.vm_memory_bytes, memory_bytes + KERNEL_BYTES if memory_bytes else 0)
     memory = 1 << (wanted - 1).bit_length()
-    tcg = ready.accelerator.accelerator == "tcg"
-    rate = counter_rate(config, ready.guest.launcher) if tcg else 0
-    return Machine(ready.accelerator.accelerator, max(1, -int(-cpus // 1)), memory, shares, rate)
+    architecture, used = ready.guest.architecture, ready.accelerator.accelerator
+    counts = used == "tcg" and architecture == "amd64"
+    rate = counter_rate(config, ready.guest.launcher) if counts else 0
+    return Machine(used, max(1, -int(-cpus // 1)), memory, shares, rate, architecture)
 
 
 def start(
@@ -144,7 +154,7 @@ def start(
     if isinstance(origin, Spare):
         require_wall(workload, Choice("tcg", "guests in waiting run under it alone"))
         return start_spare(config, origin, workload)
-    ready = prepare(config, progress)
+    ready = prepare(config, progress, workload.architecture)
     require_wall(workload, ready.accelerator)
     machine = machine_for(
         config, ready, shares=bool(workload.volumes), memory_bytes=workload.memory_bytes, cpus=workload.cpus
@@ -259,7 +269,7 @@ def start_cold(
     try:
         deadline = time.monotonic() + config.vm_boot_timeout_s
         send_plan(started, codec.encode(guest_plan(workload.plan)), deadline)
-        if config.trace:
+        if config.trace and ready.guest.native:
             mark_boot(config, ready, started, deadline)
         return wait_ready(started, deadline)
     except BaseException:
@@ -360,7 +370,7 @@ def resume(directory: str) -> None:
 def probe_kvm(config: Config, guest: Guest, progress: Progress) -> str:
     """Run a guest under KVM: "" if its agent answers, otherwise what went wrong."""
     progress("Trying hardware virtualisation")
-    machine = Machine("kvm", 1, PROBE_MEMORY_BYTES)
+    machine = Machine("kvm", 1, PROBE_MEMORY_BYTES, architecture=guest.architecture)
     identity = f"{os.getpid():08x}"
     directory = f"{config.run}/probe-{identity}"
     argv = arguments(machine, memory="private", drives=Drives(False, False), binary=guest.hypervisor.binary)

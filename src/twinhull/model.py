@@ -14,16 +14,30 @@ if TYPE_CHECKING:
 
 
 class Volume(NamedTuple):
-    """One -v: a path of the host seen inside the workload."""
+    """One -v or --mount: what is seen at a path inside.
+
+    Attributes:
+        source: a path of the host; of the kind "volume" its name, "" for one that gets a name of its own.
+        nocopy: a new volume stays empty, whatever the image has there.
+        anonymous: nobody named it: it goes with its workload.
+    """
 
     source: str
     target: str
     readonly: bool = False
+    kind: Literal["bind", "volume"] = "bind"
+    nocopy: bool = False
+    anonymous: bool = False
+
+
+def depth(target: str) -> int:
+    """How deep a path inside lies: what lies deeper is mounted later, or it would be covered."""
+    return target.rstrip("/").count("/")
 
 
 def in_order(volumes: tuple[Volume, ...]) -> list[Volume]:
-    """What lies deeper comes later, or it would be covered."""
-    return sorted(volumes, key=lambda volume: volume.target.count("/"))
+    """The volumes in the order of their mounts."""
+    return sorted(volumes, key=lambda volume: depth(volume.target))
 
 
 class Device(NamedTuple):

@@ -108,7 +108,13 @@ requests = st.builds(
     pids_limit=st.integers(0, 9),
     network=st.sampled_from(("bridge", "none")),
     ports=st.lists(ports, max_size=2).map(tuple),
-    volumes=st.sampled_from(((), (Volume("/", "/host", True), Volume("/etc", "/e")))),
+    volumes=st.sampled_from(
+        (
+            (),
+            (Volume("/", "/host", True), Volume("/etc", "/e")),
+            (Volume("data", "/d", kind="volume", nocopy=True), Volume("", "/a", kind="volume")),
+        )
+    ),
     tty=st.booleans(),
     interactive=st.booleans(),
     remove=st.booleans(),

@@ -101,7 +101,7 @@ def test_a_setting_of_the_whole_kernel_is_refused_to_a_container() -> None:
 
 def test_file_systems_in_memory_and_volumes_lie_in_the_order_of_their_depth() -> None:
     request = Request("i", ("x",), volumes=(Volume("/s", "/a/b/c"), Volume("/t", "/v")), tmpfs=(("/a", "size=1m"),))
-    assert [mount["destination"] for mount in spec(request)["mounts"]][-3:] == ["/a", "/v", "/a/b/c"]
+    assert [mount["destination"] for mount in spec(request)["mounts"]][-3:] == ["/v", "/a", "/a/b/c"]
     assert tmpfs("/a", "exec,mode=700")["options"] == ["noexec", "nosuid", "nodev", "exec", "mode=700"]
     replaced = spec(Request("i", ("x",), tmpfs=(("/dev/shm", ""),)))["mounts"]
     assert [mount["source"] for mount in replaced if mount["destination"] == "/dev/shm"] == ["tmpfs"]

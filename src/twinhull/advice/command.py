@@ -52,7 +52,7 @@ def flags(request: Request, isolation: IsolationChoice) -> Iterator[str]:
     yield from (f"--cap-drop={name}" for name in request.cap_drop)
     yield from security_options(request)
     yield from rarer(request)
-    yield from (f"--volume={volume_text(volume)}" for volume in request.volumes)
+    yield from (f"--volume={volume_text(volume)}" for volume in request.volumes if not volume.anonymous)
     yield from (f"--publish={port_text(port)}" for port in request.ports)
     yield from (f"--env={variable}" for variable in request.environment)
     yield from (f"--label={key}={value}" for key, value in request.labels)
@@ -111,8 +111,11 @@ def words(request: Request) -> tuple[str, ...]:
 
 
 def volume_text(volume: Volume) -> str:
-    """SRC:DST, with :ro."""
-    return f"{volume.source}:{volume.target}{':ro' if volume.readonly else ''}"
+    """SRC:DST, with :ro and :nocopy; DST alone for a volume without a name."""
+    words = [word for word, wanted in (("ro", volume.readonly), ("nocopy", volume.nocopy)) if wanted]
+    if not volume.source:
+        return volume.target
+    return ":".join((volume.source, volume.target, *([",".join(words)] if words else [])))
 
 
 def port_text(port: Port) -> str:

@@ -38,7 +38,7 @@ def needs_of(request: Request, own: Iterable[str] = (), sockets: Iterable[str] =
         own: further directories that are doors: those of the engine's own state.
         sockets: those of its paths that were seen to be sockets; an engine's is known by its name.
     """
-    sources = [volume.source for volume in request.volumes]
+    sources = [volume.source for volume in request.volumes if volume.kind == "bind"]
     seen = frozenset(sockets)
     sockets = tuple(source for source in sources if source in seen or is_engine(source))
     return Needs(

@@ -136,6 +136,7 @@ def run_wait(arguments: Arguments, config: Config) -> int:
 def configure_rm(parser: Parser) -> None:
     """Flags of rm."""
     parser.add_argument("-f", "--force", action="store_true", help="kill it if it runs; a missing one is fine")
+    parser.add_argument("-v", "--volumes", action="store_true", help="and its volumes that have no name of their own")
     add_names(parser)
 
 
@@ -145,7 +146,7 @@ def run_rm(arguments: Arguments, config: Config) -> int:
 
     def remove(name: str) -> None:
         try:
-            engine.remove(name, force=arguments.force)
+            engine.remove(name, force=arguments.force, volumes=arguments.volumes)
         except NotFound:
             if not arguments.force:
                 raise

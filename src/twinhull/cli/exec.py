@@ -43,7 +43,7 @@ def run_exec(arguments: Arguments, config: Config) -> int:
         raise InvalidRequest("the input device is not a TTY", hint="leave -t out when stdin is a pipe or a file")
     request = ExecRequest(
         tuple(arguments.command),
-        tuple(environment(arguments.env_file, arguments.env)),
+        environment(arguments),
         arguments.user,
         arguments.workdir,
         tty,

@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from twinhull.cli.lists import Cidfile
     from twinhull.cli.parser import Arguments, Parser
     from twinhull.config import Config
     from twinhull.model import IsolationChoice
@@ -48,7 +49,15 @@ def configure_request(parser: Parser) -> None:
     add("--env-file", action="append", default=[], metavar="F", help="read variables from a file, one a line")
     add("-w", "--workdir", default="", metavar="DIR", help="working directory")
     add("-u", "--user", default="", metavar="USER", help="name or uid, with :group")
-    add("-v", "--volume", action="append", default=[], metavar="SRC:DST[:ro]", help="show a path of the host inside")
+    add(
+        "-v",
+        "--volume",
+        action="append",
+        default=[],
+        metavar="SRC:DST[:ro]",
+        help="show a path of the host, or a volume, inside",
+    )
+    add("--mount", action="append", default=[], metavar="K=V,…", help="the same in words: type=bind,src=/a,dst=/b,ro")
     add("--memory", "-m", type=memory_bytes, default=0, metavar="M", help="limit of memory: 512m")
     add("--cpus", type=cpu_count, default=0.0, metavar="N", help="limit of CPUs: 1.5")
     add("--pids-limit", type=int, default=0, metavar="N", help="limit of processes")
@@ -147,11 +156,10 @@ def request_of(arguments: Arguments, config: Config) -> Request:
         isolation=isolation_of(arguments, config),
         name=arguments.name,
         entrypoint=entrypoint,
-        environment=tuple(environment(arguments.env_file, arguments.env)),
+        environment=environment(arguments),
         workdir=arguments.workdir,
         user=arguments.user,
         hostname=checked_hostname(arguments.hostname),
-        volumes=volumes(arguments.volume),
         memory_bytes=arguments.memory,
         cpus=arguments.cpus,
         pids_limit=arguments.pids_limit,
@@ -164,12 +172,19 @@ def request_of(arguments: Arguments, config: Config) -> Request:
         platform=arguments.platform,
         stop_signal=checked_signal(arguments.stop_signal),
         user_namespace=arguments.userns == "private",
-        labels=tuple(label_of(text) for text in (*labels_in(arguments.label_file), *arguments.label)),
+        labels=tuple(label_of(text) for text in label_texts(arguments)),
         untrusted=arguments.untrusted,
         accept_weak_wall=arguments.accept_weak_wall,
         **privileges(arguments),
-        **options(arguments),
+        **merged(options(arguments), mounts(arguments)),
     )
+
+
+def merged(options: dict[str, Any], mounts: dict[str, Any]) -> dict[str, Any]:
+    """The fields of both; either may ask for file systems in memory."""
+    if options and mounts:
+        return {**options, **mounts, "tmpfs": (*options["tmpfs"], *mounts["tmpfs"])}
+    return options or mounts
 
 
 def isolation_of(arguments: Arguments, config: Config) -> IsolationChoice:
@@ -208,31 +223,32 @@ def options(arguments: Arguments) -> dict[str, Any]:
     return fields(arguments)
 
 
-def labels_in(paths: list[str]) -> list[str]:
-    """The lines of every --label-file.
+def environment(arguments: Arguments) -> tuple[str, ...]:
+    """The variables of --env-file and -e; without one, nothing is imported."""
+    if not (arguments.env or arguments.env_file):
+        return ()
+    from twinhull.cli.lists import variables
 
-    Raises:
-        InvalidRequest: one cannot be read.
-    """
-    found: list[str] = []
-    for path in paths:
-        found += (line.strip() for line in lines_of(path, "--label-file") if line.strip() and line.strip()[0] != "#")
-    return found
+    return tuple(variables(arguments.env_file, arguments.env))
 
 
-def lines_of(path: str, flag: str) -> list[str]:
-    """The lines of a text file.
+def label_texts(arguments: Arguments) -> list[str]:
+    """The labels of --label-file and -l."""
+    if not arguments.label_file:
+        labels: list[str] = arguments.label
+        return labels
+    from twinhull.cli.lists import labels_in
 
-    Raises:
-        InvalidRequest: it cannot be read, or is no text.
-    """
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read().splitlines()
-    except OSError as error:
-        raise InvalidRequest(f"{flag} {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"{flag} {path}: not UTF-8") from error
+    return [*labels_in(arguments.label_file), *arguments.label]
+
+
+def cidfile(path: str) -> Cidfile | None:
+    """The file that --cidfile names, not made yet; without one, nothing is imported."""
+    if not path:
+        return None
+    from twinhull.cli.lists import Cidfile
+
+    return Cidfile(path)
 
 
 def label_of(text: str) -> tuple[str, str]:
@@ -241,13 +257,19 @@ def label_of(text: str) -> tuple[str, str]:
     return key, value
 
 
-def volumes(texts: list[str]) -> tuple[Volume, ...]:
-    """Every -v; without one, nothing is imported."""
-    if not texts:
-        return ()
-    from twinhull.cli.volumes import parse_volume
+def mounts(arguments: Arguments) -> dict[str, Any]:
+    """The fields of every -v and --mount; without one, nothing is imported. What lies at the same place is refused."""
+    if not (arguments.volume or arguments.mount):
+        return {}
+    from twinhull.cli.volumes import parse_mount, parse_volume
 
-    return tuple(map(parse_volume, texts))
+    found = [*map(parse_volume, arguments.volume), *map(parse_mount, arguments.mount)]
+    volumes = tuple(row for row in found if isinstance(row, Volume))
+    memory = tuple(row for row in found if not isinstance(row, Volume))
+    targets = [volume.target for volume in volumes] + [target for target, _ in memory]
+    if twice := next((target for target in targets if targets.count(target) > 1), ""):
+        raise InvalidRequest(f"duplicate mount point: {twice}", hint="leave one of them out")
+    return {"volumes": volumes, "tmpfs": memory}
 
 
 def published(texts: list[str]) -> tuple[Port, ...]:
@@ -284,32 +306,6 @@ def checked_signal(text: str) -> str:
     return text
 
 
-def environment(paths: list[str], texts: list[str]) -> list[str]:
-    """Files first, then -e; a name alone takes our own value, or unsets the image's.
-
-    Raises:
-        InvalidRequest: a file that cannot be read, or a variable without a name.
-    """
-    found: list[str] = []
-    for path in paths:
-        lines = lines_of(path, "--env-file")
-        named = [line.lstrip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-        if bad := next((line for line in named if any(map(str.isspace, line.partition("=")[0]))), ""):
-            raise InvalidRequest(f"--env-file {path}: a variable's name has no spaces: {bad!r}", hint="NAME=VALUE")
-        found += named
-    found += texts
-    for text in found:
-        if not text.partition("=")[0].strip():
-            raise InvalidRequest(f"invalid environment variable: {text!r}", hint="write NAME=VALUE")
-    return [text if "=" in text else inherited(text) for text in found]
-
-
-def inherited(name: str) -> str:
-    """NAME=VALUE with our own value, NAME without one."""
-    value = os.environ.get(name)
-    return name if value is None else f"{name}={value}"
-
-
 def terminal_size(wanted: bool) -> tuple[int, int]:
     """(rows, columns) of our terminal, for a workload that gets one."""
     for fd in (0, 1, 2) if wanted else ():
@@ -336,31 +332,13 @@ def run_create(arguments: Arguments, config: Config) -> int:
     from twinhull.cli.progress import prepared
 
     request = request_of(arguments, config)
-    refuse_cidfile(arguments.cidfile)
+    file = cidfile(arguments.cidfile)
     with prepared(config) as engine:
         identity = engine.create(request, pull=arguments.pull).id
-    write_cidfile(arguments.cidfile, identity)
+    if file:
+        file.write(identity)
     print(identity)
     return 0
-
-
-def refuse_cidfile(path: str) -> None:
-    """Refuse a file that is there: it names another workload.
-
-    Raises:
-        InvalidRequest: it is there, or its directory is not.
-    """
-    if path and os.path.lexists(path):
-        raise InvalidRequest(f"--cidfile {path}: it is there, and may name another workload", hint=f"rm {path}")
-    if path and not os.path.isdir(os.path.dirname(os.path.abspath(path))):
-        raise InvalidRequest(f"--cidfile {path}: no such directory")
-
-
-def write_cidfile(path: str, identity: str) -> None:
-    """Leave the id where --cidfile says."""
-    if path:
-        with open(path, "x", encoding="ascii") as file:
-            file.write(identity)
 
 
 def run_run(arguments: Arguments, config: Config) -> int:
@@ -370,12 +348,13 @@ def run_run(arguments: Arguments, config: Config) -> int:
 
     request = request_of(arguments, config)._replace(stdin_open=arguments.detach)
     check_keys(arguments.detach_keys)
-    refuse_cidfile(arguments.cidfile)
+    file = cidfile(arguments.cidfile)
     if not arguments.detach:
         require_terminal(request)
     engine = prepared(config)
     instance, conversation = engine.run_attached(request, size=terminal_size(request.tty), pull=arguments.pull)
-    write_cidfile(arguments.cidfile, instance.id)
+    if file:
+        file.write(instance.id)
     if arguments.detach:
         conversation.close()
         print(instance.id)

@@ -80,6 +80,19 @@ VM_VERBS = {
     ),
 }
 
+VOLUME_VERBS = {
+    "create": Verb("volume", "create", "make a volume", ("twinhull volume create data",)),
+    "ls": Verb("volume", "ls", "list volumes", ("twinhull volume ls", "twinhull volume ls --format json")),
+    "inspect": Verb("volume", "inspect", "everything known about volumes, as JSON", ("twinhull volume inspect data",)),
+    "rm": Verb("volume", "rm", "delete volumes with their content", ("twinhull volume rm data",)),
+    "prune": Verb(
+        "volume",
+        "prune",
+        "delete volumes that no workload has asked for",
+        ("twinhull volume prune --force", "twinhull volume prune --all"),
+    ),
+}
+
 VERBS = {
     "run": Verb(
         "run",
@@ -129,6 +142,13 @@ VERBS = {
     "save": Verb("images", "save", "write an image to a file", ("twinhull save -o tools.tar busybox",)),
     "load": Verb("images", "load", "read images from a file", ("twinhull load -i tools.tar",)),
     "rmi": Verb("images", "rmi", "delete images", ("twinhull rmi nginx:1.27",)),
+    "volume": Verb(
+        "volume",
+        "volume",
+        "directories that outlive the workloads that see them",
+        ("twinhull volume create data", "twinhull run -v data:/data busybox ls /data"),
+        VOLUME_VERBS,
+    ),
     "compare": Verb(
         "compare",
         "compare",

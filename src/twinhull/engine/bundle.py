@@ -46,6 +46,7 @@ def make_bundle(home: Home, instance: Instance, image: Image, request: Request, 
     """Write config.json and the files under /etc; return the plan. A machine has neither: its disk is its own."""
     if instance.isolation == "machine":
         return machine_bundle(home, instance, image, request, size)
+    request = with_paths(home, request)
     directory, guest = home.directory(instance.id), instance.isolation == "vm"
     facts = read_facts()
     hostname = request.hostname or (os.uname().nodename if request.network == "host" else instance.id[:12])
@@ -64,7 +65,7 @@ def make_bundle(home: Home, instance: Instance, image: Image, request: Request, 
         place="guest" if guest else "host",
         seccomp=spec_filter(home.config.state, spec),
         stdin=stdin_mode(request),
-        files=tuple((path, content.encode()) for path, content in etc) if guest else (),
+        files=tuple((path, content.encode()) for path, content in etc if is_own(request, path)) if guest else (),
     )
     return Bundle(plan, image, request, hostname, network, architecture=guest_architecture(image) if guest else None)
 
@@ -80,6 +81,37 @@ def guest_architecture(image: Image) -> Architecture | None:
     from twinhull.engine import foreign
 
     return foreign.guest_of(image.platform)
+
+
+def is_own(request: Request, path: str) -> bool:
+    """False for a path on a volume: what a guest writes there is written on the host."""
+    return not any(path == volume.target or path.startswith(f"{volume.target}/") for volume in request.volumes)
+
+
+def with_volumes(image: Image, request: Request) -> Request:
+    """The request with a name for each of its volumes; without any, nothing is imported."""
+    if not request.volumes and '"Volumes"' not in image.config:
+        return request
+    from twinhull.engine import volumes
+
+    return volumes.named(image, request)
+
+
+def make_volumes(home: Home, image: Image, request: Request) -> None:
+    """Make the volumes that a workload asks for; without any, nothing is imported."""
+    if request.volumes:
+        from twinhull.engine import volumes
+
+        volumes.ensure(home, image, request)
+
+
+def with_paths(home: Home, request: Request) -> Request:
+    """The request with the paths of its volumes; without any, nothing is imported."""
+    if not request.volumes:
+        return request
+    from twinhull.engine import volumes
+
+    return volumes.resolved(home, request)
 
 
 def workload_spec(image: Image, request: Request, identity: Identity, facts: Facts) -> dict[str, Any]:

@@ -184,8 +184,11 @@ def wait(home: Home, instance: Instance) -> ExitStatus:
     return ExitStatus(record.code, record.signal, record.oom)
 
 
-def remove(home: Home, instance: Instance, *, force: bool = False) -> None:
+def remove(home: Home, instance: Instance, *, force: bool = False, volumes: bool = False) -> None:
     """Delete a workload with its writable layer and its log.
+
+    Args:
+        volumes: and with those of its volumes that nobody named.
 
     Raises:
         Conflict: it runs, and `force` is not given.
@@ -205,5 +208,5 @@ def remove(home: Home, instance: Instance, *, force: bool = False) -> None:
         forget(home, instance.id)
         return
     with locks.locked(f"{directory}/lock"):
-        discard(home, instance)
+        discard(home, instance._replace(remove=instance.remove or volumes))
     files.remove_file(f"{home.config.run}/exited/{instance.id}")

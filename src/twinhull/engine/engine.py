@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from twinhull.engine import logs
     from twinhull.engine.counsel import Counsel
     from twinhull.engine.execute import ExecRequest
+    from twinhull.engine.volumes import Row as VolumeRow
     from twinhull.machine.clock import Clock
     from twinhull.machine.inside import Inside
     from twinhull.model import IsolationChoice, Status
@@ -329,11 +330,47 @@ class Engine:
 
         return control.wait(self.home, self.find(name))
 
-    def remove(self, name: str, *, force: bool = False) -> None:
-        """Delete a workload with its writable layer and log."""
+    def remove(self, name: str, *, force: bool = False, volumes: bool = False) -> None:
+        """Delete a workload with its writable layer and log, and those of its volumes that nobody named."""
         from twinhull.engine import control
 
-        control.remove(self.home, self.find(name), force=force)
+        control.remove(self.home, self.find(name), force=force, volumes=volumes)
+
+    # --- volumes
+
+    def create_volume(self, name: str, *, labels: tuple[tuple[str, str], ...] = (), anonymous: bool = False) -> str:
+        """Make a volume and return its name; one that is there already stays as it is."""
+        from twinhull.engine import life, volumes
+
+        life.require_root(self.home)
+        return volumes.create(self.home, name, labels, anonymous=anonymous)
+
+    def volumes(self) -> list[VolumeRow]:
+        """Every volume, by name."""
+        from twinhull.engine import volumes
+
+        self.reconcile()
+        return volumes.everything(self.home)
+
+    def volume(self, name: str) -> VolumeRow:
+        """The volume with this name."""
+        from twinhull.engine import volumes
+
+        return volumes.find(self.home, name)
+
+    def remove_volume(self, name: str, *, force: bool = False) -> None:
+        """Delete a volume that no workload has asked for; with `force` one that is not there is fine."""
+        from twinhull.engine import volumes
+
+        self.reconcile()
+        volumes.remove(self.home, name, force=force)
+
+    def prune_volumes(self, *, everything_unused: bool = False) -> list[str]:
+        """Delete the anonymous volumes that no workload has asked for, or all such; return their names."""
+        from twinhull.engine import volumes
+
+        self.reconcile()
+        return volumes.prune(self.home, everything_unused=everything_unused)
 
 
 def require_words(command: object) -> None:

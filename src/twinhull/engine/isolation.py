@@ -81,7 +81,8 @@ def ask(home: Home, request: Request, image: Image | None, *, prove: bool) -> Qu
 
 def needs(home: Home, request: Request) -> Needs:
     """What a request asks of the host, links in its paths resolved."""
-    resolved = tuple(volume._replace(source=os.path.realpath(volume.source)) for volume in request.volumes)
+    paths = (volume for volume in request.volumes if volume.kind == "bind")
+    resolved = tuple(volume._replace(source=os.path.realpath(volume.source)) for volume in paths)
     own = [os.path.realpath(path) for path in (home.config.state, home.config.run)]
     sockets = [volume.source for volume in resolved if is_socket(volume.source)]
     return needs_of(request._replace(volumes=resolved), own, sockets)

@@ -9,8 +9,8 @@ import os
 import time
 
 from twinhull.engine import connectivity, names, spares
-from twinhull.engine.bundle import Bundle, make_bundle
-from twinhull.engine.reconcile import forget, settle
+from twinhull.engine.bundle import Bundle, make_bundle, make_volumes, with_volumes
+from twinhull.engine.reconcile import discard, settle
 from twinhull.engine.state import Home, status
 from twinhull.errors import Conflict, HostUnfit, InvalidRequest, LaunchError, NoWall, TemplateFailed
 from twinhull.host import files, locks
@@ -40,10 +40,16 @@ def create(home: Home, image: Image, request: Request) -> Instance:
     Raises:
         Conflict: the name is in use.
     """
+    request = with_volumes(image, request)
     instance = new_instance(home, image, request)
     with new_directory(home, instance.id) as directory:
         with transaction(home.db):
             instance = insert_named(home, instance)
+        try:
+            make_volumes(home, image, request)
+        except BaseException:
+            discard(home, instance)
+            raise
         files.publish(f"{directory}/created", b"")
     return instance
 
@@ -161,6 +167,7 @@ def make_directories(directory: str) -> None:
 
 def run(home: Home, image: Image, request: Request, *, size: tuple[int, int] = (0, 0)) -> tuple[Instance, Sandbox]:
     """Create and start in one go; one transaction, one directory, no second look."""
+    request = with_volumes(image, request)
     instance = new_instance(home, image, request)
     connectivity.prepare(home, request)
     with spares.taken(home, request, native=executes(image.platform)) as spare:
@@ -181,6 +188,7 @@ def run_in(
         instance = instance._replace(endpoint=endpoint, ports=ports)
         home.config.mark("address", note=endpoint.address if endpoint else "")
         try:
+            make_volumes(home, image, request)
             return instance, launch(home, instance, image, request, size, spare)
         except BaseException:
             if spare:
@@ -188,7 +196,7 @@ def run_in(
             container.undo(home.config.launcher, home.directory(instance.id))  # a shim that was killed has not
             connectivity.disconnect(home, instance)
             if request.remove:
-                forget(home, instance.id)
+                discard(home, instance)
             else:
                 keep_failed(home, instance)
             raise

@@ -10,7 +10,7 @@ import os
 
 from twinhull.config import Config
 from twinhull.engine import connectivity, isolation
-from twinhull.engine.bundle import stdin_mode, workload_spec
+from twinhull.engine.bundle import stdin_mode, with_paths, with_volumes, workload_spec
 from twinhull.engine.images import resolve
 from twinhull.engine.state import Home, open_home
 from twinhull.host.facts import read_facts
@@ -31,6 +31,7 @@ def preview(config: Config, request: Request) -> tuple[Op, ...]:
     image = image_of(home, request)
     request = isolation.settle(home, request, image, prove=False)
     connectivity.check(request)
+    request = with_paths(home, with_volumes(image, request))
     facts = read_facts()
     directory = home.directory(EXAMPLE_ID)
     etc = tuple((f"{directory}/{name}", f"/etc/{name}") for name in ("hostname", "hosts", "resolv.conf"))

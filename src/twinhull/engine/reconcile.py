@@ -96,6 +96,16 @@ def discard(home: Home, instance: Instance) -> None:
             files.remove_file(f"{home.directory(instance.id)}/{file}")
         connectivity.disconnect(home, instance)
         forget(home, instance.id)
+    if instance.remove:
+        remove_volumes(home, instance)
+
+
+def remove_volumes(home: Home, instance: Instance) -> None:
+    """Delete the volumes of a workload that nobody named; without any, nothing is imported."""
+    if '"volumes"' in instance.request:
+        from twinhull.engine import volumes
+
+        volumes.remove_anonymous(home, instance)
 
 
 def forget(home: Home, identity: str) -> None:

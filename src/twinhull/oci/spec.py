@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from twinhull import jsontext
 from twinhull.errors import InvalidRequest
-from twinhull.model import Image, Request, in_order
+from twinhull.model import Image, Request, depth
 from twinhull.plan import defaults
 from twinhull.tuples import NamedTuple
 
@@ -186,24 +186,25 @@ def capability_sets(uid: int, bounding: Sequence[str] = defaults.CAPABILITIES) -
 
 
 def mounts(request: Request, identity: Identity) -> list[dict[str, Any]]:
-    """The default mounts, the instance's files under /etc, then the user's: what lies deeper comes later."""
+    """The default mounts, then the instance's files under /etc and the user's: what lies deeper comes later."""
     listed = [
         {"destination": destination, "type": kind, "source": source, "options": list(options)}
         for destination, kind, source, options in defaults.MOUNTS
     ]
-    listed += [bind(source, target, readonly=False) for source, target in identity.etc]
-    if not request.tmpfs:
-        return listed + [bind(*volume[:2], readonly=volume.readonly) for volume in in_order(request.volumes)]
-    from twinhull.oci.options import tmpfs
+    if not (request.volumes or request.tmpfs):
+        return listed + [bind(source, target) for source, target in identity.etc]
+    own = [bind(*volume[:2], readonly=volume.readonly) for volume in request.volumes]
+    if request.tmpfs:
+        from twinhull.oci.options import tmpfs
 
-    own = [tmpfs(*row) for row in request.tmpfs]
-    own += [bind(*volume[:2], readonly=volume.readonly) for volume in request.volumes]
-    own.sort(key=lambda mount: mount["destination"].count("/"))
+        own += [tmpfs(*row) for row in request.tmpfs]
     taken = {mount["destination"] for mount in own}
+    own += [bind(source, target) for source, target in identity.etc if target not in taken]
+    own.sort(key=lambda mount: depth(mount["destination"]))
     return [mount for mount in listed if mount["destination"] not in taken] + own
 
 
-def bind(source: str, target: str, *, readonly: bool) -> dict[str, Any]:
+def bind(source: str, target: str, *, readonly: bool = False) -> dict[str, Any]:
     """A path of the host's, seen inside."""
     options = ["rbind", "rprivate", "ro" if readonly else "rw"]
     return {"destination": target, "type": "bind", "source": source, "options": options}

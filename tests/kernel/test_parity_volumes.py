@@ -1,0 +1,91 @@
+"""Volumes, the same behind either wall: what a workload sees and leaves, and what becomes of it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.support.wall import Wall
+
+
+def test_a_named_volume_begins_with_what_the_image_has_and_outlives_its_workloads(wall: Wall) -> None:
+    name = f"kept-{wall.isolation}"
+    script = "cat /etc/group | head -1; chown 42:43 /etc/group; echo mine > /etc/new; cat /etc/hostname | wc -l"
+    first = wall.run("-v", f"{name}:/etc", "busybox", "sh", "-c", script)
+    assert first.stdout.splitlines()[0].startswith("root:"), first
+    (row,) = wall("volume", "inspect", name, check=True).json()
+    content = Path(row["path"])
+    assert ((content / "group").stat().st_uid, (content / "new").read_text()) == (42, "mine\n")
+    (content / "host").write_text("of the host\n")
+    again = wall.run("-v", f"{name}:/data:ro", "busybox", "sh", "-c", "cat /data/host /data/new; touch /data/x")
+    assert (again.stdout, again.exit_code) == ("of the host\nmine\n", 1)
+    wall("volume", "rm", name, check=True)
+    assert not content.exists()
+
+
+def test_volumes_are_listed_with_their_users_and_go_when_nobody_wants_them(wall: Wall) -> None:
+    wall("volume", "create", "-l", "of=test", "spare", check=True)
+    words = ("-v", "wanted:/w:nocopy", "-v", "/anonymous", "busybox", "true")
+    wall(*wall.words("--name", "user", *words, verb="create"), check=True)
+    rows = {row["name"]: row for row in wall("volume", "ls", "--format", "json", check=True).json()}
+    (anonymous,) = (row for row in rows.values() if row["anonymous"])
+    assert (rows["wanted"]["users"], anonymous["users"], rows["spare"]["labels"]) == (
+        ["user"],
+        ["user"],
+        {"of": "test"},
+    )
+    refused = wall("volume", "rm", "wanted")
+    assert (refused.exit_code, "in use by user" in refused.stderr) == (1, True)
+    wall("rm", "-v", "user", check=True)
+    assert wall("volume", "ls", "-q", check=True).stdout.split() == ["spare", "wanted"]
+    assert wall("volume", "prune", "-f", check=True).stdout == ""
+    assert sorted(wall("volume", "prune", "-a", "-f", check=True).stdout.split()) == ["spare", "wanted"]
+    assert wall("volume", "rm", "spare").exit_code == 1
+    assert wall("volume", "rm", "-f", "spare").exit_code == 0
+
+
+def test_mounts_in_words_lie_inside_each_other_and_change_on_both_sides(wall: Wall, tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("one\n")
+    (tmp_path / "below").mkdir()
+    mounts = (
+        *("--mount", f"type=bind,src={tmp_path},dst=/m/host", "--mount", "type=tmpfs,dst=/m,tmpfs-size=1m"),
+        *("--mount", f"type=bind,source={tmp_path / 'one'},target=/m/file,readonly", "-v", "gone:/m/host/below"),
+    )
+    script = "cat /m/file /m/host/one; echo x > /m/file; echo made > /m/host/new; echo v > /m/host/below/v; df -h /m"
+    result = wall.run(*mounts, "busybox", "sh", "-c", script)
+    assert result.stdout.splitlines()[:2] == ["one", "one"], result
+    assert "1.0M" in result.stdout
+    assert ((tmp_path / "new").read_text(), (tmp_path / "one").read_text()) == ("made\n", "one\n")
+    assert os.listdir(tmp_path / "below") == []
+    wall("volume", "rm", "gone", check=True)
+
+
+def test_an_anonymous_volume_goes_with_a_workload_that_is_removed_at_its_end(wall: Wall) -> None:
+    assert wall.run("-v", "/data", "busybox", "sh", "-c", "echo x > /data/x; cat /data/x").stdout == "x\n"
+    assert wall("ps", "-a", "--format", "json", check=True).json() == []
+    assert wall("volume", "ls", "-q", check=True).stdout == ""
+
+
+def test_a_volume_on_a_file_of_the_network_is_the_users(wall: Wall, tmp_path: Path) -> None:
+    (tmp_path / "hosts").write_text("10.9.9.9 mine\n")
+    result = wall.run("-v", f"{tmp_path / 'hosts'}:/etc/hosts", "busybox", "cat", "/etc/hosts")
+    assert result.stdout == (tmp_path / "hosts").read_text() == "10.9.9.9 mine\n"
+
+
+def test_a_socket_of_the_host_is_refused_to_a_virtual_machine_with_the_reason(wall: Wall, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s"))
+        result = wall.run("-v", f"{tmp_path / 's'}:/s", "busybox", "test", "-S", "/s")
+    if wall.isolation == "vm":
+        assert (result.exit_code, "neither a file nor a directory" in result.stderr) == (125, True)
+    else:
+        assert result.exit_code == 0, result
+
+
+@pytest.mark.parametrize("words", [("-v", "a:/x"), ("-v", "/nonexistent/x:/x"), ("--mount", "type=none,dst=/x")])
+def test_what_is_no_volume_is_refused_before_anything_is_made(wall: Wall, words: tuple[str, str]) -> None:
+    result = wall.run(*words, "busybox", "true")
+    assert (result.exit_code, "invalid" in result.stderr) == (125, True)

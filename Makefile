@@ -39,7 +39,7 @@ QUICK := tests/style tests/unit tests/golden
 # What is made of a comparison, half of the quick tests' time.
 REPORTS := $(wildcard tests/unit/test_outputs_*.py tests/unit/test_advi*.py) tests/unit/test_report.py tests/unit/test_parser.py
 
-.PHONY: setup setup-dev extras launcher launcher-test run test check check-source check-tests check-outputs docs golden test-clients bench repeats fuzz soak wheel clean
+.PHONY: setup setup-dev extras launcher launcher-test run test check check-source check-tests check-outputs docs golden parity test-clients bench repeats fuzz soak wheel clean
 
 setup:
 	@sh scripts/setup
@@ -80,6 +80,11 @@ check-outputs:
 
 docs: setup-dev
 	$(BIN)/python scripts/document_cli.py
+
+# What works in which isolation, by the tests that try it in both.
+parity: setup-dev
+	TWINHULL_PARITY_PAGE=docs/parity.md $(PYTEST) -q $(wildcard tests/kernel/test_parity*.py)
+	@git --no-pager diff --stat -- docs/parity.md
 
 golden: setup-dev
 	TWINHULL_GOLDEN=write $(PYTEST) -q tests/golden

@@ -23,6 +23,7 @@ pytest_plugins = (
     "tests.support.store",
     "tests.support.wall",
     "tests.support.foreign",
+    "tests.support.parity",
 )
 
 TESTS = Path(__file__).parent

@@ -18,6 +18,7 @@ from tests.support.command import Result
 from tests.support.wall import START_S, Wall
 
 
+@pytest.mark.parity("run: output and exit status")
 def test_output_streams_and_exit_status_are_the_workloads(wall: Wall) -> None:
     result = wall.run("busybox", "sh", "-c", "echo out; echo err >&2; exit 7")
     assert result == Result(7, "out\n", "err\n")
@@ -27,23 +28,27 @@ def test_output_streams_and_exit_status_are_the_workloads(wall: Wall) -> None:
     ("command", "code"),
     [(("/no/such/program",), 127), (("nosuchprogram",), 127), (("/etc",), 126), (("/etc/passwd",), 126)],
 )
+@pytest.mark.parity("exit codes 125, 126 and 127")
 def test_a_program_that_cannot_run_has_dockers_exit_code(wall: Wall, command: tuple[str, ...], code: int) -> None:
     result = wall.run("busybox", *command)
     assert result.exit_code == code, result.stderr
     assert command[0] in result.stderr
 
 
+@pytest.mark.parity("exit code of a death by a signal")
 def test_death_by_a_signal_is_128_plus_its_number(wall: Wall) -> None:
     assert wall.run("busybox", "sh", "-c", "kill -TERM $$; sleep 5").exit_code in (0, 143)  # pid 1 ignores it
     assert wall.run("busybox", "sh", "-c", "sh -c 'kill -KILL $$'; exit $?").exit_code == 137
 
 
+@pytest.mark.parity("stdin and its closing")
 def test_stdin_reaches_the_workload_and_its_end_too(wall: Wall) -> None:
     text = "line\n" * 50_000
     result = wall.run("-i", "busybox", "sh", "-c", "wc -c", stdin=text)
     assert result.stdout.strip() == str(len(text))
 
 
+@pytest.mark.parity("stdin and its closing")
 def test_the_end_of_stdin_ends_a_workload_that_is_kept_as_well(wall: Wall) -> None:
     kept = wall(*wall.words("-i", "--name", "kept", "busybox", "cat"), stdin="first\n")
     assert (kept.exit_code, kept.stdout) == (0, "first\n")
@@ -54,12 +59,14 @@ def test_the_end_of_stdin_ends_a_workload_that_is_kept_as_well(wall: Wall) -> No
     assert (made.exit_code, made.stdout) == (0, "third\n")
 
 
+@pytest.mark.parity("attach")
 def test_stdin_of_a_detached_workload_waits_for_who_attaches(wall: Wall) -> None:
     wall.detached("-i", "--name", "waits", "busybox", "sh", "-c", "read line; echo got $line")
     assert wall("ps", "--format", "json", check=True).json()[0]["status"] == "running"
     assert wall("attach", "waits", stdin="it\n").stdout == "got it\n"
 
 
+@pytest.mark.parity("run: a command line of a megabyte")
 def test_thousands_of_words_and_a_megabyte_of_them_arrive(wall: Wall) -> None:
     many = wall.run("busybox", "sh", "-c", "echo $#", *map(str, range(4000)))
     assert many.stdout.strip() == "3999", many.stderr
@@ -67,20 +74,24 @@ def test_thousands_of_words_and_a_megabyte_of_them_arrive(wall: Wall) -> None:
     assert large.stdout.strip() == "10", large.stderr
 
 
+@pytest.mark.parity("`--network none`")
 def test_without_a_network_only_loopback_is_up(wall: Wall) -> None:
     shown = wall.run("--network", "none", "busybox", "ip", "-o", "link").stdout
     assert [line.split()[1] for line in shown.splitlines() if ",UP" in line] == ["lo:"], shown
 
 
+@pytest.mark.parity("stdin and its closing")
 def test_without_interactive_stdin_is_empty(wall: Wall) -> None:
     assert wall.run("busybox", "wc", "-c", stdin="unseen").stdout.strip() == "0"
 
 
+@pytest.mark.parity("run: output and exit status")
 def test_a_megabyte_of_output_arrives_whole(wall: Wall) -> None:
     result = wall.run("busybox", "sh", "-c", "dd if=/dev/zero bs=1024 count=1024 2>/dev/null | tr '\\0' x")
     assert len(result.stdout) == 1 << 20
 
 
+@pytest.mark.parity("`-e`, `-w`, `-u`, `-h`")
 def test_environment_directory_user_and_name_are_as_asked(wall: Wall) -> None:
     script = "echo $A-$B; pwd; id -u; id -g; hostname"
     result = wall.run(
@@ -90,37 +101,44 @@ def test_environment_directory_user_and_name_are_as_asked(wall: Wall) -> None:
     assert result.stdout.splitlines() == ["1-two words", "/tmp/made", "12", "34", "box"], result.stderr
 
 
+@pytest.mark.parity("`--env-file`")
 def test_a_name_with_a_space_in_an_environment_file_is_refused(wall: Wall, tmp_path: Path) -> None:
     (tmp_path / "env").write_text("BAD KEY=2\n")
     result = wall.run("--env-file", str(tmp_path / "env"), "busybox", "true")
     assert (result.exit_code, "no spaces" in result.stderr) == (125, True)
 
 
+@pytest.mark.parity("`--env-file`")
 def test_an_environment_file_is_read(wall: Wall, tmp_path: Path) -> None:
     (tmp_path / "env").write_text("# comment\n\nFROM_FILE=yes\n")
     assert wall.run("--env-file", str(tmp_path / "env"), "busybox", "sh", "-c", "echo $FROM_FILE").stdout == "yes\n"
 
 
+@pytest.mark.parity("`--entrypoint`")
 def test_the_entrypoint_can_be_replaced(wall: Wall) -> None:
     assert wall.run("--entrypoint", "echo", "busybox", "said").stdout == "said\n"
 
 
+@pytest.mark.parity("a world of processes of its own")
 def test_the_process_is_pid_1_of_its_own_world(wall: Wall) -> None:
     result = wall.run("busybox", "sh", "-c", "echo $$; ls /proc | grep -c '^[0-9]'")
     assert result.stdout.splitlines()[0] == "1"
     assert int(result.stdout.splitlines()[1]) <= 4
 
 
+@pytest.mark.parity("the usual capabilities")
 def test_capabilities_are_dockers_fourteen(wall: Wall) -> None:
     status = wall.run("busybox", "cat", "/proc/self/status").stdout
     assert re.search(r"CapEff:\s+00000000a80425fb", status), status
     assert re.search(r"CapBnd:\s+00000000a80425fb", status), status
 
 
+@pytest.mark.parity("the usual capabilities")
 def test_another_user_holds_no_capability(wall: Wall) -> None:
     assert re.search(r"CapEff:\s+0{16}", wall.run("-u", "1000", "busybox", "cat", "/proc/self/status").stdout)
 
 
+@pytest.mark.parity("the usual system call filter and masked paths")
 def test_seccomp_filters_and_masks_cover(wall: Wall) -> None:
     result = wall.run(
         "busybox", "sh", "-c", "grep Seccomp: /proc/self/status; wc -c < /proc/timer_list; unshare -m true"
@@ -130,10 +148,12 @@ def test_seccomp_filters_and_masks_cover(wall: Wall) -> None:
     assert result.exit_code != 0
 
 
+@pytest.mark.parity("the usual system call filter and masked paths")
 def test_proc_sys_is_read_only(wall: Wall) -> None:
     assert wall.run("busybox", "sh", "-c", "echo x > /proc/sys/kernel/domainname").exit_code != 0
 
 
+@pytest.mark.parity("the usual devices")
 def test_device_nodes_can_be_made_but_not_opened(wall: Wall) -> None:
     script = (
         "mknod /tmp/disk b 254 0 && echo made; head -c1 /tmp/disk >/dev/null 2>&1 && echo opened; echo x >/dev/null"
@@ -141,11 +161,13 @@ def test_device_nodes_can_be_made_but_not_opened(wall: Wall) -> None:
     assert wall.run("busybox", "sh", "-c", script).stdout == "made\n"
 
 
+@pytest.mark.parity("`--read-only`")
 def test_a_read_only_root_refuses_writes(wall: Wall) -> None:
     result = wall.run("--read-only", "busybox", "sh", "-c", "touch /x; echo $?; touch /dev/shm/x; echo $?")
     assert result.stdout.splitlines() == ["1", "0"], result.stderr
 
 
+@pytest.mark.parity("restart, with what was written")
 def test_what_was_written_survives_a_restart(wall: Wall) -> None:
     wall.detached("--name", "keeper", "busybox", "sh", "-c", "echo x >> /count; wc -l < /count; sleep 1000")
     wall.wait_for_log("keeper", "1\n")
@@ -153,6 +175,7 @@ def test_what_was_written_survives_a_restart(wall: Wall) -> None:
     wall.wait_for_log("keeper", "1\n2\n")
 
 
+@pytest.mark.parity("logs")
 def test_logs_keep_both_streams_apart_and_tail_counts_lines(wall: Wall) -> None:
     wall.detached("--name", "talker", "busybox", "sh", "-c", "for i in 1 2 3; do echo out$i; echo err$i >&2; done")
     wall("wait", "talker", check=True)
@@ -163,11 +186,13 @@ def test_logs_keep_both_streams_apart_and_tail_counts_lines(wall: Wall) -> None:
     assert len((tail.stdout + tail.stderr).splitlines()) == 1
 
 
+@pytest.mark.parity("logs")
 def test_follow_ends_with_the_workload(wall: Wall) -> None:
     wall.detached("--name", "slow", "busybox", "sh", "-c", "echo a; sleep 1; echo b")
     assert wall("logs", "-f", "slow").stdout == "a\nb\n"
 
 
+@pytest.mark.parity("exec: `-i`, `-e`, `-u`, `-w`, exit status")
 def test_exec_runs_inside_with_its_own_status(wall: Wall) -> None:
     wall.detached("--name", "host", "-e", "FROM=run", "busybox", "sleep", "1000")
     result = wall("exec", "-e", "MORE=exec", "host", "sh", "-c", "echo $FROM $MORE; cat; exit 9")
@@ -178,6 +203,7 @@ def test_exec_runs_inside_with_its_own_status(wall: Wall) -> None:
     assert wall("exec", "host", "ps").stdout.count("sleep 1000") == 1
 
 
+@pytest.mark.parity("exec `-d`")
 def test_a_detached_exec_goes_on_after_its_command(wall: Wall) -> None:
     wall.detached("--name", "host", "busybox", "sh", "-c", "tail -f /dev/null")
     script = "echo unseen; sleep 1; echo late > /proof; exec sleep 1001"
@@ -191,6 +217,7 @@ def test_a_detached_exec_goes_on_after_its_command(wall: Wall) -> None:
     assert wall("logs", "host").stdout == ""
 
 
+@pytest.mark.parity("exec: `-i`, `-e`, `-u`, `-w`, exit status")
 def test_exec_into_what_does_not_run_is_refused(wall: Wall) -> None:
     wall("create", "--isolation", wall.isolation, "--network", "none", "--name", "still", "busybox", check=True)
     result = wall("exec", "still", "true")
@@ -198,6 +225,7 @@ def test_exec_into_what_does_not_run_is_refused(wall: Wall) -> None:
     assert "not running" in result.stderr
 
 
+@pytest.mark.parity("stop")
 def test_stop_asks_first_and_kills_later(wall: Wall) -> None:
     script = "trap 'exit 5' TERM; echo ready; while :; do sleep 0.1; done"
     wall.detached("--name", "polite", "busybox", "sh", "-c", script)
@@ -212,6 +240,7 @@ def test_stop_asks_first_and_kills_later(wall: Wall) -> None:
     assert wall("wait", "stubborn").stdout == "137\n"
 
 
+@pytest.mark.parity("kill, and signals to the command")
 def test_kill_sends_the_signal_that_is_named(wall: Wall) -> None:
     script = "trap 'echo got; exit 3' USR1; echo ready; while :; do sleep 0.1; done"
     wall.detached("--name", "target", "busybox", "sh", "-c", script)
@@ -220,6 +249,7 @@ def test_kill_sends_the_signal_that_is_named(wall: Wall) -> None:
     assert wall("wait", "target").stdout == "3\n"
 
 
+@pytest.mark.parity("kill, and signals to the command")
 def test_signals_to_the_command_reach_the_workload(wall: Wall) -> None:
     script = "trap 'echo got INT; exit 4' INT; echo ready; while :; do sleep 0.1; done"
     with wall.twinhull.popen(*wall.words("--rm", "busybox", "sh", "-c", script), stdout=subprocess.PIPE) as process:
@@ -230,6 +260,7 @@ def test_signals_to_the_command_reach_the_workload(wall: Wall) -> None:
         assert process.wait(30) == 4
 
 
+@pytest.mark.parity("ps and inspect")
 def test_ps_and_inspect_tell_what_there_is(wall: Wall) -> None:
     identity = wall.detached("--name", "seen", "busybox", "sleep", "1000")
     (row,) = wall("ps", "--format", "json", check=True).json()
@@ -241,6 +272,7 @@ def test_ps_and_inspect_tell_what_there_is(wall: Wall) -> None:
     assert wall("ps", "--format", "json", check=True).json() == []
 
 
+@pytest.mark.parity("create, start `-a`, rm")
 def test_create_then_start_attached(wall: Wall) -> None:
     wall("create", "--isolation", wall.isolation, "--network", "none", "--name", "later", "busybox", "echo", "now")
     (row,) = wall("ps", "-a", "--format", "json", check=True).json()
@@ -248,6 +280,7 @@ def test_create_then_start_attached(wall: Wall) -> None:
     assert wall("start", "-a", "later").stdout == "now\n"
 
 
+@pytest.mark.parity("create, start `-a`, rm")
 def test_a_name_in_use_is_refused_and_free_again_after_rm(wall: Wall) -> None:
     wall.detached("--name", "taken", "busybox", "sleep", "1000")
     result = wall.run("--name", "taken", "busybox", "true")
@@ -258,6 +291,7 @@ def test_a_name_in_use_is_refused_and_free_again_after_rm(wall: Wall) -> None:
     assert wall.run("--name", "taken", "busybox", "true").exit_code == 0, "--rm frees the name at once"
 
 
+@pytest.mark.parity("attach")
 def test_a_client_that_dies_does_not_take_the_workload_with_it(wall: Wall) -> None:
     words = wall.words("--name", "orphan", "busybox", "sh", "-c", "echo ready; sleep 1000")
     with wall.twinhull.popen(*words, stdout=subprocess.PIPE) as process:
@@ -268,6 +302,7 @@ def test_a_client_that_dies_does_not_take_the_workload_with_it(wall: Wall) -> No
     assert row["status"] == "running"
 
 
+@pytest.mark.parity("attach")
 def test_attach_sees_what_comes_from_now_on(wall: Wall) -> None:
     wall.detached("--name", "spoken", "busybox", "sh", "-c", "while :; do echo tick; sleep 0.2; done")
     with wall.twinhull.popen("attach", "--sig-proxy=false", "spoken", stdout=subprocess.PIPE) as process:
@@ -276,6 +311,7 @@ def test_attach_sees_what_comes_from_now_on(wall: Wall) -> None:
         process.kill()
 
 
+@pytest.mark.parity("`-it`: a terminal with its size")
 def test_a_terminal_has_its_size_from_the_first_moment(wall: Wall) -> None:
     script = f"stty rows 33 cols 77; exec {command_line(wall, 'stty size; tty; exit 6')}"
     pid, master = pty.fork()
@@ -300,6 +336,7 @@ def command_line(wall: Wall, script: str) -> str:
     return f"{COMMAND} run --rm -it --network none --isolation {wall.isolation} busybox sh -c '{script}'"
 
 
+@pytest.mark.parity("`--memory`, `--pids-limit`")
 def test_memory_and_process_limits_hold(wall: Wall) -> None:
     eater = "dd if=/dev/zero of=/dev/null bs=200M count=1 && echo survived"
     result = wall.run("--memory", "64m", "busybox", "sh", "-c", eater)
@@ -310,6 +347,7 @@ def test_memory_and_process_limits_hold(wall: Wall) -> None:
     assert "fork" in result.stdout + result.stderr
 
 
+@pytest.mark.parity("`--memory`, `--pids-limit`")
 def test_exec_joins_a_workload_with_limits_and_finds_them(wall: Wall) -> None:
     wall.detached("--memory", "64m", "--pids-limit", "50", "--name", "limited", "busybox", "sleep", "1000")
     limits = "cat /sys/fs/cgroup/pids.max 2>/dev/null || cat /sys/fs/cgroup/pids/pids.max"
@@ -319,7 +357,17 @@ def test_exec_joins_a_workload_with_limits_and_finds_them(wall: Wall) -> None:
         assert result.stdout.splitlines()[0] == "50"
 
 
+@pytest.mark.parity("ps and inspect")
 def test_the_json_of_inspect_names_the_request(wall: Wall) -> None:
     wall("create", "--isolation", wall.isolation, "--name", "asked", "--memory", "64m", "busybox", check=True)
     (row,) = json.loads(wall("inspect", "asked", check=True).stdout)
     assert row["request"]["memory_bytes"] == 64 << 20
+
+
+@pytest.mark.parity("`--network host`", refused="the host's network is its kernel's, and the guest has another kernel")
+def test_the_network_of_the_host_is_refused_to_a_virtual_machine_with_the_reason(wall: Wall) -> None:
+    result = wall.run("--network", "host", "busybox", "true")
+    if wall.isolation == "vm":
+        assert (result.exit_code, "a kernel of its own" in result.stderr) == (125, True)
+    else:
+        assert result.exit_code == 0, result

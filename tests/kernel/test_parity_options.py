@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.wall import Wall
 
 LIMITS = (
@@ -24,6 +26,10 @@ cat /sys/class/net/eth0/address; hostname -f; ping -c1 -w9 outside >/dev/null &&
 grep db /etc/hosts"""
 
 
+@pytest.mark.parity(
+    "`--ulimit`, `--oom-score-adj`, `--umask`, `--group-add`, `--memory-swap`, `--cpu-shares`, `--cpuset-cpus`, "
+    "`--shm-size`, `--tmpfs`"
+)
 def test_limits_of_the_process_and_file_systems_in_memory_are_as_asked(wall: Wall) -> None:
     result = wall.run(*LIMITS, "busybox", "sh", "-c", LIMITS_SCRIPT)
     lines = result.stdout.splitlines()
@@ -35,6 +41,10 @@ def test_limits_of_the_process_and_file_systems_in_memory_are_as_asked(wall: Wal
     assert {"noexec", "nosuid", "nodev"} <= mounts["/a/b"]
 
 
+@pytest.mark.parity(
+    "`--add-host`, `--dns`, `--dns-search`, `--dns-option`, `--domainname`, `--mac-address`, `--cidfile`, "
+    "`--sysctl` of a namespace"
+)
 def test_names_addresses_and_settings_of_the_kernel_are_as_asked(wall: Wall, tmp_path: Path) -> None:
     identity = tmp_path / "id"
     words = wall.words("--name", "asked", "--cidfile", str(identity), *NAMES, "busybox", "sh", "-c", NAMES_SCRIPT)
@@ -48,6 +58,7 @@ def test_names_addresses_and_settings_of_the_kernel_are_as_asked(wall: Wall, tmp
     assert (again.exit_code, "--cidfile" in again.stderr) == (125, True)
 
 
+@pytest.mark.parity("`--device` of the workload's kernel")
 def test_a_device_is_given_with_its_access_and_no_other(wall: Wall) -> None:
     script = "(exec < /dev/log) && echo read; (exec > /dev/log) || echo refused"
     words = ("--cap-add", "SYSLOG", "--device", "/dev/kmsg:/dev/log:r", "busybox", "sh", "-c", script)
@@ -56,6 +67,7 @@ def test_a_device_is_given_with_its_access_and_no_other(wall: Wall) -> None:
     assert (missing.exit_code, "/dev/nonexistent" in missing.stderr) == (125, True)
 
 
+@pytest.mark.parity("`--sysctl` of the whole kernel", unlike="a container shares its kernel with the host")
 def test_a_setting_of_the_whole_kernel_is_a_virtual_machines_alone(wall: Wall) -> None:
     result = wall.run("--sysctl", "vm.swappiness=11", "busybox", "cat", "/proc/sys/vm/swappiness")
     if wall.isolation == "vm":
@@ -64,6 +76,9 @@ def test_a_setting_of_the_whole_kernel_is_a_virtual_machines_alone(wall: Wall) -
         assert (result.exit_code, "shares with the host" in result.stderr) == (125, True)
 
 
+@pytest.mark.parity(
+    "`--device` of the host's kernel", refused="the host's kernel drives it, and the guest has another kernel"
+)
 def test_a_device_of_the_host_is_refused_to_a_virtual_machine_with_the_reason(wall: Wall) -> None:
     result = wall.run("--device", "/dev/fuse", "busybox", "test", "-c", "/dev/fuse")
     if wall.isolation == "vm":
@@ -72,6 +87,7 @@ def test_a_device_of_the_host_is_refused_to_a_virtual_machine_with_the_reason(wa
         assert result.exit_code == 0, result
 
 
+@pytest.mark.parity("stop")
 def test_stop_takes_as_long_as_the_workload_was_made_for(wall: Wall) -> None:
     script = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
     wall.detached("--name", "stubborn", "--stop-timeout", "0", "busybox", "sh", "-c", script)

@@ -6,6 +6,8 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.support.wall import Wall
 
 STATUS = "grep -E 'CapEff|CapBnd|Seccomp:|NoNewPrivs' /proc/self/status"
@@ -20,6 +22,7 @@ def held(text: str, key: str) -> int:
     return int(found.group(1), 16)
 
 
+@pytest.mark.parity("`--cap-add`, `--cap-drop`")
 def test_capabilities_are_added_and_dropped_and_open_their_system_calls(wall: Wall) -> None:
     script = f"{STATUS}; mkdir /m; mount -t tmpfs x /m && echo mounted; chown 1 /m || echo kept"
     result = wall.run("--cap-add", "sys_admin", "--cap-drop", "CAP_CHOWN", "busybox", "sh", "-c", script)
@@ -28,11 +31,13 @@ def test_capabilities_are_added_and_dropped_and_open_their_system_calls(wall: Wa
     assert result.stdout.splitlines()[-2:] == ["mounted", "kept"], result.stderr
 
 
+@pytest.mark.parity("`--cap-add`, `--cap-drop`")
 def test_all_capabilities_can_be_dropped(wall: Wall) -> None:
     result = wall.run("--cap-drop", "ALL", "--cap-add", "NET_RAW", "busybox", "sh", "-c", STATUS)
     assert held(result.stdout, "CapBnd") == held(result.stdout, "CapEff") == 1 << 13
 
 
+@pytest.mark.parity("`--privileged`")
 def test_a_privileged_workload_has_everything_of_its_kernel(wall: Wall) -> None:
     script = f"{STATUS}; ls /dev/kmsg; grep -c ' /proc/' /proc/mounts; mkdir /m; mount -t tmpfs x /m && echo mounted"
     result = wall.run("--privileged", "busybox", "sh", "-c", f"{script}; test -c /dev/ptmx && echo ptmx")
@@ -44,6 +49,7 @@ def test_a_privileged_workload_has_everything_of_its_kernel(wall: Wall) -> None:
     assert re.search(r" /sys/fs/cgroup cgroup2 rw", mounts), mounts
 
 
+@pytest.mark.parity("`--security-opt`")
 def test_system_calls_are_filtered_as_the_options_say(wall: Wall, tmp_path: Path) -> None:
     free = ("--security-opt", "seccomp=unconfined", "--security-opt", "no-new-privileges")
     shown = wall.run(*free, "busybox", "sh", "-c", STATUS).stdout
@@ -55,6 +61,7 @@ def test_system_calls_are_filtered_as_the_options_say(wall: Wall, tmp_path: Path
     assert "Read-only file system" in result.stderr, result
 
 
+@pytest.mark.parity("exec `--privileged`")
 def test_exec_has_the_filter_of_its_workload_and_capabilities_if_asked(wall: Wall) -> None:
     wall.detached("--name", "held", "--cap-drop", "CHOWN", "busybox", "sleep", "1000")
     plain = wall("exec", "held", "sh", "-c", STATUS, check=True).stdout

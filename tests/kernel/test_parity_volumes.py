@@ -11,6 +11,7 @@ import pytest
 from tests.support.wall import Wall
 
 
+@pytest.mark.parity("named volumes, filled from the image")
 def test_a_named_volume_begins_with_what_the_image_has_and_outlives_its_workloads(wall: Wall) -> None:
     name = f"kept-{wall.isolation}"
     script = "cat /etc/group | head -1; chown 42:43 /etc/group; echo mine > /etc/new; cat /etc/hostname | wc -l"
@@ -26,6 +27,7 @@ def test_a_named_volume_begins_with_what_the_image_has_and_outlives_its_workload
     assert not content.exists()
 
 
+@pytest.mark.parity("volume create, ls, inspect, rm, prune; rm `-v`")
 def test_volumes_are_listed_with_their_users_and_go_when_nobody_wants_them(wall: Wall) -> None:
     wall("volume", "create", "-l", "of=test", "spare", check=True)
     words = ("-v", "wanted:/w:nocopy", "-v", "/anonymous", "busybox", "true")
@@ -47,6 +49,7 @@ def test_volumes_are_listed_with_their_users_and_go_when_nobody_wants_them(wall:
     assert wall("volume", "rm", "-f", "spare").exit_code == 0
 
 
+@pytest.mark.parity("`-v`, `--mount`: directories and single files, read-only, owners, changes seen on both sides")
 def test_mounts_in_words_lie_inside_each_other_and_change_on_both_sides(wall: Wall, tmp_path: Path) -> None:
     (tmp_path / "one").write_text("one\n")
     (tmp_path / "below").mkdir()
@@ -63,6 +66,7 @@ def test_mounts_in_words_lie_inside_each_other_and_change_on_both_sides(wall: Wa
     wall("volume", "rm", "gone", check=True)
 
 
+@pytest.mark.parity("anonymous volumes")
 def test_an_anonymous_volume_goes_with_a_workload_that_is_removed_at_its_end(wall: Wall) -> None:
     assert wall.run("-v", "/data", "busybox", "sh", "-c", "echo x > /data/x; cat /data/x").stdout == "x\n"
     assert wall("ps", "-a", "--format", "json", check=True).json() == []
@@ -75,6 +79,9 @@ def test_a_volume_on_a_file_of_the_network_is_the_users(wall: Wall, tmp_path: Pa
     assert result.stdout == (tmp_path / "hosts").read_text() == "10.9.9.9 mine\n"
 
 
+@pytest.mark.parity(
+    "`-v` of a socket of the host", refused="who listens is known to the host's kernel, not to the guest's"
+)
 def test_a_socket_of_the_host_is_refused_to_a_virtual_machine_with_the_reason(wall: Wall, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "s"))

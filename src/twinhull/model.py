@@ -57,6 +57,14 @@ class Port(NamedTuple):
     protocol: Literal["tcp", "udp"] = "tcp"
 
 
+class Attachment(NamedTuple):
+    """One --network: a network by its name, with what was asked for on it; "" is any address that is free."""
+
+    network: str
+    address: str = ""
+    aliases: tuple[str, ...] = ()
+
+
 class Disk(NamedTuple):
     """A given disk of a machine, as it was when the machine was created.
 
@@ -75,6 +83,8 @@ class Request(NamedTuple):
 
     Attributes:
         image: of a machine, the name of its disk.
+        network: "none", "host", or the name of the only or first network.
+        attachments: every network, in the order of the links; () where the name says all.
         disk: of a machine, which has no image; None of all others.
     """
 
@@ -92,7 +102,10 @@ class Request(NamedTuple):
     cpus: float = 0.0
     pids_limit: int = 0
     network: str = "bridge"
+    attachments: tuple[Attachment, ...] = ()
     ports: tuple[Port, ...] = ()
+    expose: tuple[str, ...] = ()  # PORT/PROTOCOL, beside those that the image names
+    publish_all: bool = False  # each of these on any free port of the host
     tty: bool = False
     interactive: bool = False
     stdin_open: bool = False  # with interactive: it stays open though nobody who started it feeds it
@@ -146,6 +159,13 @@ class Request(NamedTuple):
         """True if its capabilities or its system call filter are not those of most."""
         return bool(self.cap_add or self.cap_drop or self.privileged or self.seccomp or self.unmasked)
 
+    @property
+    def networks(self) -> tuple[Attachment, ...]:
+        """The networks to be on, the first link's first; () with none or the host's."""
+        if self.network in ("none", "host"):
+            return ()
+        return self.attachments or (Attachment(self.network),)
+
 
 class Layer(NamedTuple):
     """One layer of an image: `digest` of the blob as transferred, `diff_id` of its tar."""
@@ -174,7 +194,14 @@ class Image(NamedTuple):
 
 
 class Endpoint(NamedTuple):
-    """A workload's place on a bridge network."""
+    """A workload's place on a bridge network.
+
+    Attributes:
+        number: of its link inside: 0 is eth0.
+        internal: the network leads nowhere else.
+        default: what is for no network goes out here.
+        aliases: further names by which the network's others find it.
+    """
 
     network: str
     bridge: str
@@ -184,6 +211,10 @@ class Endpoint(NamedTuple):
     gateway: str
     mac: str
     host_link: str  # the veth's end on the host
+    number: int = 0
+    internal: bool = False
+    default: bool = True
+    aliases: tuple[str, ...] = ()
 
 
 class Instance(NamedTuple):
@@ -199,10 +230,15 @@ class Instance(NamedTuple):
     request: str  # JSON of the Request
     started: float  # 0.0: no start mark
     boot_id: str
-    endpoint: Endpoint | None
+    endpoints: tuple[Endpoint, ...]
     ports: tuple[Port, ...]
     remove: bool
     accelerator: str = ""  # what QEMU ran under at the last start, "" before it and in a container
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """The place on the first network."""
+        return self.endpoints[0] if self.endpoints else None
 
 
 class ExitRecord(NamedTuple):

@@ -196,9 +196,9 @@ def test_the_1024th_port_of_a_bridge_is_a_clear_error_and_the_kernel_takes_the_1
 
 
 def join_one(lab: Lab, place: Endpoint) -> None:
-    from twinhull.network.endpoint import plan_endpoint
+    from twinhull.network.endpoint import plan_endpoints
 
-    host, undo = plan_endpoint(lab.config, place)
+    host, undo = plan_endpoints(lab.config, (place,))
     workload = netlab.Workload(place, (), undo)
     lab.workloads.append(workload)
     netlab.perform(host, workload)
@@ -251,5 +251,5 @@ def test_another_subnet_is_taken_as_soon_as_nobody_has_an_address_of_the_old(lab
     bridge.ensure(other, lab.db)
     bridge.ensure(other, lab.db)
     assert sh(f"ip -4 -o address show {lab.link}").split()[3] == "10.99.0.1/29"
-    new = leases.allocate(lab.db, other, "bridge", "w")
+    new = leases.allocate(lab.db, "bridge", "w")
     assert new.address.startswith("10.99.0.")

@@ -35,7 +35,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 def plan(lab: Lab, *published: str, guest: bool = False) -> tuple[Endpoint, tuple[Op, ...], tuple[Op, ...]]:
     wanted: list[Port] = [port for text in published for port in ports.parse(text)]
     place, taken = lab.allocate(os.urandom(32).hex(), wanted)
-    return place, *endpoint.plan_endpoint(lab.config, place, taken, guest=guest)
+    return place, *endpoint.plan_endpoints(lab.config, (place,), taken, guest=guest)
 
 
 @contextmanager

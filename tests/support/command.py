@@ -110,7 +110,7 @@ def share_kernels(root: Path) -> None:
 
 
 def remove_network(root: Path) -> None:
-    """Take away the bridge and the packet filter's table of one state directory; none is fine."""
+    """Take away the bridges and the packet filter's table of one state directory; none is fine."""
     config = Config(state=str(root / "state"), run=str(root / "run"))
     if not os.path.exists(config.database):
         return
@@ -118,6 +118,7 @@ def remove_network(root: Path) -> None:
     try:
         if os.path.exists(f"{config.run}/network"):
             bridge.ensure(config, database)  # a command that was killed may have made half of it
-        bridge.remove(config, database)
+        for network in bridge.every(database):
+            bridge.remove(config, database, network.name)
     finally:
         database.close()

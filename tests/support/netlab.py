@@ -108,16 +108,18 @@ class Lab:
     def ensure(self) -> None:
         bridge.ensure(self.config, self.db, "bridge")
 
-    def allocate(self, identity: str, wanted: Sequence[Port] = ()) -> tuple[Endpoint, tuple[Port, ...]]:
+    def allocate(
+        self, identity: str, wanted: Sequence[Port] = (), network: str = "bridge"
+    ) -> tuple[Endpoint, tuple[Port, ...]]:
         with transaction(self.db):
-            place = leases.allocate(self.db, self.config, "bridge", identity)
-            return place, ports.reserve(self.db, self.config, identity, wanted)
+            place = leases.allocate(self.db, network, identity)
+            return place, ports.reserve(self.db, self.config, identity, wanted, network)
 
-    def start(self, *published: str, guest: bool = False) -> Workload:
+    def start(self, *published: str, guest: bool = False, network: str = "bridge") -> Workload:
         """Connect one more namespace, with ports as -p writes them."""
         wanted = [port for text in published for port in ports.parse(text)]
-        place, taken = self.allocate(os.urandom(32).hex(), wanted)
-        host, undo = endpoint.plan_endpoint(self.config, place, taken, guest=guest)
+        place, taken = self.allocate(os.urandom(32).hex(), wanted, network)
+        host, undo = endpoint.plan_endpoints(self.config, (place,), taken, guest=guest)
         workload = Workload(place, taken, undo)
         self.workloads.append(workload)
         perform(host, workload)
@@ -132,8 +134,9 @@ class Lab:
     def close(self) -> None:
         for workload in list(self.workloads):
             self.stop(workload)
-        dhcp.forget(self.config, "bridge")
-        dns.forget(self.config, "bridge")
+        for network in bridge.every(self.db):
+            dhcp.forget(self.config, network.name)
+            dns.forget(self.config, network.name)
         self.db.close()
 
 

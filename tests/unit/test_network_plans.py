@@ -18,6 +18,7 @@ from twinhull.network import alone, bridge, dns, endpoint, etc, leases
 from twinhull.plan import codec
 
 CONFIG = Config()
+ROW = ("bridge", "br0", "10.99.0.0/28", 1, 7, 1)
 PLACE = Endpoint("bridge", "br0", 3, "10.87.0.2", 16, "10.87.0.1", "02:74:0a:57:00:02", "tw0123456789ab")
 subnets = st.builds(
     lambda number, prefix: ipaddress.IPv4Network((number, prefix), strict=False),
@@ -30,7 +31,9 @@ subnets = st.builds(
 def db() -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.executescript(leases.SCHEMA)
-    connection.execute("INSERT INTO network VALUES ('bridge', 'br0', '10.99.0.0/28', 1, 7, 1, 1)")
+    connection.execute(
+        "INSERT INTO network (name, link, subnet, version, link_index, chain_handle) VALUES (?,?,?,?,?,?)", ROW
+    )
     yield connection
     connection.close()
 
@@ -38,7 +41,7 @@ def db() -> Iterator[sqlite3.Connection]:
 def test_an_address_comes_back_as_late_as_possible(db: sqlite3.Connection) -> None:
     given_out = []
     for number in range(40):
-        given_out.append(leases.allocate(db, CONFIG, "bridge", f"w{number}").address)
+        given_out.append(leases.allocate(db, "bridge", f"w{number}").address)
         leases.release(db, f"w{number}")
     assert given_out[:13] == [f"10.99.0.{number}" for number in range(2, 15)]
     assert given_out[13:26] == given_out[:13]
@@ -46,16 +49,16 @@ def test_an_address_comes_back_as_late_as_possible(db: sqlite3.Connection) -> No
 
 def test_addresses_in_use_are_stepped_over(db: sqlite3.Connection) -> None:
     for number in range(13):
-        leases.allocate(db, CONFIG, "bridge", f"w{number}")
+        leases.allocate(db, "bridge", f"w{number}")
     with pytest.raises(Conflict):
-        leases.allocate(db, CONFIG, "bridge", "late")
+        leases.allocate(db, "bridge", "late")
     for number in (7, 3):
         leases.release(db, f"w{number}")
-    assert [leases.allocate(db, CONFIG, "bridge", f"n{n}").address for n in range(2)] == ["10.99.0.5", "10.99.0.9"]
+    assert [leases.allocate(db, "bridge", f"n{n}").address for n in range(2)] == ["10.99.0.5", "10.99.0.9"]
 
 
 def test_an_endpoint_says_all_that_a_plan_needs(db: sqlite3.Connection) -> None:
-    place = leases.allocate(db, CONFIG, "bridge", "0123456789abcdef")
+    place = leases.allocate(db, "bridge", "0123456789abcdef")
     assert place[:7] == ("bridge", "br0", 7, "10.99.0.2", 28, "10.99.0.1", "02:74:0a:63:00:02")
     assert place.host_link.startswith("tw0123")
     assert len(place.host_link) == 15
@@ -67,7 +70,7 @@ def test_link_names_are_not_used_again(db: sqlite3.Connection) -> None:
 
 def test_a_network_that_was_never_made_is_not_found(db: sqlite3.Connection) -> None:
     with pytest.raises(NotFound):
-        leases.allocate(db, CONFIG, "nosuch", "a")
+        leases.allocate(db, "nosuch", "a")
 
 
 @given(subnets, subnets)
@@ -106,18 +109,18 @@ def test_every_root_has_names_of_its_own_that_fit() -> None:
 @pytest.mark.parametrize("guest", [False, True])
 def test_plans_are_what_the_op_table_allows(guest: bool) -> None:
     published = [Port("0.0.0.0", 8080, 80), Port("::1", 8080, 80)]
-    for ops in (*endpoint.plan_endpoint(CONFIG, PLACE, published, guest=guest), *alone.plan_none(guest=guest)):
+    for ops in (*endpoint.plan_endpoints(CONFIG, (PLACE,), published, guest=guest), *alone.plan_none(guest=guest)):
         assert codec.decode(codec.encode(ops)) == ops
 
 
 def test_a_container_is_connected_in_two_sends() -> None:
-    host, undo = endpoint.plan_endpoint(CONFIG, PLACE)
+    host, undo = endpoint.plan_endpoints(CONFIG, (PLACE,))
     assert [op.name for op in host] == ["netns", "netlink", "netlink-inside"]
     assert [op.name for op in undo] == ["remove-file", "end-service"]
 
 
 def test_ports_are_held_before_anything_is_made() -> None:
-    host, _ = endpoint.plan_endpoint(CONFIG, PLACE, [Port("0.0.0.0", 8080, 80)])
+    host, _ = endpoint.plan_endpoints(CONFIG, (PLACE,), [Port("0.0.0.0", 8080, 80)])
     assert [op.name for op in host] == ["hold-port", "netns", "netlink", "netlink-inside", "nftables"]
 
 
@@ -130,8 +133,8 @@ def test_resolv_conf_names_the_gateway_and_keeps_the_search_list() -> None:
 
 
 def test_hosts_holds_the_workloads_own_name() -> None:
-    assert etc.hosts_file(PLACE, "web").splitlines()[-1] == "10.87.0.2\tweb"
-    assert etc.hosts_file(None, "web").splitlines()[-1] == "127.0.1.1\tweb"
+    assert etc.hosts_file((PLACE,), "web").splitlines()[-1] == "10.87.0.2\tweb"
+    assert etc.hosts_file((), "web").splitlines()[-1] == "127.0.1.1\tweb"
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a\n10.0.0.1 b", "-a", "a.", ".a", "a#b", "a/b", "x" * 300])

@@ -82,3 +82,18 @@ def test_each_port_is_deleted_on_its_own() -> None:
     published = [Port("0.0.0.0", 8080, 80), Port("0.0.0.0", 8081, 80)]
     assert len(ports.add_ops("twinhull", PLACE, published)) == 1
     assert len(ports.delete_ops("twinhull", PLACE, published)) == 2
+
+
+def test_exposed_ports_are_named_by_number_range_and_protocol() -> None:
+    found = ports.exposed(["80/tcp", "80", "53/udp", "7000-7002"])
+    assert [(port.port, port.protocol) for port in found] == [
+        (80, "tcp"),
+        (53, "udp"),
+        (7000, "tcp"),
+        (7001, "tcp"),
+        (7002, "tcp"),
+    ]
+    assert all(port.host_port == 0 for port in found)
+    for text in ("", "x", "0", "80/sctp", "9-8", "65536"):
+        with pytest.raises(InvalidRequest, match="invalid port"):
+            ports.exposed([text])

@@ -12,9 +12,10 @@ from twinhull.config import Config
 from twinhull.engine.state import open_home, wall
 from twinhull.errors import HostUnfit
 from twinhull.model import Instance, Request
+from twinhull.network import networks
 from twinhull.store import db, instances
 
-CONTAINER = Instance("1", "web", "busybox", "sha256:0", "container", 1.0, (), "{}", 0.0, "", None, (), False)
+CONTAINER = Instance("1", "web", "busybox", "sha256:0", "container", 1.0, (), "{}", 0.0, "", (), (), False)
 
 
 @pytest.mark.parametrize(
@@ -63,16 +64,48 @@ def test_trust_and_the_accelerator_of_the_start_are_kept(tmp_path: Path) -> None
     home.db.close()
 
 
-def test_a_database_of_the_first_version_is_brought_up_to_date_with_its_rows(tmp_path: Path) -> None:
+# The tables as the first version made them, as far as later ones changed them.
+FIRST_TABLES = """
+CREATE TABLE instance (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, image TEXT NOT NULL, image_digest TEXT NOT NULL,
+    isolation TEXT NOT NULL, created REAL NOT NULL, command TEXT NOT NULL, request TEXT NOT NULL,
+    started REAL NOT NULL DEFAULT 0, boot_id TEXT NOT NULL, endpoint TEXT, ports TEXT NOT NULL DEFAULT '[]',
+    remove INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE network (
+    name TEXT PRIMARY KEY, link TEXT NOT NULL, subnet TEXT NOT NULL, version INTEGER NOT NULL,
+    link_index INTEGER NOT NULL, chain_handle INTEGER NOT NULL, cursor INTEGER NOT NULL DEFAULT 1
+);
+CREATE TABLE port (
+    protocol TEXT NOT NULL, host_port INTEGER NOT NULL, address TEXT NOT NULL, port INTEGER NOT NULL,
+    instance TEXT NOT NULL, PRIMARY KEY (protocol, host_port, address)
+) WITHOUT ROWID;
+INSERT INTO network VALUES ('bridge', 'twinhull0', '10.87.0.0/16', 2, 7, 1, 1);
+INSERT INTO port VALUES ('tcp', 8080, '0.0.0.0', 80, '1');
+"""
+PLACE = '["bridge", "twinhull0", 7, "10.87.0.2", 16, "10.87.0.1", "02:74:0a:57:00:02", "tw0123"]'
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_database_of_an_earlier_version_is_brought_up_to_date_with_its_rows(tmp_path: Path, version: int) -> None:
     config = Config(state=str(tmp_path / "state"), run=str(tmp_path / "run"))
-    open_home(config).db.close()
+    (tmp_path / "state").mkdir()
     with sqlite3.connect(config.database) as old:
-        old.execute("ALTER TABLE instance DROP COLUMN accelerator")
-        old.execute("PRAGMA user_version=1")
-        row = ("1", "web", "busybox", "sha256:0", "vm", 1.0, "[]", "{}", 3.0, "boot", None, "[]", 0)
-        old.execute(f"INSERT INTO instance VALUES ({','.join('?' * len(row))})", row)
+        old.executescript(FIRST_TABLES)
+        if version == 2:
+            old.execute("ALTER TABLE instance ADD COLUMN accelerator TEXT NOT NULL DEFAULT ''")
+        old.execute(f"PRAGMA user_version={version}")
+        for name, place in (("web", PLACE), ("apart", None)):
+            plain = (name, name, "busybox", "sha256:0", "vm", 1.0, "[]", "{}", 3.0, "boot", place, "[]", 0)
+            row = plain if version == 1 else (*plain, "")
+            old.execute(f"INSERT INTO instance VALUES ({','.join('?' * len(row))})", row)
     home = open_home(config)
-    assert instances.find(home.db, "web").accelerator == ""
+    found = instances.find(home.db, "web")
+    assert (found.accelerator, [place.address for place in found.endpoints]) == ("", ["10.87.0.2"])
+    assert instances.find(home.db, "apart").endpoints == ()
+    assert home.db.execute("SELECT network FROM port").fetchall() == [("bridge",)]
+    (network,) = networks.everything(home.db)
+    assert (network.name, network.gateway, network.internal, len(network.id)) == ("bridge", "10.87.0.1", False, 64)
     assert home.db.execute("PRAGMA user_version").fetchone() == (db.SCHEMA_VERSION,)
     home.db.close()
 

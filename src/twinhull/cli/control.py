@@ -68,8 +68,7 @@ def configure_start(parser: Parser) -> None:
 
 def run_start(arguments: Arguments, config: Config) -> int:
     """Start workloads, or one of them in the foreground."""
-    from twinhull.cli.foreground import attach
-    from twinhull.cli.run import terminal_size
+    from twinhull.cli.foreground import attach, terminal_size
     from twinhull.store.instances import request_from
 
     engine = prepared(config)

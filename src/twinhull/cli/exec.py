@@ -34,7 +34,8 @@ def run_exec(arguments: Arguments, config: Config) -> int:
     """Start the process and become its foreground end."""
     import os
 
-    from twinhull.cli.run import environment, terminal_size
+    from twinhull.cli.foreground import terminal_size
+    from twinhull.cli.run import environment
     from twinhull.engine.execute import STREAM, ExecRequest
 
     check_keys(arguments.detach_keys)

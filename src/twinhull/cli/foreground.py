@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from twinhull.model import Request
+
 CONTROL = "abcdefghijklmnopqrstuvwxyz@[\\]^_"
 MAX_KEYS = 16  # launcher/keys.h
 
@@ -54,3 +56,24 @@ def attach(
     if not proxy:
         argv.append("--no-sig-proxy")
     become(launcher_path(config.launcher), argv, keep=(fd,))
+
+
+def terminal_size(wanted: bool) -> tuple[int, int]:
+    """(rows, columns) of our terminal, for a workload that gets one."""
+    for fd in (0, 1, 2) if wanted else ():
+        try:
+            columns, rows = os.get_terminal_size(fd)
+        except OSError:
+            continue
+        return rows, columns
+    return 0, 0
+
+
+def require_terminal(request: Request) -> None:
+    """-t without a terminal of our own to pass on.
+
+    Raises:
+        InvalidRequest: stdin is none.
+    """
+    if request.tty and request.interactive and not os.isatty(0):
+        raise InvalidRequest("the input device is not a TTY", hint="leave -t out when stdin is a pipe or a file")

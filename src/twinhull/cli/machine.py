@@ -116,8 +116,7 @@ def configure_start(parser: Parser) -> None:
 
 def run_start(arguments: Arguments, config: Config) -> int:
     """Switch machines on, or one of them with its console."""
-    from twinhull.cli.foreground import attach, check_keys
-    from twinhull.cli.run import terminal_size
+    from twinhull.cli.foreground import attach, check_keys, terminal_size
 
     check(config, arguments.names)
     if not arguments.attach:

@@ -134,6 +134,7 @@ def described(engine: Engine, instance: Instance, state: Status) -> dict[str, An
         "oom_killed": record.oom if record else False,
         "ports": [port._asdict() for port in instance.ports],
         "network": instance.endpoint._asdict() if instance.endpoint else None,
+        "networks": [place._asdict() for place in instance.endpoints],
         "request": jsontext.loads(instance.request),
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from twinhull.cli.arguments import cpu_count, memory_bytes
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from twinhull.cli.lists import Cidfile
     from twinhull.cli.parser import Arguments, Parser
     from twinhull.config import Config
-    from twinhull.model import IsolationChoice
+    from twinhull.model import Attachment, IsolationChoice
 
 ISOLATIONS = ("container", "vm", "auto")
 
@@ -61,8 +60,7 @@ def configure_request(parser: Parser) -> None:
     add("--memory", "-m", type=memory_bytes, default=0, metavar="M", help="limit of memory: 512m")
     add("--cpus", type=cpu_count, default=0.0, metavar="N", help="limit of CPUs: 1.5")
     add("--pids-limit", type=int, default=0, metavar="N", help="limit of processes")
-    add("--network", "--net", default="bridge", metavar="NET", help="none, host or bridge (default)")
-    add("-p", "--publish", action="append", default=[], metavar="[IP:]HOST:PORT", help="publish a port on the host")
+    configure_networks(parser)
     add("--entrypoint", default=None, metavar="E", help="the program instead of the image's")
     add("-h", "--hostname", default="", metavar="H", help="host name inside")
     add("--read-only", action="store_true", help="nothing can be written to its root")
@@ -73,6 +71,24 @@ def configure_request(parser: Parser) -> None:
     add("--stop-signal", default="", help="what `stop` sends first")
     configure_privileges(parser)
     configure_options(parser)
+
+
+def configure_networks(parser: Parser) -> None:
+    """The flags of networks and ports."""
+    add = parser.add_argument
+    add(
+        "--network",
+        "--net",
+        action="append",
+        default=[],
+        metavar="NET",
+        help="none, host, bridge (default) or a network; several: name=NET,alias=NAME,ip=ADDRESS",
+    )
+    add("--network-alias", action="append", default=[], metavar="NAME", help="one more name on its network")
+    add("--ip", default="", metavar="ADDRESS", help="its address on the network")
+    add("-p", "--publish", action="append", default=[], metavar="[IP:]HOST:PORT", help="publish a port on the host")
+    add("-P", "--publish-all", action="store_true", help="publish every exposed port on any free one of the host")
+    add("--expose", action="append", default=[], metavar="PORT", help="a port that -P publishes, beside the image's")
 
 
 def configure_privileges(parser: Parser) -> None:
@@ -149,6 +165,7 @@ def request_of(arguments: Arguments, config: Config) -> Request:
     Raises:
         InvalidRequest: flags that contradict each other or mean nothing.
     """
+    network, attachments = networks(arguments)
     entrypoint = None if arguments.entrypoint is None else tuple(filter(None, [arguments.entrypoint]))
     return Request(
         image=arguments.image,
@@ -163,8 +180,11 @@ def request_of(arguments: Arguments, config: Config) -> Request:
         memory_bytes=arguments.memory,
         cpus=arguments.cpus,
         pids_limit=arguments.pids_limit,
-        network=arguments.network,
+        network=network,
+        attachments=attachments,
         ports=published(arguments.publish),
+        expose=tuple(arguments.expose),
+        publish_all=arguments.publish_all,
         tty=arguments.tty or arguments.both,
         interactive=arguments.interactive or arguments.both,
         remove=arguments.rm,
@@ -272,6 +292,16 @@ def mounts(arguments: Arguments) -> dict[str, Any]:
     return {"volumes": volumes, "tmpfs": memory}
 
 
+def networks(arguments: Arguments) -> tuple[str, tuple[Attachment, ...]]:
+    """The first network, and every one where there is more to say; for a plain one, nothing is imported."""
+    names: list[str] = arguments.network
+    if len(names) > 1 or arguments.network_alias or arguments.ip or "=" in "".join(names):
+        from twinhull.cli.attachments import parse_attachments
+
+        return parse_attachments(names, arguments.network_alias, arguments.ip)
+    return names[0] if names else "bridge", ()
+
+
 def published(texts: list[str]) -> tuple[Port, ...]:
     """The ports of every -p; without one, nothing is imported."""
     if not texts:
@@ -306,27 +336,6 @@ def checked_signal(text: str) -> str:
     return text
 
 
-def terminal_size(wanted: bool) -> tuple[int, int]:
-    """(rows, columns) of our terminal, for a workload that gets one."""
-    for fd in (0, 1, 2) if wanted else ():
-        try:
-            columns, rows = os.get_terminal_size(fd)
-        except OSError:
-            continue
-        return rows, columns
-    return 0, 0
-
-
-def require_terminal(request: Request) -> None:
-    """-t without a terminal of our own to pass on.
-
-    Raises:
-        InvalidRequest: stdin is none.
-    """
-    if request.tty and request.interactive and not os.isatty(0):
-        raise InvalidRequest("the input device is not a TTY", hint="leave -t out when stdin is a pipe or a file")
-
-
 def run_create(arguments: Arguments, config: Config) -> int:
     """Create and print the id."""
     from twinhull.cli.progress import prepared
@@ -343,7 +352,7 @@ def run_create(arguments: Arguments, config: Config) -> int:
 
 def run_run(arguments: Arguments, config: Config) -> int:
     """Start, then become the foreground end; or print the id and leave."""
-    from twinhull.cli.foreground import attach, check_keys
+    from twinhull.cli.foreground import attach, check_keys, require_terminal, terminal_size
     from twinhull.cli.progress import prepared
 
     request = request_of(arguments, config)._replace(stdin_open=arguments.detach)

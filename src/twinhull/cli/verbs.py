@@ -93,6 +93,37 @@ VOLUME_VERBS = {
     ),
 }
 
+NETWORK_VERBS = {
+    "create": Verb(
+        "network",
+        "create",
+        "make a network",
+        (
+            "twinhull network create back",
+            "twinhull network create --subnet 10.9.0.0/24 --gateway 10.9.0.254 office",
+            "twinhull network create --internal vault",
+        ),
+    ),
+    "ls": Verb("network", "ls", "list networks", ("twinhull network ls", "twinhull network ls --format json")),
+    "inspect": Verb(
+        "network",
+        "inspect",
+        "everything known about networks and who is on them, as JSON",
+        ("twinhull network inspect back",),
+    ),
+    "connect": Verb(
+        "network",
+        "connect",
+        "put a workload on one more network",
+        ("twinhull network connect back web", "twinhull network connect --alias db --ip 10.9.0.5 back postgres"),
+    ),
+    "disconnect": Verb(
+        "network", "disconnect", "take a workload off a network", ("twinhull network disconnect bridge web",)
+    ),
+    "rm": Verb("network", "rm", "remove networks that nobody is on", ("twinhull network rm back",)),
+    "prune": Verb("network", "prune", "remove every network that no workload names", ("twinhull network prune -f",)),
+}
+
 VERBS = {
     "run": Verb(
         "run",
@@ -175,6 +206,13 @@ VERBS = {
         ("twinhull vm warm", "twinhull vm template ls"),
         VM_VERBS,
     ),
+    "network": Verb(
+        "network",
+        "network",
+        "networks of one's own, apart from each other",
+        ("twinhull network create back", "twinhull run -d --network back --name db busybox sleep 600"),
+        NETWORK_VERBS,
+    ),
     "advise": Verb(
         "advise",
         "advise",
@@ -191,6 +229,12 @@ VERBS = {
         "prove",
         "check what textbooks say about virtual machines and containers, here",
         ("twinhull prove", "twinhull prove startup", "twinhull prove --quiz isolation", "twinhull prove --list"),
+    ),
+    "port": Verb(
+        "port",
+        "port",
+        "where a workload's ports are published",
+        ("twinhull port web", "twinhull port web 80", "twinhull port --format json web"),
     ),
     "stack": Verb("stack", "stack", "the layers under one running workload", ("twinhull stack web",)),
     "plan": Verb("plan", "plan", "what would be done, op by op, without doing it", ("twinhull plan --vm busybox",)),

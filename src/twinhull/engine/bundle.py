@@ -50,13 +50,13 @@ def make_bundle(home: Home, instance: Instance, image: Image, request: Request, 
     directory, guest = home.directory(instance.id), instance.isolation == "vm"
     facts = read_facts()
     hostname = request.hostname or (os.uname().nodename if request.network == "host" else instance.id[:12])
-    etc = tuple(connectivity.etc_files(request, instance.endpoint, hostname))
+    etc = tuple(connectivity.etc_files(request, instance.endpoints, hostname))
     binds = () if guest else tuple(write_etc(directory, path, content) for path, content in etc)
     spec = workload_spec(image, request, Identity(instance.id, hostname, binds), facts)
     if request.tty and any(size):
         spec["process"]["consoleSize"] = {"height": size[0], "width": size[1]}
     files.write(f"{directory}/config.json", jsontext.dumps(spec).encode())
-    network = connectivity.plan(home.config, request, instance.endpoint, instance.ports)
+    network = connectivity.plan(home.config, request, instance.endpoints, instance.ports)
     plan = compile_plan(
         spec,
         facts,
@@ -132,7 +132,7 @@ def machine_bundle(home: Home, instance: Instance, image: Image, request: Reques
     """The plan of a machine's QEMU; the name is what others on the network find it by."""
     from twinhull.engine import machines
 
-    network = connectivity.plan(home.config, request, instance.endpoint, instance.ports)
+    network = connectivity.plan(home.config, request, instance.endpoints, instance.ports)
     plan, accelerator = machines.make_plan(home, instance, request, network, size)
     return Bundle(plan, image, request, request.hostname or instance.name, network, accelerator)
 

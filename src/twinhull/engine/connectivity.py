@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twinhull import jsontext
 from twinhull.config import Config
 from twinhull.engine.state import Home
 from twinhull.errors import InvalidRequest, LaunchError, TwinhullError, UnsupportedSpec
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from twinhull.plan.ops import Op
 
 ELOOP = 40
+MAX_NICS = 8  # plan.qemu has it too, for which a container has no use
 # What runs under QEMU: its end of the network is a tap.
 OWN_KERNEL = {"vm": "virtual machine", "machine": "machine"}
 
@@ -25,77 +27,131 @@ def check(request: Request) -> None:
     """Refuse what no network can do.
 
     Raises:
-        InvalidRequest: an unknown network, or ports where nothing can be published.
+        InvalidRequest: ports where nothing can be published, or the host's network for what cannot share it.
     """
-    if request.network not in ("none", "host", "bridge"):
-        raise InvalidRequest(f"no such network: {request.network}", hint="--network none, host or bridge")
     if request.network == "host" and request.isolation in OWN_KERNEL:
         raise InvalidRequest(
             f"a {OWN_KERNEL[request.isolation]} has a kernel of its own and cannot share the host's network",
             hint="--network bridge with -p HOST:PORT publishes its ports on the host",
         )
-    if request.mac and request.network != "bridge":
+    if request.mac and not request.networks:
         raise InvalidRequest(f"a hardware address cannot be given with --network {request.network}")
-    if request.ports and request.network != "bridge":
+    if request.expose:
+        from twinhull.network import ports
+
+        ports.exposed(request.expose)
+    count = len(request.networks)
+    if request.isolation == "machine" and count > 1:
+        raise InvalidRequest("a machine is on one network", hint="leave one --network out")
+    if request.isolation == "vm" and count > MAX_NICS:
+        raise InvalidRequest(f"{count} networks: the board of a virtual machine takes {MAX_NICS} cards")
+    if request.ports and not request.networks:
         raise InvalidRequest(f"ports cannot be published with --network {request.network}")
 
 
+def with_exposed(request: Request, config: str) -> Request:
+    """Return a request that publishes what the image and --expose name, but for what it publishes already.
+
+    Args:
+        config: of the image.
+
+    Raises:
+        InvalidRequest: a name is no port.
+    """
+    from twinhull.network import ports
+
+    inside = jsontext.loads(config).get("config") or {}
+    named = ports.exposed([*(inside.get("ExposedPorts") or ()), *request.expose])
+    given = {(port.port, port.protocol) for port in request.ports}
+    more = tuple(port for port in named if (port.port, port.protocol) not in given)
+    return request._replace(ports=(*request.ports, *more))
+
+
+def require(home: Home, request: Request) -> None:
+    """Refuse a network that there is not.
+
+    Raises:
+        NotFound: it was never created.
+    """
+    for wanted in request.networks:
+        if wanted.network != "bridge":
+            from twinhull.network import networks
+
+            networks.find(home.db, wanted.network)
+
+
 def prepare(home: Home, request: Request) -> None:
-    """Make what every workload of the network needs; outside any transaction, for it may take long."""
-    if request.network == "bridge":
+    """Make what every workload of the networks needs; outside any transaction, for it may take long."""
+    if wanted := request.networks:
         from twinhull.network import bridge
 
-        bridge.ensure(home.config, home.db, request.network)
+        for attachment in wanted:
+            bridge.ensure(home.config, home.db, attachment.network)
 
 
-def reserve(home: Home, identity: str, request: Request) -> tuple[Endpoint | None, tuple[Port, ...]]:
-    """Inside a transaction: take an address and the ports."""
-    if request.network != "bridge":
-        return None, ()
+def reserve(home: Home, identity: str, request: Request) -> tuple[tuple[Endpoint, ...], tuple[Port, ...]]:
+    """Inside a transaction: take an address on each network, and the ports.
+
+    Raises:
+        InvalidRequest: ports, and every network is internal.
+    """
+    if not request.networks:
+        return (), ()
     from twinhull.network import leases, ports
 
-    endpoint = leases.allocate(home.db, home.config, request.network, identity)
-    endpoint = endpoint._replace(mac=request.mac or endpoint.mac)
-    taken = ports.reserve(home.db, home.config, identity, request.ports) if request.ports else ()
-    return endpoint, taken
+    endpoints = leases.allocate_all(home.db, request.networks, identity)
+    if request.mac:
+        endpoints = (endpoints[0]._replace(mac=request.mac), *endpoints[1:])
+    if not request.ports:
+        return endpoints, ()
+    from twinhull.network.endpoint import reaching
+
+    reached = reaching(endpoints)
+    if reached is None:
+        raise InvalidRequest(
+            f"ports cannot be published: network {endpoints[0].network!r} is internal",
+            hint="name another network too: --network bridge",
+        )
+    return endpoints, ports.reserve(home.db, home.config, identity, request.ports, reached.network)
 
 
-def plan(config: Config, request: Request, endpoint: Endpoint | None, ports: tuple[Port, ...]) -> Network:
-    """The ops for the workload's network."""
+def plan(config: Config, request: Request, endpoints: tuple[Endpoint, ...], ports: tuple[Port, ...]) -> Network:
+    """The ops for the workload's networks."""
     from twinhull.plan.compile import Network
     from twinhull.plan.ops import Op
 
     guest = request.isolation in OWN_KERNEL
     if request.network == "host":
         return Network()
-    if endpoint is None:
+    if not endpoints:
         from twinhull.network import alone
 
         own = (Op("network", alone.guest_messages_none()),) if guest else ()
         return Network(*alone.plan_none(guest=guest), own)
     from twinhull.network import endpoint as ends
 
-    host, undo = ends.plan_endpoint(config, endpoint, ports, guest=guest)
+    host, undo = ends.plan_endpoints(config, endpoints, ports, guest=guest)
     if request.isolation == "machine":
         from twinhull.network import dhcp
 
-        undo = (*undo, *dhcp.undo_ops(config, endpoint))
+        undo = (*undo, *[op for place in endpoints for op in dhcp.undo_ops(config, place)])
     inside: tuple[Op, ...] = ()
     if guest:
-        inside = (Op("network", ends.guest_messages(endpoint)),)
+        inside = tuple([Op("network", ends.guest_messages(place)) for place in endpoints])
     return Network(host, undo, inside)
 
 
-def etc_files(request: Request, endpoint: Endpoint | None, hostname: str) -> Iterator[tuple[str, str]]:
+def etc_files(request: Request, endpoints: tuple[Endpoint, ...], hostname: str) -> Iterator[tuple[str, str]]:
     """Give (path inside, content) of what the workload reads about its network."""
     from twinhull.network import etc
 
     name = f"{hostname}.{request.domainname} {hostname}" if request.domainname else hostname
     host = request.network == "host"
-    hosts = files.read("/etc/hosts").decode("utf-8", "replace") if host else etc.hosts_file(endpoint, name)
-    names = etc.resolv_conf_host() if host else etc.resolv_conf(endpoint)
+    hosts = files.read("/etc/hosts").decode("utf-8", "replace") if host else etc.hosts_file(endpoints, name)
+    names = etc.resolv_conf_host() if host else etc.resolv_conf(endpoints)
     if request.hosts:
-        hosts += etc.host_lines(request.hosts, endpoint.gateway if endpoint else "127.0.0.1" if host else "")
+        gateway = etc.asked(endpoints).gateway if endpoints else "127.0.0.1" if host else ""
+        hosts += etc.host_lines(request.hosts, gateway)
     if request.dns or request.dns_search or request.dns_options:
         names = etc.changed(names, request.dns, request.dns_search, request.dns_options)
     yield "/etc/hostname", hostname + "\n"
@@ -115,33 +171,60 @@ def explain(error: LaunchError) -> TwinhullError:
 
 @contextmanager
 def announcing(home: Home, instance: Instance, hostname: str) -> Iterator[None]:
-    """Let the others on the network find the workload by its name; it answers when the block is left."""
-    if instance.endpoint is None:
+    """Let the others on its networks find the workload by its names; they answer when the block is left."""
+    if not instance.endpoints:
         yield
         return
-    from twinhull.network import dns
-
     if instance.isolation == "machine":
         from twinhull.network import dhcp
 
-        dhcp.serve(home.config, instance.endpoint, hostname)
-    with dns.publishing(home.config, instance.endpoint, (instance.name, instance.id[:12], hostname)):
+        for place in instance.endpoints:
+            dhcp.serve(home.config, place, hostname)
+    with published(home, instance, instance.endpoints, hostname):
+        if len(instance.endpoints) > 1:
+            from twinhull.network import resolver
+
+            resolver.serve(home.config, instance.endpoints)
         yield
 
 
+@contextmanager
+def published(home: Home, instance: Instance, places: tuple[Endpoint, ...], hostname: str) -> Iterator[None]:
+    """The names on each of these networks, one name server's start beside the others'."""
+    from twinhull.network import dns
+
+    names = names_of(instance, places[0], hostname)
+    with dns.publishing(home.config, places[0], names):
+        if places[1:]:
+            with published(home, instance, places[1:], hostname):
+                yield
+        else:
+            yield
+
+
+def names_of(instance: Instance, place: Endpoint, hostname: str) -> tuple[str, ...]:
+    """What a workload is called on a network."""
+    return (*place.aliases, instance.name, instance.id[:12], hostname)
+
+
 def disconnect(home: Home, instance: Instance) -> None:
-    """Give back address, ports and names."""
-    if instance.endpoint is None:
+    """Give back addresses, ports and names."""
+    if not instance.endpoints:
         return
     from twinhull.network import dns, leases
     from twinhull.store import instances
     from twinhull.store.db import transaction
 
-    dns.withdraw(home.config, instance.endpoint)
-    if instance.isolation == "machine":
-        from twinhull.network import dhcp
+    for place in instance.endpoints:
+        dns.withdraw(home.config, place)
+        if instance.isolation == "machine":
+            from twinhull.network import dhcp
 
-        dhcp.withdraw(home.config, instance.endpoint)
+            dhcp.withdraw(home.config, place)
+    if len(instance.endpoints) > 1:
+        from twinhull.network import resolver
+
+        resolver.withdraw(home.config, instance.endpoints)
     with transaction(home.db, durable=False):
         leases.release(home.db, instance.id)
-        instances.set_endpoint(home.db, instance.id, None, ())
+        instances.set_endpoints(home.db, instance.id)

@@ -41,6 +41,8 @@ def create(home: Home, image: Image, request: Request) -> Instance:
         Conflict: the name is in use.
     """
     request = with_volumes(image, request)
+    if request.publish_all:
+        request = connectivity.with_exposed(request, image.config)
     instance = new_instance(home, image, request)
     with new_directory(home, instance.id) as directory:
         with transaction(home.db):
@@ -92,6 +94,7 @@ def new_instance(home: Home, image: Image, request: Request) -> Instance:
 
         foreign.check(home.config, image.platform, request.isolation)
     connectivity.check(request)
+    connectivity.require(home, request)
     if request.name and not names.is_valid(request.name):
         raise InvalidRequest(f"invalid name {request.name!r}", hint=names.RULE)
     spec = make_spec(image, request, Identity("0", "0"))  # says now what would fail at start
@@ -106,7 +109,7 @@ def new_instance(home: Home, image: Image, request: Request) -> Instance:
         request=instances.request_text(request),
         started=0.0,
         boot_id="",
-        endpoint=None,
+        endpoints=(),
         ports=(),
         remove=request.remove,
     )
@@ -168,6 +171,8 @@ def make_directories(directory: str) -> None:
 def run(home: Home, image: Image, request: Request, *, size: tuple[int, int] = (0, 0)) -> tuple[Instance, Sandbox]:
     """Create and start in one go; one transaction, one directory, no second look."""
     request = with_volumes(image, request)
+    if request.publish_all:
+        request = connectivity.with_exposed(request, image.config)
     instance = new_instance(home, image, request)
     connectivity.prepare(home, request)
     with spares.taken(home, request, native=executes(image.platform)) as spare:
@@ -183,10 +188,10 @@ def run_in(
     with new_directory(home, instance.id, spare):
         with transaction(home.db, durable=not request.remove):
             instance = insert_named(home, instance)
-            endpoint, ports = connectivity.reserve(home, instance.id, request)
-            instances.set_endpoint(home.db, instance.id, endpoint, ports)
-        instance = instance._replace(endpoint=endpoint, ports=ports)
-        home.config.mark("address", note=endpoint.address if endpoint else "")
+            endpoints, ports = connectivity.reserve(home, instance.id, request)
+            instances.set_endpoints(home.db, instance.id, endpoints, ports)
+        instance = instance._replace(endpoints=endpoints, ports=ports)
+        home.config.mark("address", note=instance.endpoint.address if instance.endpoint else "")
         try:
             make_volumes(home, image, request)
             return instance, launch(home, instance, image, request, size, spare)
@@ -235,10 +240,10 @@ def start(
         make_directories(directory)
         connectivity.prepare(home, request)
         with transaction(home.db):
-            endpoint, ports = connectivity.reserve(home, instance.id, request)
-            instances.set_endpoint(home.db, instance.id, endpoint, ports)
+            endpoints, ports = connectivity.reserve(home, instance.id, request)
+            instances.set_endpoints(home.db, instance.id, endpoints, ports)
         files.remove_file(f"{home.config.run}/exited/{instance.id}")
-        instance = instance._replace(endpoint=endpoint, ports=ports)
+        instance = instance._replace(endpoints=endpoints, ports=ports)
         previous = read_or_nothing(f"{directory}/exit")
         files.remove_file(f"{directory}/exit")
         try:
@@ -298,9 +303,9 @@ def reconnect(home: Home, instance: Instance, request: Request) -> Instance:
     files.remove_file(f"{home.config.run}/exited/{instance.id}")
     connectivity.disconnect(home, instance)
     with transaction(home.db):
-        endpoint, ports = connectivity.reserve(home, instance.id, request)
-        instances.set_endpoint(home.db, instance.id, endpoint, ports)
-    return instance._replace(endpoint=endpoint, ports=ports)
+        endpoints, ports = connectivity.reserve(home, instance.id, request)
+        instances.set_endpoints(home.db, instance.id, endpoints, ports)
+    return instance._replace(endpoints=endpoints, ports=ports)
 
 
 def attempt(

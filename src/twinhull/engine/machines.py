@@ -55,6 +55,7 @@ def check(home: Home, request: Request) -> None:
         InvalidRequest, Conflict: it asks for what cannot be, or the name is in use.
     """
     connectivity.check(request)
+    connectivity.require(home, request)
     boot.check_size(request)
     if request.name and not names.is_valid(request.name):
         raise InvalidRequest(f"invalid name {request.name!r}", hint=names.RULE)
@@ -74,7 +75,7 @@ def new_instance(request: Request) -> Instance:
         request=instances.request_text(request),
         started=0.0,
         boot_id="",
-        endpoint=None,
+        endpoints=(),
         ports=(),
         remove=False,
     )

@@ -73,12 +73,16 @@ def root_of(base: str, layers: int, directory: str, *, volatile: bool) -> Root:
 
 def network_of(config: Config, request: Request) -> Network:
     """The network's ops for an address that nobody was given."""
-    if request.network != "bridge":
-        return connectivity.plan(config, request, None, ())
+    if not request.networks:
+        return connectivity.plan(config, request, (), ())
     base = config.subnet.partition("/")[0].rsplit(".", 1)[0]
-    endpoint = Endpoint("bridge", "twinhull0", 0, f"{base}.2", 16, f"{base}.1", "02:00:00:00:00:02", "tw-example")
+    example = Endpoint("bridge", "twinhull0", 0, f"{base}.2", 16, f"{base}.1", "02:00:00:00:00:02", "tw-example")
+    endpoints = tuple(
+        example._replace(network=wanted.network, number=number, default=number == 0)
+        for number, wanted in enumerate(request.networks)
+    )
     ports = [
         port._replace(address=port.address or config.default_bind, host_port=port.host_port or EXAMPLE_PORT + number)
         for number, port in enumerate(request.ports)
     ]
-    return connectivity.plan(config, request, endpoint, tuple(ports))
+    return connectivity.plan(config, request, endpoints, tuple(ports))

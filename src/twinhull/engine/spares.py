@@ -46,11 +46,12 @@ IMAGE_CONFIG = {"config": {"Env": ["PATH=/bin"], "Cmd": ["sh", "-c", "echo rehea
 def is_eligible(config: Config, request: Request) -> bool:
     """True if a guest that knew nothing of the request can serve it.
 
-    Volumes, processors and ports are made with the machine or by its shim; memory is the machine's size.
+    Volumes, processors, network cards and ports are made with the machine or by its shim; memory is the machine's size.
     """
     made_before = request.volumes or request.cpus or request.ports or request.cpu_shares or request.cpuset
+    several = len(request.networks) > 1
     wanted = config.vm_spare and config.vm_template and request.isolation == "vm"
-    return wanted and not made_before and is_ordinary()
+    return wanted and not made_before and not several and is_ordinary()
 
 
 @contextmanager

@@ -79,7 +79,9 @@ def schema(version: int) -> str:
     from twinhull.store import images, instances
 
     if version:
-        return instances.ADDED
+        changes = (instances.CHANGES, leases.CHANGES)
+        later = range(version, db.SCHEMA_VERSION)
+        return ";\n".join(table[step] for step in later for table in changes if step in table)
     return images.SCHEMA + ";\n" + instances.SCHEMA + ";\n" + leases.SCHEMA
 
 

@@ -33,7 +33,8 @@ MAX_NAME = 253
 PORT = 53
 ANSWER_TIMEOUT_S, ANSWER_STEP_S = 1.0, 0.002
 START_PATIENCE_S = (0.02, 0.05, 0.1, 0.0)
-BUSY = "Address already in use"
+START_TIMEOUT_S = 10.0  # it takes 15 ms; one that hangs is no reason to wait for ever
+BUSY, HUNG = "Address already in use", "it did not come up in time"
 STDERR = 2
 RECURSIVE_QUESTION = b"\1\0\0\1\0\0\0\0\0\0"  # RFC 1035 4.1.1: flags, one question, nothing else
 HEADER_BYTES = 12
@@ -164,12 +165,12 @@ class Starter:
 
         try:
             for patience_s in START_PATIENCE_S:
-                if os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]) == 0:
+                if self.is_up():
                     return
                 said = os.pread(self.complaint, 1000, 0).decode("utf-8", "replace").strip().removeprefix("dnsmasq: ")
                 if BUSY in said and pid_of(self.pid_file):
                     return
-                if BUSY not in said or not patience_s:
+                if (BUSY not in said and said != HUNG) or not patience_s:
                     raise HostUnfit(
                         f"the {self.what} cannot start: {said}",
                         hint=f"ss -lnup 'sport = {self.port}' shows who listens" if BUSY in said else "",
@@ -180,6 +181,21 @@ class Starter:
         finally:
             os.close(self.complaint)
 
+    def is_up(self) -> bool:
+        """True once it is ready; one that neither comes up nor ends is ended."""
+        from _signal import SIGKILL, pidfd_send_signal  # type: ignore[import-not-found]  # has no stub
+        from select import poll
+
+        pidfd, ended = os.pidfd_open(self.pid), poll()
+        try:
+            ended.register(pidfd)
+            if not ended.poll(START_TIMEOUT_S * 1000):
+                pidfd_send_signal(pidfd, SIGKILL)
+                os.pwrite(self.complaint, HUNG.encode(), 0)
+        finally:
+            os.close(pidfd)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]) == 0
+
 
 def starter_of(endpoint: Endpoint, directory: str) -> Starter:
     """Start a name server."""
@@ -187,11 +203,15 @@ def starter_of(endpoint: Endpoint, directory: str) -> Starter:
 
 
 def command(endpoint: Endpoint, directory: str) -> list[str]:
-    """Return dnsmasq's command line: it reads no configuration of the host's and listens on one address."""
+    """Return dnsmasq's command line: it reads no configuration of the host's and listens on one address.
+
+    That of an internal network asks nobody: a question would carry data out.
+    """
     return [
         *("dnsmasq", "--conf-file=/dev/null", "--user=nobody", f"--pid-file={directory}/dnsmasq.pid"),
         *("--bind-dynamic", f"--interface={endpoint.bridge}", "--except-interface=lo", "--no-hosts"),
-        *(f"--hostsdir={directory}/hosts", f"--resolv-file={real_resolv_conf()}", "--domain-needed"),
+        *(f"--hostsdir={directory}/hosts", "--domain-needed"),
+        "--no-resolv" if endpoint.internal else f"--resolv-file={real_resolv_conf()}",
         *("--cache-size=1000", "--log-facility=/dev/null", "--no-ident"),
     ]
 
@@ -239,7 +259,7 @@ def forget(config: Config, network: str) -> None:
 
 def end(pid_file: str) -> None:
     """End the name server; closing its inotify takes the kernel 15 ms, for which nobody waits. The lock is held."""
-    from _signal import SIGTERM, pidfd_send_signal  # type: ignore[import-not-found]  # has no stub
+    from _signal import SIGTERM, pidfd_send_signal
 
     if pid := pid_of(pid_file):
         try:

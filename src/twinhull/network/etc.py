@@ -19,16 +19,22 @@ STUB_SERVERS = {"127.0.0.53", "127.0.0.54"}
 LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 
 
-def hosts_file(endpoint: Endpoint | None, hostname: str) -> str:
-    """Return /etc/hosts of a workload; without an endpoint its own name is its loopback."""
-    return f"{LOCALHOST}{endpoint.address if endpoint else '127.0.1.1'}\t{hostname}\n"
+def hosts_file(endpoints: Sequence[Endpoint], hostname: str) -> str:
+    """Return /etc/hosts of a workload; without a network its own name is its loopback."""
+    addresses = [place.address for place in endpoints] or ["127.0.1.1"]
+    return LOCALHOST + "".join([f"{address}\t{hostname}\n" for address in addresses])
 
 
-def resolv_conf(endpoint: Endpoint | None) -> str:
-    """Return /etc/resolv.conf of a workload on a network; without an endpoint nobody can be asked."""
-    if endpoint is None:
+def resolv_conf(endpoints: Sequence[Endpoint]) -> str:
+    """Return /etc/resolv.conf of a workload on networks; without one nobody can be asked."""
+    if not endpoints:
         return "# no network\n"
-    return workload_resolv_conf(endpoint.gateway, read(RESOLV_CONF))
+    return workload_resolv_conf(asked(endpoints).gateway, read(RESOLV_CONF))
+
+
+def asked(endpoints: Sequence[Endpoint]) -> Endpoint:
+    """Return the place whose gateway a workload asks for names: that of its way out."""
+    return next((place for place in endpoints if place.default), endpoints[0])
 
 
 def workload_resolv_conf(name_server: str, host: str) -> str:

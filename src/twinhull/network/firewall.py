@@ -13,13 +13,14 @@ from twinhull.host.facts import read
 from twinhull.network.programs import first_of, run, succeed
 from twinhull.plan import nftables
 from twinhull.plan.nftables import NFPROTO_INET, NFPROTO_IPV4, Chain
+from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Iterable
 
-VERSION = 2  # of the rules below; a table of another version is replaced
+VERSION = 3  # of the rules below; a table of another version is replaced
 MARK_CHAIN = "crossing"  # its handle is remembered: another handle, another table
 COMMENT = "twinhull"
 
@@ -27,7 +28,11 @@ COMMENT = "twinhull"
 # leaving   what a workload sends out carries the host's address; so does what it sends to a published
 #           port of its own network (hairpin) and what the host sends from 127/8, or answers would not
 #           come back through the host.
-# crossing  a workload's ports that were not published are not reachable by routing to its address.
+# crossing  a workload's ports that were not published are not reachable by routing to its address, nor one network
+#           from another; an internal network (inner) leads nowhere else.
+# entering  a workload's way to the host is its own gateway: another network's name server would tell names of that
+#           network, and from an internal one no other address of the host is reached.
+#           A question for a name that went to a workload's own name server (resolvers) is one to its gateway.
 # telling   a hairpin looks like a detour; a redirect would teach the workload a way around the DNAT.
 RULES = """
 table ip TABLE {}
@@ -35,7 +40,9 @@ delete table ip TABLE
 table ip TABLE {
   set links { type ifname; }
   set pairs { type ifname . ifname; }
+  set inner { type ifname; }
   set subnets { type ipv4_addr; flags interval; }
+  map resolvers { type ipv4_addr : ipv4_addr; }
   map published { type inet_proto . inet_service : ipv4_addr . inet_service; }
   map published_on { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
   chain guard {
@@ -45,6 +52,8 @@ table ip TABLE {
   }
   chain arriving {
     type nat hook prerouting priority dstnat; policy accept;
+    iifname @links udp dport 53 fib daddr type local dnat ip to ip saddr map @resolvers
+    iifname @links tcp dport 53 fib daddr type local dnat ip to ip saddr map @resolvers
     fib daddr type local dnat ip to ip daddr . meta l4proto . th dport map @published_on
     fib daddr type local dnat ip to meta l4proto . th dport map @published
   }
@@ -63,8 +72,15 @@ table ip TABLE {
     type filter hook forward priority filter; policy accept;
     oifname @links ct state established,related accept
     iifname . oifname @pairs accept
+    iifname @inner drop
     oifname @links ct status dnat accept
     oifname @links drop
+  }
+  chain entering {
+    type filter hook input priority filter; policy accept;
+    iifname @links ct status dnat accept
+    iifname @links ip daddr @subnets fib daddr . iif type unicast drop
+    iifname @inner fib daddr . iif type unicast drop
   }
   chain telling {
     type filter hook output priority filter; policy accept;
@@ -81,18 +97,42 @@ ACCEPTS = {
 FIREWALLD = "firewalld"  # its chains accept by policy and reject with their last rule
 
 
-def load(table: str, networks: Iterable[tuple[str, str]]) -> None:
-    """Load the table with these (link, subnet), in one transaction that replaces an older one.
+class Member(NamedTuple):
+    """What the table knows of a network."""
+
+    link: str
+    subnet: str
+    internal: bool = False
+
+
+def load(table: str, networks: Iterable[Member]) -> None:
+    """Load the table with these networks, in one transaction that replaces an older one.
 
     Raises:
         HostUnfit: nft is missing, or refuses.
     """
-    text = RULES.replace("TABLE", table)
-    for link, subnet in networks:
-        text += f"add element ip {table} subnets {{ {subnet} }}\n"
-        text += f'add element ip {table} links {{ "{link}" }}\n'
-        text += f'add element ip {table} pairs {{ "{link}" . "{link}" }}\n'
-    succeed(["nft", "-f", "-"], text)
+    elements = [line for member in networks for line in changes(table, member, "add")]
+    succeed(["nft", "-f", "-"], RULES.replace("TABLE", table) + "".join(elements))
+
+
+def admit(table: str, member: Member) -> None:
+    """Put a network into the table that is there; one that is in it is fine."""
+    succeed(["nft", "-f", "-"], "".join(changes(table, member, "add")))
+
+
+def dismiss(table: str, member: Member) -> None:
+    """Take a network out of the table; one that is not in it is fine."""
+    present, absent = changes(table, member, "add"), changes(table, member, "delete")
+    succeed(["nft", "-f", "-"], "".join([*present, *absent]))
+
+
+def changes(table: str, member: Member, verb: str) -> list[str]:
+    """Return the commands that add or delete the elements of a network."""
+    elements = [("subnets", member.subnet), ("links", f'"{member.link}"')]
+    elements.append(("pairs", f'"{member.link}" . "{member.link}"'))
+    if member.internal:
+        elements.append(("inner", f'"{member.link}"'))
+    return [f"{verb} element ip {table} {name} {{ {element} }}\n" for name, element in elements]
 
 
 def chains(sock: socket) -> list[Chain]:

@@ -24,6 +24,7 @@ MAX_PORT = 65535
 MAX_PORTS = 255  # a shim holds one socket for each
 WILDCARDS = {"0.0.0.0", "::"}
 FREE_PORT_TRIES = 32
+INSERT = "INSERT INTO port (protocol, host_port, address, port, instance, network) VALUES (?, ?, ?, ?, ?, ?)"
 BATCH_ELEMENTS = 512  # 60 bytes each, well below a socket's send buffer
 
 
@@ -49,6 +50,22 @@ def parse(text: str) -> tuple[Port, ...]:
         offered = [0] * len(wanted)
     kind: Literal["tcp", "udp"] = "udp" if protocol == "udp" else "tcp"
     return tuple([Port(address, ours, theirs, kind) for ours, theirs in zip(offered, wanted, strict=True)])
+
+
+def exposed(texts: Iterable[str]) -> tuple[Port, ...]:
+    """Return the ports that --expose or an image's EXPOSE name, PORT[-PORT][/PROTOCOL], for any port of the host.
+
+    Raises:
+        InvalidRequest: one is none.
+    """
+    found = []
+    for text in texts:
+        part, _, protocol = text.partition("/")
+        if protocol.lower() not in ("", "tcp", "udp"):
+            raise malformed(text, f"the protocol is tcp or udp, not {protocol!r}")
+        kind: Literal["tcp", "udp"] = "udp" if protocol.lower() == "udp" else "tcp"
+        found += [Port("", 0, number, kind) for number in numbers(text, part)]
+    return tuple(dict.fromkeys(found))
 
 
 def split_address(text: str, rest: str) -> tuple[str, str]:
@@ -90,8 +107,11 @@ def malformed(text: str, why: str) -> InvalidRequest:
     return InvalidRequest(f"invalid port {text!r}: {why}", hint="-p [IP:]HOST:PORT[/udp], or -p PORT for any free one")
 
 
-def reserve(db: Connection, config: Config, instance_id: str, ports: Iterable[Port]) -> tuple[Port, ...]:
+def reserve(db: Connection, config: Config, instance_id: str, ports: Iterable[Port], network: str) -> tuple[Port, ...]:
     """Take the ports for a workload, inside the caller's transaction; 0 becomes a free one.
+
+    Args:
+        network: the one by which packets reach the workload.
 
     Raises:
         Conflict: another workload has one of them.
@@ -111,8 +131,8 @@ def reserve(db: Connection, config: Config, instance_id: str, ports: Iterable[Po
                 f"port {number}/{port.protocol} is in use by {holder}",
                 hint=f"twinhull stop {holder}, or choose another port",
             )
-        row = (port.protocol, number, address, port.port, instance_id)
-        db.execute("INSERT INTO port (protocol, host_port, address, port, instance) VALUES (?, ?, ?, ?, ?)", row)
+        row = (port.protocol, number, address, port.port, instance_id, network)
+        db.execute(INSERT, row)
         taken.append(Port(address, number, port.port, port.protocol))
     if len(taken) > MAX_PORTS:
         raise InvalidRequest(f"{len(taken)} ports: a workload can publish at most {MAX_PORTS}")
@@ -222,12 +242,12 @@ def delete_ops(table: str, endpoint: Endpoint, ports: Iterable[Port]) -> tuple[O
     return tuple([Op("nftables-delete", nftables.delete(table, [one])) for one in elements(endpoint.address, ports)])
 
 
-def restore(sock: socket, db: Connection, table: str, addresses: dict[str, str]) -> None:
-    """Put every published port into a table that was just loaded; `addresses` is by instance."""
+def restore(sock: socket, db: Connection, table: str, addresses: dict[tuple[str, str], str]) -> None:
+    """Put every published port into a table that was just loaded; `addresses` is by network and instance."""
     from twinhull.host import netlink
 
-    rows = db.execute("SELECT address, host_port, port, protocol, instance FROM port")
-    known = [(addresses[row[4]], Port(*row[:4])) for row in rows if row[4] in addresses]
+    rows = db.execute("SELECT address, host_port, port, protocol, network, instance FROM port")
+    known = [(addresses[row[4:]], Port(*row[:4])) for row in rows if row[4:] in addresses]
     wanted = [element(address, port) for address, port in known if is_mapped(port)]
     for start in range(0, len(wanted), BATCH_ELEMENTS):
         batch = nftables.add(table, wanted[start : start + BATCH_ELEMENTS], exclusive=False)

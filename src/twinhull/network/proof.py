@@ -55,8 +55,8 @@ def prove(config: Config, db: Connection) -> Proof:
         bridge.ensure(config, db)
         world, uplink, beyond = stack.enter_context(uplinked())
         with transaction(db, durable=False):
-            place = leases.allocate(db, config, "bridge", identity)
-            taken = ports.reserve(db, config, identity, [Port(uplink, TRIAL_PORT, SERVER_PORT)])
+            place = leases.allocate(db, "bridge", identity)
+            taken = ports.reserve(db, config, identity, [Port(uplink, TRIAL_PORT, SERVER_PORT)], "bridge")
         stack.callback(leases.release, db, identity)
         workload = stack.enter_context(connected(place))
         stack.enter_context(mapped(bridge.table_name(config), ports.elements(place.address, taken)))

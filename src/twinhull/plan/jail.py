@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from twinhull.model import Facts, Volume
 from twinhull.plan.cgroups import cgroup_ops
-from twinhull.plan.netlink import TAP_INDEX
+from twinhull.plan.netlink import PAIR, TAP_INDEX
 from twinhull.plan.ops import Op, Plan
 from twinhull.plan.qemu import AGENT_FD, MEMORY_FD, QMP_FD, SHARES, STATE_FD, TAP_FD
 from twinhull.tuples import NamedTuple
@@ -58,6 +58,7 @@ class Jail(NamedTuple):
         sockets: (number, name) of sockets that listen in the instance directory.
         terminal: rows and columns of the pty that its standard streams are; without one they are pipes, and the
             agent's port leads to the shim's relay.
+        nics: network cards; each that no op of the network makes a tap for gets one that leads nowhere.
     """
 
     identity: str
@@ -71,12 +72,13 @@ class Jail(NamedTuple):
     kvm: tuple[int, ...] = ()
     sockets: tuple[tuple[int, str], ...] = ((QMP_FD, "qmp"),)
     terminal: tuple[int, ...] = ()
+    nics: int = 1
 
 
 def jail_plan(jail: Jail, facts: Facts, network_host: Iterable[Op] = (), network_undo: Iterable[Op] = ()) -> Plan:
     """Return the plan for QEMU: what the shim does before it, in it and after it."""
     groups = cgroup_ops({"cgroupsPath": jail.cgroup, "resources": jail.resources}, facts, "host")
-    network = with_tap(tuple(network_host))
+    network = with_taps(tuple(network_host), jail.nics)
     host = (
         *groups.make,
         *network,
@@ -89,12 +91,18 @@ def jail_plan(jail: Jail, facts: Facts, network_host: Iterable[Op] = (), network
     return Plan(host, child, (*network_undo, *groups.undo))
 
 
-def with_tap(network: tuple[Op, ...]) -> tuple[Op, ...]:
-    """Add what the network leaves out: a namespace, and a tap that leads nowhere."""
-    names = {op.name for op in network}
-    namespace = () if "netns" in names else (Op("netns"),)
-    tap = () if "tap" in names else (Op("tap", (TAP_FD, "tap0", TAP_INDEX)),)
-    return (*network, *namespace, *tap)
+def cards(network: Iterable[Op]) -> int:
+    """Return how many network cards a guest on these networks has: one at least."""
+    return max(1, sum(op.name == "tap" for op in network))
+
+
+def with_taps(network: tuple[Op, ...], nics: int) -> tuple[Op, ...]:
+    """Add what the network leaves out: a namespace, and for each card without one a tap that leads nowhere."""
+    namespace = () if any(op.name == "netns" for op in network) else (Op("netns"),)
+    made = {op.args[0] for op in network if op.name == "tap"}
+    absent = [number for number in range(nics) if TAP_FD - number not in made]
+    taps = [Op("tap", (TAP_FD - number, f"tap{number}", TAP_INDEX + PAIR * number)) for number in absent]
+    return (*network, *namespace, *taps)
 
 
 def root_ops(jail: Jail) -> tuple[Op, ...]:

@@ -35,6 +35,7 @@ TC_U32_TERMINAL, TC_ACT_STOLEN, EGRESS_REDIRECT = 1, 4, 1
 # Beyond what any host counts up to: kernels before 6.13 look for an explicit index in the caller's
 # namespace too, and refuse one that is there.
 INSIDE_INDEX, TAP_INDEX = 1 << 24, (1 << 24) + 1
+PAIR = 2  # a further link and its tap have the next two
 LOOPBACK_INDEX = 1
 GUEST_INDEX = 2  # the first link of a guest after its loopback
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 # The numbers QEMU sees.
 MEMORY_FD, STATE_FD, KERNEL_FD, INITRD_FD = 10, 11, 12, 13
 IMAGE_FD, SCRATCH_FD = 20, 21
-TAP_FD = 61  # as the network's plan of a guest makes it
+TAP_FD = 61  # as the network's plan of a guest makes it; those of further networks lie below
+MAX_NICS = 8  # the board has 24 places for devices
 QMP_FD, AGENT_FD = 30, 31
 IMAGE_SET, SCRATCH_SET = 1, 2
 
@@ -40,10 +41,12 @@ BOARDS = {
 }
 # Where the disks are: QEMU gives out the places of an Arm board from the last, and its kernel counts from the first.
 PLACES = {"amd64": ("", ""), "arm64": (",bus=virtio-mmio-bus.0", ",bus=virtio-mmio-bus.1")}
+FIRST_CARD_PLACE = 2  # behind the disks
 CONSOLES = {"amd64": "ttyS0", "arm64": "ttyAMA0"}
 # Signed pointers by the architecture's own algorithm would take most of the emulator's time.
 PROCESSORS = {"amd64": "max", "arm64": "max,pauth-impdef=on"}
-GUEST_MAC = "52:54:00:00:00:01"  # a template's; the workload's own is set by the plan in the guest
+# A template's, for each card one; the workload's own are set by the plan in the guest.
+GUEST_MAC = "52:54:00:00:00:01"
 
 
 class Machine(NamedTuple):
@@ -52,6 +55,7 @@ class Machine(NamedTuple):
     Attributes:
         memory_bytes: a power of two; the exact limit is the cgroup's.
         shares: it has a 9p device for volumes.
+        nics: network cards; a board of this kind takes none while it runs.
         tsc_khz: rate of the host's time stamp counter, for TCG; the microvm has no clock to measure it by.
         architecture: of its processor; one that is not the host's is emulated.
     """
@@ -62,6 +66,7 @@ class Machine(NamedTuple):
     shares: bool = False
     tsc_khz: int = 0
     architecture: Architecture = "amd64"
+    nics: int = 1
 
 
 class Drives(NamedTuple):
@@ -157,9 +162,19 @@ def device_arguments(machine: Machine, drives: Drives) -> tuple[str, ...]:
         *("-chardev", f"socket,id=agent,fd={AGENT_FD}"),
         *("-device", f"virtserialport,bus=serial0.0,chardev=agent,name={AGENT_PORT}"),
         *("-object", "rng-builtin,id=entropy", "-device", "virtio-rng-device,id=rng0,rng=entropy"),
-        *("-netdev", f"tap,id=net0,fd={TAP_FD},vhost=off"),
-        *("-device", f"virtio-net-device,id=nic0,netdev=net0,mac={GUEST_MAC},guest_announce=off"),
+        *(word for number in range(machine.nics) for word in nic_arguments(machine, number)),
         *(shares if machine.shares else ()),
+    )
+
+
+def nic_arguments(machine: Machine, number: int) -> tuple[str, ...]:
+    """One network card on its tap; of several, the guest finds them in this order."""
+    pinned = machine.nics > 1 and machine.architecture == "arm64"
+    place = f",bus=virtio-mmio-bus.{FIRST_CARD_PLACE + number}" if pinned else ""
+    mac = f"{GUEST_MAC[:-2]}{number + 1:02x}"
+    return (
+        *("-netdev", f"tap,id=net{number},fd={TAP_FD - number},vhost=off"),
+        *("-device", f"virtio-net-device,id=nic{number},netdev=net{number},mac={mac},guest_announce=off{place}"),
     )
 
 

@@ -9,7 +9,7 @@ from twinhull.host import files, locks
 from twinhull.host.spawn import DIRECTORY_FD, PLAN_FD, spawn, spawn_shim
 from twinhull.plan import codec
 from twinhull.plan.frames import Kind
-from twinhull.plan.ops import Plan
+from twinhull.plan.ops import Op, Plan
 from twinhull.runtime import sandbox
 from twinhull.runtime.sandbox import Sandbox
 from twinhull.tuples import NamedTuple
@@ -58,6 +58,14 @@ def prepare(launcher: str, directory: str, plan: Plan, *, flags: tuple[str, ...]
         os.waitpid(pid, 0)
         raise
     return Prepared(conversation, pid)
+
+
+def extend_undo(directory: str, ops: tuple[Op, ...]) -> None:
+    """Put ops before the undo list of a directory whose shim lives: it reads the list at its end."""
+    path = f"{directory}/undo"
+    so_far = codec.decode(files.read(path))
+    files.write(f"{path}.new", codec.encode((*ops, *so_far)))
+    os.rename(f"{path}.new", path)  # a list that is half written would undo half
 
 
 def await_supervisor(directory: str) -> None:

@@ -13,12 +13,12 @@ import os
 from _socket import socket
 
 from twinhull.config import Config
-from twinhull.host import files, locks, netlink
-from twinhull.plan import codec
+from twinhull.host import locks, netlink
 from twinhull.plan.netlink import in_namespace
 from twinhull.plan.ops import NETNS_FD, Op
 from twinhull.plan.qemu import IMAGE_SET, SCRATCH_SET
 from twinhull.runtime import holder, qmp
+from twinhull.runtime.container import extend_undo
 from twinhull.runtime.sandbox import Sandbox
 from twinhull.tuples import NamedTuple
 
@@ -95,10 +95,7 @@ def connect(spare: Spare, directory: str, network: Iterable[Op], undo: Iterable[
     Raises:
         OSError: the kernel refused.
     """
-    path = f"{directory}/undo"
-    so_far = codec.decode(files.read(path))
-    files.write(f"{path}.new", codec.encode((*undo, *so_far)))
-    os.rename(f"{path}.new", path)  # a list that is half written would undo half
+    extend_undo(directory, tuple(undo))
     missing = [(op.name, *op.args) for op in network if op.name in MISSING]
     if not missing:
         return

@@ -184,6 +184,7 @@ def boot(
         opened=boot_files(guest),
         inherited=tuple(inherit),
         kvm=kvm_device(machine),
+        nics=machine.nics,
     )
     return jailed.start(guest.launcher, directory, jail_plan(jail, read_facts()), inherit=inherit)
 

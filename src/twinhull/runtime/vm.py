@@ -17,7 +17,7 @@ from twinhull.model import Volume
 from twinhull.plan import codec
 from twinhull.plan.frames import AGENT_HELLO, Kind
 from twinhull.plan.guest import guest_plan
-from twinhull.plan.jail import OVERHEAD_BYTES, Jail, Opened, jail_plan, restored
+from twinhull.plan.jail import OVERHEAD_BYTES, Jail, Opened, cards, jail_plan, restored
 from twinhull.plan.ops import Op, Plan
 from twinhull.plan.qemu import IMAGE_FD, MEMORY_FD, SCRATCH_FD, STATE_FD, Drives, Machine, arguments
 from twinhull.runtime import accelerator, holder, jailed, qmp, template
@@ -158,7 +158,7 @@ def start(
     require_wall(workload, ready.accelerator)
     machine = machine_for(
         config, ready, shares=bool(workload.volumes), memory_bytes=workload.memory_bytes, cpus=workload.cpus
-    )
+    )._replace(nics=cards(workload.network_host))
     used = ready.accelerator.accelerator
     if origin == "cold":
         return start_cold(config, ready, machine, workload, flags=flags)._replace(accelerator=used)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twinhull import jsontext
 from twinhull.errors import Conflict, NotFound
-from twinhull.model import Device, Disk, Endpoint, Instance, Port, Request, Volume
+from twinhull.model import Attachment, Device, Disk, Endpoint, Instance, Port, Request, Volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ CREATE TABLE instance (
     request TEXT NOT NULL,
     started REAL NOT NULL DEFAULT 0,
     boot_id TEXT NOT NULL,
-    endpoint TEXT,
+    endpoints TEXT NOT NULL DEFAULT '[]',
     ports TEXT NOT NULL DEFAULT '[]',
     remove INTEGER NOT NULL DEFAULT 0,
     accelerator TEXT NOT NULL DEFAULT ''
@@ -33,10 +33,16 @@ CREATE INDEX instance_image ON instance (image_digest);
 
 MIN_ID_CHARACTERS = 3  # shorter beginnings of an id are more often a slip than a wish
 COLUMNS = (
-    "id,name,image,image_digest,isolation,created,command,request,started,boot_id,endpoint,ports,remove,accelerator"
+    "id,name,image,image_digest,isolation,created,command,request,started,boot_id,endpoints,ports,remove,accelerator"
 )
-# To a table of a version before the last, column by column.
-ADDED = "ALTER TABLE instance ADD COLUMN accelerator TEXT NOT NULL DEFAULT ''"
+# To a table of a version, what leads to the next.
+CHANGES = {
+    1: "ALTER TABLE instance ADD COLUMN accelerator TEXT NOT NULL DEFAULT ''",
+    2: """
+ALTER TABLE instance RENAME COLUMN endpoint TO endpoints;
+UPDATE instance SET endpoints = CASE WHEN endpoints IS NULL THEN '[]' ELSE '[' || endpoints || ']' END
+""",
+}
 
 
 def insert(db: Connection, instance: Instance) -> None:
@@ -52,7 +58,7 @@ def insert(db: Connection, instance: Instance) -> None:
         instance.request,
         instance.started,
         instance.boot_id,
-        jsontext.dumps(instance.endpoint) if instance.endpoint else None,
+        jsontext.dumps(instance.endpoints),
         jsontext.dumps(instance.ports),
         int(instance.remove),
         instance.accelerator,
@@ -74,10 +80,17 @@ def check_free(db: Connection, name: str) -> None:
         )
 
 
-def set_endpoint(db: Connection, identity: str, endpoint: Endpoint | None, ports: tuple[Port, ...]) -> None:
-    """Say what the workload holds of its network from now on."""
-    text = jsontext.dumps(endpoint) if endpoint else None
-    db.execute("UPDATE instance SET endpoint=?, ports=? WHERE id=?", (text, jsontext.dumps(ports), identity))
+def set_endpoints(
+    db: Connection, identity: str, endpoints: tuple[Endpoint, ...] = (), ports: tuple[Port, ...] = ()
+) -> None:
+    """Say what the workload holds of its networks from now on."""
+    row = (jsontext.dumps(endpoints), jsontext.dumps(ports), identity)
+    db.execute("UPDATE instance SET endpoints=?, ports=? WHERE id=?", row)
+
+
+def set_request(db: Connection, identity: str, request: Request) -> None:
+    """Say what is asked for from the next start on."""
+    db.execute("UPDATE instance SET request=? WHERE id=?", (request_text(request), identity))
 
 
 def mark_started(db: Connection, identity: str, when: float, boot_id: str, accelerator: str) -> None:
@@ -138,10 +151,16 @@ def find(db: Connection, word: str) -> Instance:
 
 def from_row(row: tuple[Any, ...]) -> Instance:
     """Return the values of one row."""
-    endpoint = Endpoint(*jsontext.loads(row[10])) if row[10] else None
+    endpoints = tuple([endpoint_from(values) for values in jsontext.loads(row[10])])
     ports = tuple(Port(*port) for port in jsontext.loads(row[11]))
     command = tuple(jsontext.loads(row[6]))
-    return Instance._make((*row[:6], command, *row[7:10], endpoint, ports, bool(row[12]), row[13]))
+    return Instance._make((*row[:6], command, *row[7:10], endpoints, ports, bool(row[12]), row[13]))
+
+
+def endpoint_from(values: list[Any]) -> Endpoint:
+    """Return a place on a network as it was written down, perhaps before the last fields were there."""
+    place = Endpoint(*values)
+    return place._replace(aliases=tuple(place.aliases)) if place.aliases else place
 
 
 def request_text(request: Request) -> str:
@@ -160,6 +179,9 @@ def request_from(text: str) -> Request:
     for key in ("ulimits", "sysctls", "tmpfs", "hosts"):
         values[key] = tuple(tuple(row) for row in values.get(key, ()))
     values["labels"] = tuple((key, value) for key, value in values.get("labels", ()))
+    values["attachments"] = tuple(
+        Attachment(name, address, tuple(aliases)) for name, address, aliases in values.get("attachments", ())
+    )
     if values.get("disk"):
         values["disk"] = Disk(*values["disk"])
     return Request(**values)

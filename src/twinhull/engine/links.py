@@ -1,0 +1,175 @@
+"""The links of a running container: made and taken in its namespace, with what depends on them.
+
+Promise: whatever of it is there already, or gone already, is fine.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from twinhull import jsontext
+from twinhull.engine import connectivity
+from twinhull.engine.state import Home
+from twinhull.errors import SupervisorLost
+from twinhull.host import files, netlink
+from twinhull.host.memory import holder
+from twinhull.model import Endpoint, Instance, Port
+from twinhull.network import bridge, dns, endpoint, etc, ports, resolver
+from twinhull.network.proof import entered
+from twinhull.plan import netlink as messages
+from twinhull.plan import nftables
+from twinhull.plan.netlink import INSIDE_INDEX, PAIR
+from twinhull.plan.ops import NETNS_FD
+from twinhull.runtime.container import extend_undo
+from twinhull.scopes import contextmanager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Places = tuple[Endpoint, ...]
+
+ETC_MAX_BYTES = 1 << 20  # the container may write these files
+
+
+@contextmanager
+def namespace_of(home: Home, instance: Instance) -> Iterator[int]:
+    """Give a descriptor of a running workload's network namespace, which its shim keeps.
+
+    Raises:
+        SupervisorLost: it ended meanwhile.
+    """
+    alive = f"{home.directory(instance.id)}/alive"
+    supervisor = holder(alive)
+    fd = kept_namespace(supervisor) if supervisor else -1
+    if fd < 0:
+        raise SupervisorLost(f"{instance.name} ended meanwhile", hint="twinhull ps --all")
+    try:
+        if holder(alive) != supervisor:  # the number may be another process's by now
+            raise SupervisorLost(f"{instance.name} ended meanwhile", hint="twinhull ps --all")
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def kept_namespace(supervisor: int) -> int:
+    """Return a descriptor of the network namespace that a shim holds open, -1 without one."""
+    directory = f"/proc/{supervisor}/fd"
+    with suppress(FileNotFoundError):
+        for name in os.listdir(directory):
+            if os.readlink(f"{directory}/{name}").startswith("net:["):
+                return os.open(f"{directory}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    return -1
+
+
+def join(home: Home, instance: Instance, namespace: int, before: Places, place: Endpoint) -> None:
+    """Make a link for one more place, and let the others there find the container by its names."""
+    after = (*before, place)
+    hostname = hostname_of(home, instance)
+    extend_undo(home.directory(instance.id), dns.undo_ops(home.config, place))
+    sent, acks = endpoint.outside_messages(place, hairpin=False)
+    with netlink.opened(netlink.ROUTE) as sock:
+        netlink.exchange(sock, messages.in_namespace(sent, NETNS_FD, namespace), acks)
+    send_inside(namespace, *endpoint.inside_messages(place))
+    dns.publish(home.config, place, connectivity.names_of(instance, place, hostname))
+    settle(home, instance, namespace, before, after)
+
+
+def part(home: Home, instance: Instance, namespace: int, place: Endpoint) -> Places:
+    """Take the link of a place; return the places that are left."""
+    left = [other for other in instance.endpoints if other.network != place.network]
+    if not any(other.default for other in left):
+        way = next((other for other in left if not other.internal), None)
+        left = [other._replace(default=other is way) for other in left]
+    after = tuple(left)
+    dns.withdraw(home.config, place)
+    bridge.delete(place.host_link)
+    for other in after:
+        if other.default and place.default:
+            index = INSIDE_INDEX + PAIR * other.number
+            with suppress(FileExistsError):
+                send_inside(namespace, messages.add_default_route(index, other.gateway), 1)
+    settle(home, instance, namespace, instance.endpoints, after)
+    return after
+
+
+def send_inside(namespace: int, sent: bytes, acks: int) -> None:
+    """Send rtnetlink messages in a namespace."""
+    with entered(namespace), netlink.opened(netlink.ROUTE) as sock:
+        netlink.exchange(sock, sent, acks)
+
+
+def settle(home: Home, instance: Instance, namespace: int, before: Places, after: Places) -> None:
+    """Bring ports, name server and files below /etc in line with the places that a container has now."""
+    move_ports(home, instance.id, instance.ports, endpoint.reaching(before), endpoint.reaching(after))
+    move_resolver(home, instance, before, after)
+    rewrite_etc(home, instance, before, after)
+
+
+def move_ports(
+    home: Home, identity: str, published: tuple[Port, ...], before: Endpoint | None, after: Endpoint | None
+) -> None:
+    """Let published ports lead to another place; without one they wait for the next."""
+    if not published or before == after:
+        return
+    table = bridge.table_name(home.config)
+    with netlink.opened(netlink.NETFILTER) as sock:
+        for element in ports.elements("0.0.0.0", published):  # the key alone counts
+            with suppress(FileNotFoundError):
+                netlink.exchange(sock, *nftables.delete(table, [element]))
+        if after and (wanted := ports.elements(after.address, published)):
+            netlink.exchange(sock, *nftables.add(table, wanted, exclusive=False))
+    if after:
+        with netlink.opened(netlink.ROUTE) as sock:
+            netlink.exchange(sock, messages.hairpin(after.host_link), 1)
+        home.db.execute("UPDATE port SET network=? WHERE instance=?", (after.network, identity))
+
+
+def move_resolver(home: Home, instance: Instance, before: Places, after: Places) -> None:
+    """Start, end or replace the container's own name server: one on a single network has none."""
+    several, table = len(after) > 1, bridge.table_name(home.config)
+    with netlink.opened(netlink.NETFILTER) as sock:
+        if len(before) > 1 and not (several and etc.asked(before) == etc.asked(after)):
+            with suppress(FileNotFoundError):
+                netlink.exchange(sock, *nftables.delete(table, [resolver.element(home.config, before)]))
+            resolver.withdraw(home.config, before)
+        if several:
+            extend_undo(home.directory(instance.id), resolver.undo_ops(home.config, after))
+            resolver.serve(home.config, after)
+            element = resolver.element(home.config, after)
+            netlink.exchange(sock, *nftables.add(table, [element], exclusive=False))
+
+
+def rewrite_etc(home: Home, instance: Instance, before: Places, after: Places) -> None:
+    """Change what the container reads about its network, and what it wrote there itself stays.
+
+    The files are its mounts: they are written in place, for another file under the name would not be seen.
+    """
+    directory, hostname = home.directory(instance.id), hostname_of(home, instance)
+    addresses = [place.address for place in before if place not in after]
+    lines = read_etc(f"{directory}/hosts").splitlines(keepends=True)
+    kept = "".join([line for line in lines if line.split("\t")[0] not in addresses])
+    added = "".join([f"{place.address}\t{hostname}\n" for place in after if place not in before])
+    write_etc(f"{directory}/hosts", kept + added)
+    if read_etc(f"{directory}/resolv.conf") == etc.resolv_conf(before):
+        write_etc(f"{directory}/resolv.conf", etc.resolv_conf(after))
+
+
+def read_etc(path: str) -> str:
+    """Return the beginning of a file that the container may have written."""
+    with open(path, "rb") as file:
+        return file.read(ETC_MAX_BYTES).decode("utf-8", "surrogateescape")
+
+
+def write_etc(path: str, text: str) -> None:
+    """Replace what a file holds."""
+    with open(path, "r+b") as file:
+        file.write(text.encode("utf-8", "surrogateescape"))
+        file.truncate()
+
+
+def hostname_of(home: Home, instance: Instance) -> str:
+    """The host name that the container was started with."""
+    spec = jsontext.loads(files.read(f"{home.directory(instance.id)}/config.json"))
+    return str(spec.get("hostname") or instance.id[:12])

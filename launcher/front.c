@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "modes.h"
+
 #define DEFAULT_ROOT "/run/twinhull-oci"
 #define ID_LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-."
 #define MAX_ID 1024
@@ -113,6 +115,37 @@ static int perform(char **words)
 	return strcmp(call.verb, "delete") == 0 ? front_delete(call.root, call.words[0], call.force) : LEAVE_IT;
 }
 
+static bool makes_process(const char *verb)
+{
+	return strcmp(verb, "create") == 0 || strcmp(verb, "run") == 0 || strcmp(verb, "exec") == 0;
+}
+
+/* The interpreter in our place, with the same script and the same words. What makes a process needs `launcher init`,
+ * which comes up while the interpreter does. */
+static int leave(int argc, char **argv)
+{
+	char *interpreter = argv[1] + strlen(FRONT_ARGUMENT), options[] = "-IS", init[] = "--init", told[32];
+	char **words = argv + 3, *command[argc + 3];
+	struct call call = {.root = ""};
+	size_t count = 0;
+	pid_t pid;
+	command[count++] = interpreter;
+	command[count++] = options;
+	command[count++] = argv[2];
+	if (parse_general(&words, &call) && makes_process(*words)) {
+		int socket = init_ahead(&pid);
+		if (socket >= 0) {
+			snprintf(told, sizeof(told), "%d:%d", socket, pid);
+			command[count++] = init;
+			command[count++] = told;
+		}
+	}
+	memcpy(command + count, argv + 3, (size_t)(argc - 2) * sizeof(*argv)); /* with the NULL */
+	execv(interpreter, command);
+	dprintf(STDERR_FILENO, "%s: %s\n", interpreter, strerror(errno));
+	return errno == ENOENT ? 127 : 126;
+}
+
 /* argv: us, "oci INTERPRETER", the script, its words. That is what the kernel makes of a script's first line. */
 int front_main(int argc, char **argv)
 {
@@ -121,12 +154,5 @@ int front_main(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	int status = perform(argv + 3);
-	if (status != LEAVE_IT)
-		return status;
-	char *interpreter = argv[1] + strlen(FRONT_ARGUMENT), options[] = "-IS";
-	argv[0] = interpreter;
-	argv[1] = options;
-	execv(interpreter, argv);
-	dprintf(STDERR_FILENO, "%s: %s\n", interpreter, strerror(errno));
-	return errno == ENOENT ? 127 : 126;
+	return status == LEAVE_IT ? leave(argc, argv) : status;
 }

@@ -1,8 +1,9 @@
 /* `launcher init`: a container without a shim. The plan is performed, its process becomes a child of our caller's and
- * has our caller's streams, and waits until `start` writes to a FIFO of the container's directory; with --join PID it
- * is one more process of a container and starts at once. Then we end.
+ * has our caller's streams, and waits until `start` writes to a FIFO of the container's directory; with a process to
+ * join it is one more of a container and starts at once. Then we end.
  *
- * Frames on CLIENT_FD: READY where the plan awaits hooks, answered by START; DESCRIPTOR; STARTED or ERROR last. */
+ * Frames on CLIENT_FD: PLAN, u32 the process to join or 0, with two descriptors: the plan, the container's directory.
+ * From us READY where the plan awaits hooks, answered by START; DESCRIPTOR; STARTED or ERROR last. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -21,9 +22,13 @@
 #include "spawn.h"
 
 /* Below what the plan's `inherit` ops may name, which begin with 3. */
-#define PLAN_FD 57
 #define CLIENT_FD 58
-#define DIRECTORY_FD 59
+#define PLAN_FRAME_BYTES (FRAME_HEADER_BYTES + 4)
+
+struct order {
+	int plan, directory;
+	pid_t main_pid; /* to join, or 0 */
+};
 
 static int send_frame(int client, uint16_t kind, const void *payload, uint32_t length, int fd)
 {
@@ -87,9 +92,9 @@ static bool listens(const struct plan *plan)
 	return false;
 }
 
-static int set_up(struct host *host, const struct plan *plan, bool joins)
+static int set_up(struct host *host, const struct plan *plan, const struct order *order)
 {
-	host_init(host, fd_high(DIRECTORY_FD));
+	host_init(host, order->directory);
 	host->client_fd = fd_high(CLIENT_FD);
 	host->orphans = true;
 	host->on_hooks = on_hooks;
@@ -100,7 +105,7 @@ static int set_up(struct host *host, const struct plan *plan, bool joins)
 		return -ENOMEM;
 	for (int i = 0; i < 3; i++)
 		host->streams[i] = fcntl(i, F_DUPFD_CLOEXEC, MAX_CHILD_FDS);
-	if (joins)
+	if (order->main_pid)
 		return 0;
 	/* Open at both ends: its reader waits for a byte, never for a writer. */
 	host->wait_fd = fd_high(openat(host->instance_fd, "exec.fifo", O_RDWR | O_CLOEXEC | O_NOFOLLOW));
@@ -109,32 +114,79 @@ static int set_up(struct host *host, const struct plan *plan, bool joins)
 	return host->wait_fd < 0 || host->error_fd < 0 ? -errno : 0;
 }
 
-static int run(struct host *host, const struct plan *plan, pid_t main_pid)
+static int run(struct host *host, const struct plan *plan, const struct order *order)
 {
 	struct child child;
 	struct failure why = {.index = UINT32_MAX, .exit_code = 125, .text = "container directory"};
-	why.error = -set_up(host, plan, main_pid > 0);
-	if (why.error || host_perform(host, plan, &why) < 0 || spawn_child(host, plan, main_pid, &child, &why) < 0 ||
-	    (main_pid > 0 && spawn_start(&child, &why) < 0))
+	why.error = -set_up(host, plan, order);
+	if (why.error || host_perform(host, plan, &why) < 0 ||
+	    spawn_child(host, plan, order->main_pid, &child, &why) < 0 ||
+	    (order->main_pid && spawn_start(&child, &why) < 0))
 		return complain(host->client_fd, &why);
 	if (child.tty >= 0)
 		send_number(host->client_fd, FRAME_DESCRIPTOR, 0, child.tty);
 	return send_started(host->client_fd, &child) ? 125 : 0;
 }
 
+/* Wait for what there is to do. A client that ends without a word has nothing. */
+static bool receive(struct order *order)
+{
+	uint8_t bytes[PLAN_FRAME_BYTES];
+	struct frame frame;
+	struct iovec part = {.iov_base = bytes, .iov_len = sizeof(bytes)};
+	int descriptors[2];
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(descriptors))];
+	struct msghdr message = {
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+	if (recvmsg(CLIENT_FD, &message, MSG_CMSG_CLOEXEC | MSG_WAITALL) != sizeof(bytes) ||
+	    frame_parse(bytes, sizeof(bytes), &frame) <= 0 || frame.kind != FRAME_PLAN)
+		return false;
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+	if (!header || header->cmsg_type != SCM_RIGHTS || header->cmsg_len != CMSG_LEN(sizeof(descriptors)))
+		return false;
+	memcpy(descriptors, CMSG_DATA(header), sizeof(descriptors));
+	order->plan = fd_high(descriptors[0]);
+	order->directory = fd_high(descriptors[1]);
+	order->main_pid = (pid_t)frame_u32(&frame, 0);
+	return order->plan >= 0 && order->directory >= 0;
+}
+
 int init_main(int argc, char **argv)
 {
 	static struct plan plan;
 	static struct host host;
+	struct order order;
 	struct failure why = {.index = UINT32_MAX, .exit_code = 125, .text = "read-only mount of the launcher"};
-	bool joins = argc == 4 && strcmp(argv[2], "--join") == 0;
-	if (argc > 2 && !joins) {
-		dprintf(STDERR_FILENO, "usage: launcher init [--join PID]\n");
+	if (argc > 2) {
+		dprintf(STDERR_FILENO, "usage: launcher init\n");
 		return 125;
 	}
 	why.error = -seal_launcher(argv);
-	if (why.error || plan_load(PLAN_FD, &plan, &why) < 0)
+	if (!receive(&order))
+		return 125;
+	if (why.error || plan_load(order.plan, &plan, &why) < 0)
 		return complain(CLIENT_FD, &why);
-	close(PLAN_FD);
-	return run(&host, &plan, joins ? (pid_t)strtol(argv[3], NULL, 10) : 0);
+	close(order.plan);
+	return run(&host, &plan, &order);
+}
+
+int init_ahead(pid_t *pid)
+{
+	int ends[2];
+	char name[] = "twinhull-init", mode[] = "init", *argv[] = {name, mode, NULL};
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) < 0)
+		return -errno;
+	*pid = fork();
+	if (*pid == 0) {
+		close(ends[0]);
+		if (dup2(ends[1], CLIENT_FD) < 0)
+			_exit(125);
+		if (ends[1] != CLIENT_FD)
+			close(ends[1]);
+		_exit(init_main(2, argv));
+	}
+	close(ends[1]);
+	if (*pid < 0)
+		close(ends[0]);
+	return *pid < 0 ? -errno : ends[0];
 }

@@ -59,6 +59,19 @@ def test_run_of_a_killed_process_ends_with_128_and_the_signal(container: Contain
     assert container.sh("kill -TERM $$").run(check=False).returncode == 143
 
 
+def test_run_passes_signals_on_and_deletes_what_has_ended(container: Container) -> None:
+    mark = container.scratch / "poststop"
+    container.spec["hooks"] = {"poststop": [{"path": "/bin/sh", "args": ["sh", "-c", f"cat >{mark}"]}]}
+    container.sh("trap 'exit 3' TERM; touch /ready; while :; do sleep 0.02; done").write()
+    words = container.argv("run", "--bundle", str(container.bundle), container.id)
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL) as running:
+        wait_for(container.bundle / "rootfs/ready")
+        running.terminate()
+        assert running.wait(timeout=30) == 3
+    assert container.do("state", container.id, check=False).returncode == 1
+    assert json.loads(mark.read_text())["status"] == "stopped"
+
+
 @pytest.mark.parametrize("number", ["15", "TERM", "SIGTERM"])
 def test_a_signal_has_three_names(container: Container, number: str) -> None:
     container.sh("trap 'exit 3' TERM; touch /ready; while :; do sleep 0.02; done").begin()

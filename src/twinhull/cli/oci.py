@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FAILED, EXEC_FAILED = 1, 255
 COLLECT_AFTER = 50_000  # objects, as in cli/main.py
+INIT = "init"  # what launcher/front.c tells of the child that it started: descriptor:pid
 DEFAULT_ROOT = "/run/twinhull-oci"
 MODULES = {
     **dict.fromkeys(("create", "run", "exec"), "oci_containers"),
@@ -46,7 +47,7 @@ def guarded(words: list[str]) -> int:
     """Run the command; the one place where exceptions become exit codes."""
     options, verb = Options(), ""
     try:
-        options, rest = parse("", GLOBAL, words)
+        options, rest = parse("", {**GLOBAL, INIT: "value"}, words)
         verb = rest[0] if rest else "help"
         return dispatch(options, verb, rest[1:])
     except TwinhullError as error:
@@ -59,7 +60,20 @@ def guarded(words: list[str]) -> int:
         if options.flag("debug"):
             raise
         report(options, "error", f"{type(error).__name__}: {error} (a bug; --debug shows where)")
+    finally:
+        dismiss(options)
     return EXEC_FAILED if verb == "exec" else FAILED
+
+
+def dismiss(options: Options) -> None:
+    """Let a `launcher init` end that was given nothing to do."""
+    fd, _, pid = options.value(INIT).partition(":")
+    if pid:
+        try:
+            os.close(int(fd))
+            os.waitpid(int(pid), 0)
+        except (OSError, ValueError):
+            pass
 
 
 def text_of(error: TwinhullError) -> str:

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 import os
-from _signal import SIG_DFL, SIGCHLD, SIGCONT, SIGKILL, SIGSTOP, signal  # type: ignore[import-not-found]  # has no stub; signal costs 3 ms
+import sys
+from _signal import (  # type: ignore[import-not-found]  # has no stub; signal costs 3 ms
+    SIG_BLOCK,
+    SIG_DFL,
+    SIG_UNBLOCK,
+    SIGCHLD,
+    SIGCONT,
+    SIGKILL,
+    SIGSTOP,
+    pthread_sigmask,
+    signal,
+)
 
 from twinhull import jsontext
 from twinhull.cli.oci import identity_of, report, root_of
@@ -12,24 +23,27 @@ from twinhull.errors import InvalidRequest
 from twinhull.host import files
 from twinhull.runtime.oci import life
 from twinhull.runtime.oci import record as records
-from twinhull.runtime.oci.conversation import Started
-from twinhull.runtime.oci.create import Streams, create, execute
+from twinhull.runtime.oci.conversation import Init, Started
+from twinhull.runtime.oci.create import Streams, create, execute, load_spec
+from twinhull.runtime.oci.launcher import launcher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, NoReturn
 
 FORWARDED = tuple(number for number in range(1, 32) if number not in (SIGKILL, SIGSTOP, SIGCHLD, SIGCONT, 11, 21, 22))
 
 
-def streams_of(given: Options) -> Streams:
+def streams_of(options: Options, given: Options) -> Streams:
     """What the process gets besides its standard streams."""
     preserve = given.value("preserve-fds") or "0"
     if not preserve.isdecimal():
         raise InvalidRequest(f"--preserve-fds: {preserve!r} is no number")
     console, pid_file = given.value("console-socket"), given.value("pid-file")
-    return Streams(console and os.path.abspath(console), pid_file and os.path.abspath(pid_file), int(preserve))
+    fd, _, pid = options.value("init").partition(":")
+    init = Init(int(fd), int(pid)) if pid else None
+    return Streams(console and os.path.abspath(console), pid_file and os.path.abspath(pid_file), int(preserve), init)
 
 
 def warner(options: Options) -> Callable[[str], None]:
@@ -50,29 +64,28 @@ def check_console(spec: Any, given: Options, *, detached: bool) -> None:
         )
 
 
-def load_for_check(given: Options) -> Any:
-    """The configuration, before anything is made."""
-    from twinhull.runtime.oci.create import load_spec
-
-    return load_spec(os.path.abspath(given.value("bundle") or "."), given.value("config"))
-
-
 def run_create(options: Options, given: Options, words: list[str]) -> int:
     """Make a container; its process waits for start."""
-    identity = identity_of(words)
-    check_console(load_for_check(given), given, detached=True)
-    bundle = given.value("bundle") or "."
-    create(root_of(options), identity, bundle, streams_of(given), warner(options), config=given.value("config"))
+    make(options, given, identity_of(words), detached=True)
     return 0
+
+
+def make(options: Options, given: Options, identity: str, *, detached: bool) -> tuple[Any, Started]:
+    """Make a container and return its configuration, too."""
+    bundle = os.path.realpath(given.value("bundle") or ".")
+    spec = load_spec(bundle, given.value("config"))
+    check_console(spec, given, detached=detached)
+    return spec, create(root_of(options), identity, bundle, spec, streams_of(options, given), warner(options))
 
 
 def run_run(options: Options, given: Options, words: list[str]) -> int:
     """create, start and, unless detached, wait and delete; ends with the status of the process."""
-    identity, root, bundle = identity_of(words), root_of(options), given.value("bundle") or "."
-    spec, detached = load_for_check(given), given.flag("detach")
-    check_console(spec, given, detached=detached)
-    warn = warner(options)
-    _, started = create(root, identity, bundle, streams_of(given), warn, config=given.value("config"))
+    identity, root, detached = identity_of(words), root_of(options), given.flag("detach")
+    warn, (spec, started) = warner(options), make(options, given, identity, detached=detached)
+    # A signal that comes when the process runs already, and we do not look after it yet, is for it. Hooks of ours would
+    # inherit this.
+    if records.POSTSTART not in records.marks_of(spec) and not detached:
+        pthread_sigmask(SIG_BLOCK, FORWARDED)
     try:
         life.start(root, identity)
     except BaseException:
@@ -80,10 +93,21 @@ def run_run(options: Options, given: Options, words: list[str]) -> int:
         raise
     if detached:
         return 0
-    status = attend(started, bool(given.value("console-socket")))
-    if not given.flag("keep"):
+    elsewhere, keeps = bool(given.value("console-socket")), given.flag("keep")
+    if not keeps and (started.terminal < 0 or elsewhere):
+        leave(options, root, identity, started.pid)
+    status = attend(started, elsewhere)
+    if not keeps:
         life.delete(root, identity, force=True, warn=warn)
     return status
+
+
+def leave(options: Options, root: str, identity: str, pid: int) -> NoReturn:
+    """Let the launcher do the rest in our place, with a hundredth of the memory: wait, pass signals on, delete."""
+    log = [word for name in ("log", "log-format") for word in (f"--{name}", options.value(name)) if options.value(name)]
+    script = f"{os.path.dirname(__file__)}/oci_script.py"
+    delete = [sys.executable, "-IS", script, "--root", root, *log, "delete", "--force", identity]
+    os.execv(launcher(), ["twinhull-oci", "oci-run", str(pid), root, identity, *delete])
 
 
 def attend(started: Started, console_is_elsewhere: bool) -> int:
@@ -91,9 +115,11 @@ def attend(started: Started, console_is_elsewhere: bool) -> int:
     if started.terminal >= 0 and not console_is_elsewhere:
         from twinhull.cli.oci_terminal import relay
 
+        pthread_sigmask(SIG_UNBLOCK, FORWARDED)
         return relay(started.terminal, started.pid)
     for number in FORWARDED:
         signal(number, lambda number, _: pass_on(started.pid, number))
+    pthread_sigmask(SIG_UNBLOCK, FORWARDED)
     status = os.waitstatus_to_exitcode(os.waitpid(started.pid, 0)[1])
     for number in FORWARDED:
         signal(number, SIG_DFL)
@@ -117,7 +143,7 @@ def run_exec(options: Options, given: Options, words: list[str]) -> int:
     check_console({"process": process}, given, detached=given.flag("detach"))
     if given.flag("ignore-paused"):
         raise InvalidRequest("--ignore-paused: a process that starts in a frozen cgroup would never answer")
-    started = execute(root, identity, process, streams_of(given), subgroup=given.value("cgroup"))
+    started = execute(root, identity, process, streams_of(options, given), subgroup=given.value("cgroup"))
     return 0 if given.flag("detach") else attend(started, bool(given.value("console-socket")))
 
 

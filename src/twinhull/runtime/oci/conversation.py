@@ -10,8 +10,7 @@ from twinhull.host.spawn import memory_file, spawn
 from twinhull.plan import frames
 from twinhull.plan.codec import encode
 from twinhull.plan.frames import Frame, Kind
-from twinhull.runtime.oci.launcher import INIT_CLIENT_FD, INIT_DIRECTORY_FD, INIT_PLAN_FD, launcher
-from twinhull.runtime.sandbox import launch_error
+from twinhull.runtime.oci.launcher import INIT_CLIENT_FD, launcher
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -32,12 +31,20 @@ class Started(NamedTuple):
     listener: int
 
 
+class Init(NamedTuple):
+    """`launcher init`, which came up ahead of its plan: our end of its socket, and its pid."""
+
+    fd: int
+    pid: int
+
+
 def perform(
     plan: Plan,
     directory: str,
     *,
     join: int = 0,
     inherit: Mapping[int, int] | None = None,
+    init: Init | None = None,
     on_hooks: Callable[[int], None] | None = None,
 ) -> Started:
     """Have a plan performed; our standard streams are the process's.
@@ -45,33 +52,52 @@ def perform(
     Args:
         join: the process whose namespaces it enters, 0 for a container of its own.
         inherit: numbers that the process shall see -> descriptors of ours.
+        init: who performs it; None: it is started here.
         on_hooks: called with the pid where the plan awaits hooks.
 
     Raises:
         LaunchError: an op failed, and the process is gone; the cgroups are not.
     """
-    ours, theirs = socketpair(AF_UNIX, SOCK_STREAM)
-    plan_fd = memory_file("plan", encode(plan.host + plan.child))
-    directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    wanted = {number: number for number in range(3)} | dict(inherit or {})
-    wanted |= {INIT_PLAN_FD: plan_fd, INIT_CLIENT_FD: theirs.fileno(), INIT_DIRECTORY_FD: directory_fd}
-    argv = ["twinhull-init", "init", *(["--join", str(join)] if join else [])]
+    fd, pid = init or begin(inherit or {})
+    connection = socket(fileno=fd)
     try:
-        pid = spawn(launcher(), argv, wanted)
-    finally:
-        theirs.close()
-        os.close(plan_fd)
-        os.close(directory_fd)
-    try:
-        started = converse(ours, on_hooks)
+        order(connection, encode(plan.host + plan.child), directory, join)
+        started = converse(connection, on_hooks)
         os.waitpid(pid, 0)
         return started
     except BaseException:
-        ours.close()
+        connection.close()
         reap()
         raise
     finally:
+        connection.close()
+
+
+def begin(inherit: Mapping[int, int]) -> Init:
+    """Start it."""
+    ours, theirs = socketpair(AF_UNIX, SOCK_STREAM)
+    wanted = {number: number for number in range(3)} | dict(inherit) | {INIT_CLIENT_FD: theirs.fileno()}
+    try:
+        pid = spawn(launcher(), ["twinhull-init", "init"], wanted)
+    except BaseException:
         ours.close()
+        raise
+    finally:
+        theirs.close()
+    return Init(ours.detach(), pid)
+
+
+def order(connection: socket, plan: bytes, directory: str, join: int) -> None:
+    """Say what there is to do."""
+    plan_fd = memory_file("plan", plan)
+    directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    frame = frames.encode(Frame(Kind.PLAN, 0, join.to_bytes(DESCRIPTOR_BYTES, "little")))
+    both = b"".join(fd.to_bytes(DESCRIPTOR_BYTES, "little") for fd in (plan_fd, directory_fd))
+    try:
+        connection.sendmsg([frame], [(SOL_SOCKET, SCM_RIGHTS, both)])
+    finally:
+        os.close(plan_fd)
+        os.close(directory_fd)
 
 
 def reap() -> None:
@@ -89,6 +115,8 @@ def converse(connection: socket, on_hooks: Callable[[int], None] | None) -> Star
     while True:
         frame, fd = receive(connection)
         if frame.kind == Kind.ERROR:
+            from twinhull.runtime.sandbox import launch_error
+
             raise launch_error(frame.payload)
         number = int.from_bytes(frame.payload[:4], "little")
         if frame.kind == Kind.DESCRIPTOR:

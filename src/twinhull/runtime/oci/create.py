@@ -13,9 +13,8 @@ from twinhull.plan.bundle import Bundle, compile_bundle, compile_exec, ungranted
 from twinhull.plan.bundle_cgroups import Cgroup, place
 from twinhull.plan.codec import encode
 from twinhull.runtime.oci import record as records
-from twinhull.runtime.oci.conversation import Started, hand_over, perform
-from twinhull.runtime.oci.hooks import run_hooks
-from twinhull.runtime.oci.launcher import FIRST_INHERITED_FD, INIT_PLAN_FD, undo
+from twinhull.runtime.oci.conversation import Init, Started, hand_over, perform
+from twinhull.runtime.oci.launcher import FIRST_INHERITED_FD, INIT_CLIENT_FD, undo
 from twinhull.runtime.oci.life import locked, stopped
 from twinhull.runtime.oci.record import Record
 from twinhull.runtime.oci.seccomp import Filter, container_filter, tell_listener
@@ -36,17 +35,19 @@ class Streams(NamedTuple):
         console: path of the socket that takes the terminal's master; "" without a terminal.
         pid_file: "" for none.
         preserve: how many descriptors from 3 on it keeps.
+        init: `launcher init`, if it runs already.
     """
 
     console: str = ""
     pid_file: str = ""
     preserve: int = 0
+    init: Init | None = None
 
     def inherited(self) -> dict[int, int]:
         """The numbers it sees -> ours."""
         numbers = range(FIRST_INHERITED_FD, FIRST_INHERITED_FD + self.preserve)
-        if numbers and numbers[-1] >= INIT_PLAN_FD:
-            raise InvalidRequest(f"--preserve-fds: at most {INIT_PLAN_FD - FIRST_INHERITED_FD}")
+        if numbers and numbers[-1] >= INIT_CLIENT_FD:
+            raise InvalidRequest(f"--preserve-fds: at most {INIT_CLIENT_FD - FIRST_INHERITED_FD}")
         return {number: number for number in numbers}
 
 
@@ -69,18 +70,18 @@ def load_spec(bundle: str, path: str) -> Any:
     return spec
 
 
-def create(
-    root: str, identity: str, bundle: str, streams: Streams, warn: Callable[[str], None], *, config: str = ""
-) -> tuple[Record, Started]:
+def create(root: str, identity: str, bundle: str, spec: Any, streams: Streams, warn: Callable[[str], None]) -> Started:
     """Make a container whose process waits for `start`; a terminal without a console socket stays with us.
+
+    Args:
+        bundle: its directory, without a symbolic link in it.
+        spec: its configuration.
 
     Raises:
         Conflict: the id is in use.
         InvalidRequest, UnsupportedSpec: the configuration; the message names the field.
         LaunchError: the kernel refused a step, and everything was taken back.
     """
-    bundle = os.path.realpath(bundle)
-    spec = load_spec(bundle, config)
     directory = records.directory(root, identity)
     files.make_directory(root, 0o711)
     try:
@@ -100,7 +101,7 @@ def create(
     return made
 
 
-def make(root: str, identity: str, bundle: str, spec: Any, streams: Streams) -> tuple[Record, Started]:
+def make(root: str, identity: str, bundle: str, spec: Any, streams: Streams) -> Started:
     """Fill the directory, perform the plan, and keep the record."""
     directory, facts = records.directory(root, identity), read_facts()
     files.write(f"{directory}/config.json", jsontext.dumps(spec).encode())
@@ -127,10 +128,12 @@ def make(root: str, identity: str, bundle: str, spec: Any, streams: Streams) -> 
     check_terminal(spec["process"], streams)
 
     def on_hooks(pid: int) -> None:
+        from twinhull.runtime.oci.hooks import run_hooks
+
         for kind in ("prestart", "createRuntime"):
             run_hooks(spec, kind, records.document(root, record._replace(pid=pid), "creating"))
 
-    started = perform(plan, directory, inherit=streams.inherited(), on_hooks=on_hooks)
+    started = perform(plan, directory, inherit=streams.inherited(), init=streams.init, on_hooks=on_hooks)
     record = record._replace(pid=started.pid, start_time=records.start_time(started.pid))
     records.save(root, record)
     try:
@@ -138,7 +141,7 @@ def make(root: str, identity: str, bundle: str, spec: Any, streams: Streams) -> 
     except BaseException:
         os.kill(started.pid, 9)
         raise
-    return record, started
+    return started
 
 
 def settle(root: str, record: Record, started: Started, seccomp: Filter, streams: Streams) -> None:
@@ -228,7 +231,8 @@ def execute(root: str, identity: str, process: Mapping[str, Any], streams: Strea
     check_terminal(process, streams)
     facts: Facts = read_facts()
     plan = compile_exec(spec, facts, describe(root, record, cgroup, seccomp, streams))
-    started = perform(plan, records.directory(root, identity), join=record.pid, inherit=streams.inherited())
+    directory, inherited = records.directory(root, identity), streams.inherited()
+    started = perform(plan, directory, join=record.pid, inherit=inherited, init=streams.init)
     try:
         settle(root, record, started, seccomp, streams)
     except TwinhullError:

@@ -7,7 +7,7 @@ import os
 from twinhull.errors import HostUnfit, LaunchError
 from twinhull.host.spawn import DIRECTORY_FD, PLAN_FD, spawn
 
-INIT_PLAN_FD, INIT_CLIENT_FD, INIT_DIRECTORY_FD = 57, 58, 59  # launcher/init.c
+INIT_CLIENT_FD = 58  # launcher/init.c
 FIRST_INHERITED_FD = 3
 
 

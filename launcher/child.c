@@ -28,6 +28,7 @@ static child_op *const PERFORM[MAX_OP_CODE + 1] = {
 	[OP_ROOT_BIND] = op_root_bind,
 	[OP_BIND] = op_bind,
 	[OP_FILESYSTEM] = op_filesystem,
+	[OP_FILESYSTEM_COPIED] = op_filesystem,
 	[OP_DIRECTORY] = op_directory,
 	[OP_DEVICE] = op_device,
 	[OP_SYMLINK] = op_symlink,

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "copy.h"
 #include "descriptor.h"
 #include "kernel.h"
 #include "mounts.h"
@@ -165,13 +166,26 @@ int op_bind(struct setup *setup, const struct op *op)
 	return target < 0 ? target : sys_move_mount(tree, target);
 }
 
+/* Fill a new file system with what it will hide; a mode that it was given stays. */
+static int copy_up(struct setup *setup, const struct argument *args, int mount)
+{
+	CLEANUP_FD int hidden = path_open(setup->root, args[2].text);
+	if (hidden == -ENOENT)
+		return 0;
+	CLEANUP_FD int from = hidden < 0 ? hidden : result(openat(hidden, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	CLEANUP_FD int to = result(openat(mount, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	return from < 0 ? from : to < 0 ? to : copy_tree(from, to, !strstr(args[4].text, "mode="));
+}
+
 int op_filesystem(struct setup *setup, const struct op *op)
 {
 	const struct argument *args = op->args;
 	if (!setup->private)
 		return -EINVAL;
 	CLEANUP_FD int mount = mount_filesystem(args[0].text, args[1].text, args[4].text, args[3].number);
-	int error = attach_new(setup, mount, args[2].text);
+	int error = mount >= 0 && op->code == OP_FILESYSTEM_COPIED ? copy_up(setup, args, mount) : 0;
+	if (!error)
+		error = attach_new(setup, mount, args[2].text);
 	return error || setup->outer < 0 || !is_tree(op) ? error : keep_tree(setup, &mount);
 }
 

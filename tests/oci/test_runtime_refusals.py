@@ -51,7 +51,7 @@ def test_a_wrong_value_is_an_error_that_names_its_field(
 @pytest.mark.parametrize(
     ("mount", "field"),
     [
-        ({"destination": "/t", "type": "tmpfs", "options": ["tmpcopyup"]}, "mounts[4].options"),
+        ({"destination": "/t", "type": "proc", "options": ["tmpcopyup"]}, "mounts[4].options"),
         ({"destination": "/t", "type": "bind", "source": "/tmp", "options": ["bind", "sparkle"]}, "mounts[4].options"),
         ({"destination": "/", "type": "tmpfs"}, "mounts[4].destination"),
         ({"destination": "/t", "type": "bind"}, "mounts[4].source"),

@@ -51,9 +51,9 @@ def compile_bundle_mounts(mounts: list[Mapping[str, Any]], place: Place) -> tupl
         target = "/" + (mount.get("destination") or "").lstrip("/")
         if target == "/":
             raise InvalidRequest(f"{field}.destination: {mount.get('destination')!r} is no place for a mount")
-        if options.copy_up:
-            raise UnsupportedSpec(f"{field}.options: 'tmpcopyup' is not supported")
         kind = mount.get("type") or ""
+        if options.copy_up and (kind != "tmpfs" or options.bind or options.remount):
+            raise InvalidRequest(f"{field}.options: 'tmpcopyup' is for a tmpfs")
         if options.remount:
             now += changes(target, options, options.own)
         elif options.bind or kind == "bind":
@@ -113,7 +113,8 @@ def filesystem(mount: Mapping[str, Any], target: str, options: Options, field: s
     if kind == "tmpfs" and own.on & RDONLY:
         own = Change(own.on & ~RDONLY, own.off)
         late.append(Op("attributes", (target, RDONLY, 0, 0, 0)))
-    made = [Op("filesystem", (kind, mount.get("source") or kind, target, own.on, ",".join(options.data)))]
+    name = "filesystem-copied" if options.copy_up else "filesystem"
+    made = [Op(name, (kind, mount.get("source") or kind, target, own.on, ",".join(options.data)))]
     return [*made, *changes(target, options, Change())], late
 
 

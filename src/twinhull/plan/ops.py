@@ -144,6 +144,8 @@ TABLE = (
            ("s:source", "s:target", "i:recursive", "i:attributes", "s:uids", "s:gids"), "bind seen through these maps"),
     OpType(76, "child", "seccomp-flags", ("b:filter", "i:flags"), "as seccomp, with flags of seccomp(2)"),
     OpType(77, "child", "label", ("s:key", "s:value"), "write /proc/self/attr/KEY: the label that exec will have"),
+    OpType(78, "child", "filesystem-copied", ("s:type", "s:source", "s:target", "i:attributes", "s:data"),
+           "as filesystem, and it holds a copy of what it hides"),
     # --- undo
     OpType(80, "undo", "kill-cgroup", ("s:path",), "kill what is left in a v2 leaf"),
     OpType(81, "undo", "remove-cgroup", ("s:path",), "rmdir a cgroup and its descendants"),

@@ -143,6 +143,8 @@ static int settle(struct setup *setup, pid_t main_pid)
 {
 	default_signals();
 	umask(0);
+	if (setup->host->lock_fd >= 0)
+		close(setup->host->lock_fd);
 	if (!setup->host->orphans && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
 		return -errno;
 	int error = setup->shape->joins ? namespaces_join(setup, main_pid) : namespaces_enter(setup);

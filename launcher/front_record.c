@@ -118,7 +118,9 @@ enum front_state container_state(const struct container *container)
 {
 	if (!container_lives(container))
 		return STATE_STOPPED;
-	if (faccessat(container->directory, "exec.fifo", F_OK, 0) == 0)
+	/* It can be opened while somebody reads it; one that is merely there was left by a start that was killed. */
+	CLEANUP_FD int fifo = openat(container->directory, "exec.fifo", O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+	if (fifo >= 0)
 		return STATE_CREATED;
 	return is_frozen(container) ? STATE_PAUSED : STATE_RUNNING;
 }

@@ -2,7 +2,8 @@
  * has our caller's streams, and waits until `start` writes to a FIFO of the container's directory; with a process to
  * join it is one more of a container and starts at once. Then we end.
  *
- * Frames on CLIENT_FD: PLAN, u32 the process to join or 0, with two descriptors: the plan, the container's directory.
+ * Frames on CLIENT_FD: PLAN, u32 the process to join or 0, with descriptors: the plan, the container's directory, and
+ * its lock if it is held: we hold it, too, for the client may die while we work.
  * From us READY where the plan awaits hooks, answered by START; DESCRIPTOR; STARTED or ERROR last. */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -26,7 +27,7 @@
 #define PLAN_FRAME_BYTES (FRAME_HEADER_BYTES + 4)
 
 struct order {
-	int plan, directory;
+	int plan, directory, lock;
 	pid_t main_pid; /* to join, or 0 */
 };
 
@@ -96,6 +97,7 @@ static int set_up(struct host *host, const struct plan *plan, const struct order
 {
 	host_init(host, order->directory);
 	host->client_fd = fd_high(CLIENT_FD);
+	host->lock_fd = order->lock;
 	host->orphans = true;
 	host->on_hooks = on_hooks;
 	host->on_listener = on_listener;
@@ -134,7 +136,7 @@ static bool receive(struct order *order)
 	uint8_t bytes[PLAN_FRAME_BYTES];
 	struct frame frame;
 	struct iovec part = {.iov_base = bytes, .iov_len = sizeof(bytes)};
-	int descriptors[2];
+	int descriptors[3] = {-1, -1, -1};
 	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(descriptors))];
 	struct msghdr message = {
 		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
@@ -142,11 +144,12 @@ static bool receive(struct order *order)
 	    frame_parse(bytes, sizeof(bytes), &frame) <= 0 || frame.kind != FRAME_PLAN)
 		return false;
 	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-	if (!header || header->cmsg_type != SCM_RIGHTS || header->cmsg_len != CMSG_LEN(sizeof(descriptors)))
+	if (!header || header->cmsg_type != SCM_RIGHTS || header->cmsg_len > CMSG_LEN(sizeof(descriptors)))
 		return false;
-	memcpy(descriptors, CMSG_DATA(header), sizeof(descriptors));
+	memcpy(descriptors, CMSG_DATA(header), header->cmsg_len - CMSG_LEN(0));
 	order->plan = fd_high(descriptors[0]);
 	order->directory = fd_high(descriptors[1]);
+	order->lock = fd_high(descriptors[2]);
 	order->main_pid = (pid_t)frame_u32(&frame, 0);
 	return order->plan >= 0 && order->directory >= 0;
 }

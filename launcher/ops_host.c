@@ -39,6 +39,7 @@ void host_init(struct host *host, int instance_fd)
 	                      .userns_fd = -1,
 	                      .userns_network_fd = -1,
 	                      .client_fd = -1,
+	                      .lock_fd = -1,
 	                      .wait_fd = -1,
 	                      .error_fd = -1};
 	memset(host->streams, 0xff, sizeof(host->streams));

@@ -18,7 +18,7 @@ MODULE_LINES, FUNCTION_LINES = 400, 50
 # container without a shim, hooks, namespaces by path, idmapped and propagating mounts; and 630 more for its short verbs
 # without an interpreter, for `run` after its start and a launcher that is there before its plan,
 # and 150 to copy a tree.
-C_FILE_LINES, C_FUNCTION_LINES, C_TOTAL_LINES = 600, 60, 11_690
+C_FILE_LINES, C_FUNCTION_LINES, C_TOTAL_LINES = 600, 60, 11_700
 VAGUE = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 
 

@@ -21,6 +21,7 @@ from twinhull.cli.oci import identity_of, report, root_of
 from twinhull.cli.oci_options import Options
 from twinhull.errors import InvalidRequest
 from twinhull.host import files
+from twinhull.host.spawn import become
 from twinhull.runtime.oci import life
 from twinhull.runtime.oci import record as records
 from twinhull.runtime.oci.conversation import Init, Started
@@ -107,7 +108,7 @@ def leave(options: Options, root: str, identity: str, pid: int) -> NoReturn:
     log = [word for name in ("log", "log-format") for word in (f"--{name}", options.value(name)) if options.value(name)]
     script = f"{os.path.dirname(__file__)}/oci_script.py"
     delete = [sys.executable, "-IS", script, "--root", root, *log, "delete", "--force", identity]
-    os.execv(launcher(), ["twinhull-oci", "oci-run", str(pid), root, identity, *delete])
+    become(launcher(), ["twinhull-oci", "oci-run", str(pid), root, identity, *delete])
 
 
 def attend(started: Started, console_is_elsewhere: bool) -> int:

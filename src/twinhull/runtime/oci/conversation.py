@@ -6,6 +6,7 @@ import os
 from _socket import AF_UNIX, CMSG_SPACE, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, socket, socketpair
 
 from twinhull.errors import SupervisorLost
+from twinhull.host import files
 from twinhull.host.spawn import memory_file, spawn
 from twinhull.plan import frames
 from twinhull.plan.codec import encode
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 DESCRIPTOR_BYTES = 4
 TERMINAL, LISTENER = 0, 1
+SIGKILL = 9
 
 
 class Started(NamedTuple):
@@ -45,6 +47,7 @@ def perform(
     join: int = 0,
     inherit: Mapping[int, int] | None = None,
     init: Init | None = None,
+    lock: int = -1,
     on_hooks: Callable[[int], None] | None = None,
 ) -> Started:
     """Have a plan performed; our standard streams are the process's.
@@ -53,6 +56,7 @@ def perform(
         join: the process whose namespaces it enters, 0 for a container of its own.
         inherit: numbers that the process shall see -> descriptors of ours.
         init: who performs it; None: it is started here.
+        lock: the container's, held here; it holds that until it has done its work, should we be killed.
         on_hooks: called with the pid where the plan awaits hooks.
 
     Raises:
@@ -61,7 +65,7 @@ def perform(
     fd, pid = init or begin(inherit or {})
     connection = socket(fileno=fd)
     try:
-        order(connection, encode(plan.host + plan.child), directory, join)
+        order(connection, encode(plan.host + plan.child), directory, join, lock)
         started = converse(connection, on_hooks)
         os.waitpid(pid, 0)
         return started
@@ -87,21 +91,30 @@ def begin(inherit: Mapping[int, int]) -> Init:
     return Init(ours.detach(), pid)
 
 
-def order(connection: socket, plan: bytes, directory: str, join: int) -> None:
+def order(connection: socket, plan: bytes, directory: str, join: int, lock: int) -> None:
     """Say what there is to do."""
     plan_fd = memory_file("plan", plan)
     directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     frame = frames.encode(Frame(Kind.PLAN, 0, join.to_bytes(DESCRIPTOR_BYTES, "little")))
-    both = b"".join(fd.to_bytes(DESCRIPTOR_BYTES, "little") for fd in (plan_fd, directory_fd))
+    descriptors = (plan_fd, directory_fd, *([lock] if lock >= 0 else []))
+    data = b"".join(fd.to_bytes(DESCRIPTOR_BYTES, "little") for fd in descriptors)
     try:
-        connection.sendmsg([frame], [(SOL_SOCKET, SCM_RIGHTS, both)])
+        connection.sendmsg([frame], [(SOL_SOCKET, SCM_RIGHTS, data)])
     finally:
         os.close(plan_fd)
         os.close(directory_fd)
 
 
 def reap() -> None:
-    """Collect every child of ours, the launcher and what it killed: until then a pid namespace does not end."""
+    """Kill and collect every child of ours, also what waits for a launcher that is gone.
+
+    Until then a pid namespace does not end.
+    """
+    try:
+        for word in files.read(f"/proc/self/task/{os.getpid()}/children").split():
+            os.kill(int(word), SIGKILL)
+    except OSError:  # ended meanwhile; or a kernel without that file
+        pass
     try:
         while True:
             os.waitpid(-1, 0)

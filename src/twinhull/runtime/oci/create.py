@@ -88,9 +88,9 @@ def create(root: str, identity: str, bundle: str, spec: Any, streams: Streams, w
         os.mkdir(directory, 0o700)
     except FileExistsError:
         raise Conflict(f"container with id exists: {identity}") from None
-    with locked(root, identity):
+    with locked(root, identity) as lock:
         try:
-            made = make(root, identity, bundle, spec, streams)
+            made = make(root, identity, bundle, spec, streams, lock)
         except BaseException:
             undo(directory)
             stopped(root, Record(identity, bundle, "", "", 0, 0, spec["ociVersion"], {}, "", []), warn)
@@ -101,7 +101,7 @@ def create(root: str, identity: str, bundle: str, spec: Any, streams: Streams, w
     return made
 
 
-def make(root: str, identity: str, bundle: str, spec: Any, streams: Streams) -> Started:
+def make(root: str, identity: str, bundle: str, spec: Any, streams: Streams, lock: int) -> Started:
     """Fill the directory, perform the plan, and keep the record."""
     directory, facts = records.directory(root, identity), read_facts()
     files.write(f"{directory}/config.json", jsontext.dumps(spec).encode())
@@ -133,7 +133,8 @@ def make(root: str, identity: str, bundle: str, spec: Any, streams: Streams) -> 
         for kind in ("prestart", "createRuntime"):
             run_hooks(spec, kind, records.document(root, record._replace(pid=pid), "creating"))
 
-    started = perform(plan, directory, inherit=streams.inherited(), init=streams.init, on_hooks=on_hooks)
+    inherited = streams.inherited()
+    started = perform(plan, directory, inherit=inherited, init=streams.init, lock=lock, on_hooks=on_hooks)
     record = record._replace(pid=started.pid, start_time=records.start_time(started.pid))
     records.save(root, record)
     try:

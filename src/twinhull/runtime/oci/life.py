@@ -22,8 +22,8 @@ KILL_TRIES, KILL_PAUSE_MS = 1000, 10
 
 
 @contextmanager
-def locked(root: str, identity: str) -> Iterator[None]:
-    """Hold a container's lock; a container that is not there has none."""
+def locked(root: str, identity: str) -> Iterator[int]:
+    """Hold a container's lock, and yield its descriptor; a container that is not there has none."""
     try:
         fd = os.open(f"{records.directory(root, identity)}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:
@@ -31,7 +31,7 @@ def locked(root: str, identity: str) -> Iterator[None]:
         raise
     try:
         flock(fd, LOCK_EX)
-        yield
+        yield fd
     finally:
         os.close(fd)
 

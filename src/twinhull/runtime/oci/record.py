@@ -1,7 +1,7 @@
 """What is kept of a container: a directory of its own, and in it a document that says which process it is.
 
-Promise: state is derived, not stored. A pid counts only with its start time, and `created` only while the FIFO is
-there that its process waits at.
+Promise: state is derived, not stored. A pid counts only with its start time, and `created` only while its process
+waits at the FIFO.
 
     ROOT/ID/   config.json  the bundle's, as it was     record  absent while it is created; launcher/front.h has it too
                undo         the plan that removes what is left    exec.fifo, error  see start    lock
@@ -131,9 +131,18 @@ def status(root: str, record: Record) -> str:
         return "creating"
     if not is_alive(record):
         return "stopped"
-    if os.path.exists(f"{directory(root, record.id)}/exec.fifo"):
+    if awaits_start(directory(root, record.id)):
         return "created"
     return "paused" if is_frozen(record) else "running"
+
+
+def awaits_start(path: str) -> bool:
+    """True if somebody reads the FIFO: one that is merely there was left by a `start` that was killed."""
+    try:
+        os.close(os.open(f"{path}/exec.fifo", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def is_frozen(record: Record) -> bool:

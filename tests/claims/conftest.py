@@ -16,8 +16,8 @@ from twinhull.prove.evidence import Check, Evidence, merged
 from twinhull.prove.observe import costs, moves
 from twinhull.prove.session import IMAGE, Effort, Session, Unobserved
 
-# Enough for an interval; `twinhull prove` repeats more.
-EFFORT = Effort(pairs=4, boots=2, instances=3, works=2, copies=2)
+# Enough for a rank test to tell two sides apart; `twinhull prove` has more pairs.
+EFFORT = Effort(pairs=5, boots=3)
 SLOWED = ("sh", "-c", "sleep 2; cat /proc/uptime")
 
 

@@ -18,7 +18,7 @@ from tests.support import privileges
 from tests.support.command import COMMAND, Twinhull
 from twinhull import config
 from twinhull.cli.outputs import FORMATS
-from twinhull.compare import clocks, rows, statistics, subjects
+from twinhull.compare import clocks, rows, session, statistics, subjects
 from twinhull.compare.outputs import quantities
 from twinhull.compare.run import Service
 from twinhull.compare.subject import CommandLine
@@ -87,7 +87,8 @@ def test_a_container_starts_faster_and_weighs_less(result: dict[str, Any]) -> No
     for topic in ("Startup", "Resources"):
         verdict = row(result, topic)["verdict"]
         assert verdict["holds"] == "holds", row(result, topic)
-        assert verdict["interval"][0] <= verdict["ratio"] <= verdict["interval"][1]
+        low, high = verdict["interval"] or (1, float("inf"))  # none of few values, which a busy machine has
+        assert low <= verdict["ratio"] <= high
 
 
 def test_a_boot_takes_longer_than_a_start_from_the_template(result: dict[str, Any]) -> None:
@@ -215,7 +216,8 @@ def test_how_many_fit_is_ended_by_the_smallest_limit(result: dict[str, Any]) -> 
         assert {"memory", "disk", "pids", "descriptors", "bridge ports", "addresses"} <= {
             limit["name"] for limit in found["limits"]
         }
-        assert [number for number, _ in found["points"]] == [1, 2, 3]
+        assert [number for number, _ in found["points"]] == list(range(1, len(found["points"]) + 1))
+        assert len(found["points"]) > session.ENOUGH
 
 
 def test_known_ways_out_were_tried_everywhere(result: dict[str, Any]) -> None:

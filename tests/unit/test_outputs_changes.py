@@ -100,7 +100,7 @@ def test_the_smallest_p_is_that_of_two_sets_apart() -> None:
     for size, other in ((3, 3), (3, 5), (6, 4)):
         found = statistics.rank_test(range(size), range(size, size + other))
         assert found is not None
-        assert found.p == pytest.approx(changes.smallest_p(size, other))
+        assert found.p == pytest.approx(statistics.smallest_p(size, other))
 
 
 def test_the_correction_is_holms() -> None:

@@ -34,6 +34,43 @@ def test_percentiles_are_those_of_numpys_default_method() -> None:
     assert ours.percentile([10, 20], 0.5) == 15
 
 
+@pytest.mark.parametrize("size", range(1, ours.FEWEST))
+def test_fewer_than_six_values_have_a_range_and_no_interval(size: int) -> None:
+    values = [7.0, 3.0, 9.0, 5.0, 4.0][:size]
+    found = ours.summarise(values)
+    assert (found.low, found.high, found.bounds) == (min(values), max(values), "range")
+    ratio = ours.compare(values, [2.0, 2.5, 3.0, 2.0, 2.2, 2.4, 2.6])
+    assert ratio is not None
+    assert (ratio.low, ratio.high, ratio.bounds) == (min(values) / 3, max(values) / 2, "range")
+    assert ratio.resolution is None
+    assert ours.summarise([*values, *[5.0] * ours.FEWEST]).bounds == "interval"
+
+
+@pytest.mark.parametrize(
+    ("size", "other", "enough"),
+    [
+        (1, 30, False),
+        (2, 2, False),
+        (3, 3, False),
+        (3, 4, False),
+        (2, 7, False),
+        (3, 5, True),
+        (4, 4, True),
+        (2, 8, True),
+    ],
+)
+def test_few_values_show_a_difference_only_where_their_order_can(size: int, other: int, enough: bool) -> None:
+    """Equal values on each side too: the approximation for ties alone would call three against three a difference."""
+    for step in (0.0, 0.1):
+        low, high = [1.0 + step * n for n in range(size)], [90.0 + step * n for n in range(other)]
+        found = ours.compare(high, low)
+        assert found is not None
+        assert found.shown is enough, (size, other, step)
+        mixed = ours.compare([*low, *high], [*low, *high, 1.0])
+        assert mixed is not None
+        assert not mixed.shown
+
+
 @given(st.lists(st.floats(min_value=0.001, max_value=10), min_size=2, max_size=20))
 def test_an_interval_holds_its_median_and_no_values_from_outside(values: list[float]) -> None:
     found = ours.summarise(values)
@@ -62,6 +99,7 @@ def test_a_slowdown_on_purpose_is_shown_and_equal_work_is_not() -> None:
     assert shown.shown
     assert shown.low < 1.2 < shown.high
     assert not equal.shown
+    assert equal.resolution is not None
     assert 0 < equal.resolution < 0.1
 
 

@@ -160,7 +160,8 @@ def compare(
         done.append(row)
     advice = advise.advise(question(findings))
     took_s = session.took_s()
-    for part in (report.failures(session.failures), report.absent(findings), report.footer(findings, advice, took_s)):
+    below = (report.failures(session.failures), report.shortened(findings), report.absent(findings))
+    for part in (*below, report.footer(findings, advice, took_s)):
         if part:
             output.show(part)
     remember(findings, session.config, here.kernel)

@@ -1,4 +1,4 @@
-"""How measured values are written: unit, as many digits as the value bears, and the 95 % interval."""
+"""How measured values are written: unit, as many digits as the value bears, and [the interval] or (the range)."""
 
 from __future__ import annotations
 
@@ -11,22 +11,30 @@ LARGE = 100_000
 
 
 def spread(summary: Summary, unit: str) -> str:
-    """A median with its interval in the same unit: 172 ms [165, 181]. Samples that look the same have none."""
+    """A median with its ends in the same unit: 172 ms [165, 181], or of few values 172 ms (165 to 181).
+
+    Samples that look the same have none.
+    """
     factor, name = scale(summary.median, unit)
     median = f"{digits(summary.median / factor)} {name}".rstrip()
     if summary.size == 1:
         return f"{median} (once)"
     low, high = digits(summary.low / factor), digits(summary.high / factor)
-    return median if float(low) == float(high) else f"{median} [{low}, {high}]"
+    return median if float(low) == float(high) else f"{median} {ends(low, high, summary.bounds)}"
+
+
+def ends(low: str, high: str, bounds: str) -> str:
+    """The ends of an interval in brackets, those of a range in parentheses."""
+    return f"({low} to {high})" if bounds == "range" else f"[{low}, {high}]"
 
 
 def times(ratio: Ratio) -> str:
     """A ratio with its interval, or that none was shown and how large it could have been."""
-    if not ratio.shown and ratio.low <= 1 <= ratio.high:
+    if ratio.resolution is not None and not ratio.shown and ratio.low <= 1 <= ratio.high:
         return f"no difference shown (from {ratio.resolution:.0%})"
     if ratio.low == ratio.high:
         return f"{factor(ratio.value)}x"
-    return f"{factor(ratio.value)}x [{factor(ratio.low)}, {factor(ratio.high)}]"
+    return f"{factor(ratio.value)}x {ends(factor(ratio.low), factor(ratio.high), ratio.bounds)}"
 
 
 def factor(value: float) -> str:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 from twinhull.compare import density, portability, probe, stacks, statistics
 from twinhull.compare.findings import Findings
-from twinhull.compare.session import ISOLATIONS, Instances, Session
+from twinhull.compare.session import ENOUGH, ISOLATIONS, Instances, Session
 from twinhull.compare.subject import Idle, MeasurementFailed
 from twinhull.host import memory
 from twinhull.host.facts import read, read_facts
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SETTLE_S = 0.5
+INSTANCES_END = 0.85  # share of the time
 
 
 def measure_footprint(session: Session, image: str, command: tuple[str, ...]) -> None:
@@ -32,6 +33,8 @@ def measure_footprint(session: Session, image: str, command: tuple[str, ...]) ->
         groups = {subject.name: stack.enter_context(Instances(subject)) for subject in session.living(*ISOLATIONS)}
         totals: dict[str, list[float]] = {name: [] for name in groups}
         for number in range(session.effort.instances):
+            if number > ENOUGH and session.ends_early("instances", number, session.effort.instances, INSTANCES_END):
+                break
             session.tell(f"memory: instance {number + 1} of {session.effort.instances} on each side")
             for name in session.chance.sample(list(groups), len(groups)):
                 start_one(session, groups[name], idle_image)

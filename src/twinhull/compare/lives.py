@@ -17,14 +17,13 @@ if TYPE_CHECKING:
 
 KEPT = ("container", "vm", "docker", "podman", "crun")
 TRUE = ("true",)
-ENOUGH = 3
 LIVES_END = 0.75  # share of the time
 
 
 def measure_lives(session: Session, image: str) -> None:
     """Rounds of one instance of each subject: execs in turns, then the stops."""
     for number in range(session.effort.lives):
-        if session.spent(LIVES_END) and number >= ENOUGH:
+        if session.ends_early("lives", number, session.effort.lives, LIVES_END):
             break
         session.tell(f"exec and stop: round {number + 1} of {session.effort.lives}")
         with ExitStack() as stack:

@@ -14,7 +14,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 
-from twinhull.compare import probe, statistics, tools
+from twinhull.compare import figures, probe, statistics, tools
 from twinhull.compare.run import last_line
 from twinhull.compare.session import ISOLATIONS, Session
 from twinhull.compare.subject import MeasurementFailed, flags_of, own_command
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 PLAIN = "plain"
-REPEATS = 3
+REPEATS = 6  # so many values have an interval
 SECONDS = "1"  # of one run of a tool
 LATENCY_SECONDS = "2"  # sockperf leaves out the first 400 ms and the last 550
 TIMEOUT_S = 60.0
@@ -253,16 +253,17 @@ def run(load: Load, place: Place, server: str) -> float:
 
 def row(load: Load, samples: Mapping[str, Sequence[float]], gaps: Mapping[str, str]) -> dict[str, Any]:
     """One measurement as the document has it: each place's median, and its ratio to the plain process."""
-    subjects: dict[str, dict[str, float]] = {}
+    subjects: dict[str, dict[str, float | str]] = {}
     for name in (PLAIN, *reversed(ISOLATIONS)):
         values = samples.get(f"{name}.load_{load.name}")
         if not values:
             continue
         summary = statistics.summarise(values)
-        subjects[name] = {"median": summary.median, "low": summary.low, "high": summary.high}
+        subjects[name] = {key: getattr(summary, key) for key in ("median", "low", "high", "bounds")}
         ratio = statistics.compare(values, samples.get(f"{PLAIN}.load_{load.name}", ()))
         if name != PLAIN and ratio:
             subjects[name] |= {"ratio": ratio.value, "ratio_low": ratio.low, "ratio_high": ratio.high}
+            subjects[name]["ratio_bounds"] = ratio.bounds
     missing = [f"{key.partition('.')[0]}: {why}" for key, why in gaps.items() if key.endswith(f".load_{load.name}")]
     return {
         "name": load.name,
@@ -292,7 +293,9 @@ def told(load: Sequence[Mapping[str, Any]], side: str) -> str:
         if low <= 1 <= high:
             alike.append(name)
         else:
-            shown.append(f"{name} {speed:.2g} [{low:.2g}, {high:.2g}]")
+            shown.append(
+                f"{name} {speed:.2g} {figures.ends(f'{low:.2g}', f'{high:.2g}', found.get('ratio_bounds', ''))}"
+            )
     parts = [f"speed, of a plain process: {', '.join(shown)}"] if shown else []
     parts += [f"no difference from a plain process shown: {', '.join(alike)}"] if alike else []
     return "; ".join(parts)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from twinhull.compare.run import Stream
 
 WARM_UPS = 3
+COPIES_END = 0.95  # share of the time
 NEVER_RAN = (125, 126, 127)  # twinhull failed, or the program could not be started
 NOISE_REPEATS = 25
 NOISE_STEPS = 60_000
@@ -124,7 +125,7 @@ def measure_copies(session: Session, image: str, command: Sequence[str]) -> None
     findings = session.findings
     findings.copies = session.effort.copies
     for number in range(session.effort.copy_rounds):
-        if number and session.spent(0.95):
+        if session.ends_early("copies", number, session.effort.copy_rounds, COPIES_END):
             break
         for subject in session.living(*ISOLATIONS):
             key = f"{subject.name}.copies_s"

@@ -31,8 +31,12 @@ TITLES = ("", "VIRTUAL MACHINE", "CONTAINER", "VM ÷ CONTAINER", "CLAIM")
 # With a machine the ratios stand under the figures.
 WIDE_COLUMNS = (12, 25, 25, 25, 13)
 WIDE_TITLES = ("", "VIRTUAL MACHINE", "CONTAINER", "MACHINE", "CLAIM")
-MARKS = {"holds": "=", "in part": "~", "not here": "x", "not measured": "?", "": ""}
-LEGEND = "[95 % interval] = holds ~ in part x not here ? not measured    --html FILE --full --format json"
+MARKS = {"holds": "=", "in part": "~", "not here": "x", "not measured": "?", "too few samples": "?", "": ""}
+STAGES = {"waiting": "guests in waiting", "lives": "exec and stop", "instances": "memory", "copies": "many at once"}
+LEGEND = (
+    "  [95 % interval] (range, of fewer than 6)   = holds ~ in part x not here ? not measured or too few\n"
+    "  --html FILE   --full   --format json"
+)
 
 
 def heading(image: str, machine: Machine, effort: Effort, noise: float) -> str:
@@ -137,6 +141,13 @@ def absent(findings: Findings) -> str:
     return wrap(f"  Not measured: {names}", "  ") if names else ""
 
 
+def shortened(findings: Findings) -> str:
+    """The stages that ended early; "" if none did."""
+    stages = {key.removesuffix(".rounds"): reason for key, reason in findings.gaps.items() if key.endswith(".rounds")}
+    told = "; ".join(f"{STAGES.get(stage, stage)}: {reason}" for stage, reason in stages.items())
+    return wrap(f"! Fewer rounds than planned: {told}.", "  ") if told else ""
+
+
 def footer(findings: Findings, advice: Advice, took_s: float) -> str:
     """The recommendation, then how it was measured."""
     image = findings.image
@@ -149,9 +160,9 @@ def footer(findings: Findings, advice: Advice, took_s: float) -> str:
     command = " ".join(image.command) or "the image's command"
     ratio = findings.ratio("vm.first_output_s", "container.first_output_s")
     method = [f"ran: {command}", f"{pairs} pairs", f"{took_s:.0f} s"]
-    if ratio:
+    if ratio and ratio.resolution is not None:
         method.append(f"differences of start shown from {ratio.resolution:.0%}")
-    lines += [wrap(f"  {', '.join(method)}", "  "), f"  {LEGEND}"]
+    lines += [wrap(f"  {', '.join(method)}", "  "), LEGEND]
     return "\n".join(lines)
 
 
@@ -183,7 +194,7 @@ def document(
         "rows": [row_json(row) for row in rows],
         "recommendation": advise.document(advice),
         "samples": findings.samples,
-        "statistics": {key: summary._asdict() for key in findings.samples if (summary := findings.summary(key))},
+        "statistics": {key: summary.document() for key in findings.samples if (summary := findings.summary(key))},
         "comparisons": comparisons(findings),
         "phases": phases(findings),
         "inside": findings.inside,
@@ -217,7 +228,7 @@ def comparisons(findings: Findings) -> list[dict[str, Any]]:
         ranks = {"p": test.p if test else None, "effect": test.effect if test else None}
         figure = {"ratio": ratio.value, "low": ratio.low, "high": ratio.high, **ranks}
         sides = {"quantity": quantity, "first": subject, "second": "container"}
-        found.append({**sides, **figure, "shown": ratio.shown, "resolution": ratio.resolution})
+        found.append({**sides, **figure, **{key: getattr(ratio, key) for key in ("shown", "resolution", "bounds")}})
     return found
 
 
@@ -229,7 +240,14 @@ def phases(findings: Findings) -> dict[str, list[dict[str, Any]]]:
         parts = shares({name: summary.median for name, summary in summaries.items()})
         if summaries:
             found[subject.name] = [
-                {"name": name, "median_s": s.median, "low": s.low, "high": s.high, "share": parts.get(name, 0.0)}
+                {
+                    "name": name,
+                    "median_s": s.median,
+                    "low": s.low,
+                    "high": s.high,
+                    "bounds": s.bounds,
+                    "share": parts.get(name, 0.0),
+                }
                 for name, s in summaries.items()
             ]
     return found
@@ -273,7 +291,7 @@ def side_json(cells: Iterable[Cell]) -> dict[str, Any]:
     named = [cell.figure for cell in filled if cell.figure]
     return {
         "text": [cell.text for cell in filled],
-        "figures": [{"name": f.name, "unit": f.unit, **f.summary._asdict()} for f in named],
+        "figures": [{"name": f.name, "unit": f.unit, **f.summary.document()} for f in named],
     }
 
 
@@ -284,5 +302,5 @@ def verdict_json(line: Line) -> dict[str, Any]:
         "claim": line.claim,
         "holds": line.holds,
         "ratio": ratio.value if ratio else None,
-        "interval": [ratio.low, ratio.high] if ratio else None,
+        "interval": [ratio.low, ratio.high] if ratio and ratio.bounds == "interval" else None,
     }

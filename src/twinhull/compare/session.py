@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 ISOLATIONS = ("vm", "container")
 MAX_FAILURES = 3
+ENOUGH = 4  # repeats of a stage, however long they take: with so many on each side a rank test can tell them apart
 START_S = 60.0  # the longest start of one instance
 
 
@@ -33,7 +34,7 @@ class Effort(NamedTuple):
 
     Attributes:
         pairs: rounds of starts, in each of which every subject starts once.
-        minimum: so many of them there are at least, however long they take; other stages have three.
+        minimum: so many of them there are at least, however long they take; other stages have ENOUGH.
         cold: rounds in which a guest boots as well.
         waiting: starts that find a guest in waiting.
         lives: instances that are kept for execs and a stop; execs: in each of them.
@@ -55,12 +56,12 @@ class Effort(NamedTuple):
 
 
 QUICK = Effort(
-    "quick", pairs=10, minimum=10, cold=3, waiting=5, lives=5, execs=2,
-    instances=3, copies=5, copy_rounds=3, idle_s=2.0, limit_s=50.0,
+    "quick", pairs=10, minimum=10, cold=3, waiting=6, lives=6, execs=2,
+    instances=7, copies=5, copy_rounds=4, idle_s=2.0, limit_s=50.0,
 )  # fmt: skip
 FULL = Effort(
     "full", pairs=30, minimum=30, cold=30, waiting=30, lives=30, execs=1,
-    instances=5, copies=20, copy_rounds=5, idle_s=4.0, limit_s=900.0,
+    instances=7, copies=20, copy_rounds=6, idle_s=4.0, limit_s=900.0,
 )  # fmt: skip
 
 
@@ -116,6 +117,13 @@ class Session:
         if len(reasons) >= MAX_FAILURES:
             self.findings.gap(subject, reason)
 
+    def ends_early(self, stage: str, done: int, wanted: int, share: float) -> bool:
+        """True if a stage has to do with the rounds that it has, because its share of the time is used up."""
+        if done < min(ENOUGH, wanted) or not self.spent(share):
+            return False
+        self.findings.gap(f"{stage}.rounds", f"for lack of time {done} of {wanted}")
+        return True
+
     def took_s(self) -> float:
         """Since the beginning."""
         return time.monotonic() - self.began
@@ -128,8 +136,10 @@ class Session:
     def apart(self) -> Iterator[None]:
         """What is measured in the block takes no time from the stages after it."""
         began = self.took_s()
-        yield
-        self.apart_s += self.took_s() - began
+        try:
+            yield
+        finally:
+            self.apart_s += self.took_s() - began
 
 
 class Instances:

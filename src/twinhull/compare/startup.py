@@ -48,7 +48,7 @@ def measure_waiting(session: Session, image: str, command: Sequence[str]) -> Non
     for subject in subjects:
         run(session, subject, image, command)
         for number in range(session.effort.waiting):
-            if session.spent(WAITING_ENDS) and number >= MINIMUM_BOOTS:
+            if session.ends_early("waiting", number, session.effort.waiting, WAITING_ENDS):
                 break
             session.tell(f"a guest in waiting: {number + 1} of {session.effort.waiting}")
             if not spares.await_one(session.config):

@@ -12,6 +12,8 @@ from twinhull.compare.table import Cell, Line, Row, measured, quantity_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from twinhull.compare.table import Holds
 
 MINUTES_S = 60.0
@@ -50,8 +52,7 @@ def of_vm(findings: Findings, subject: str, label: str, *, figure: bool = True) 
 
 def boot(findings: Findings) -> list[Line]:
     """A cold start, and whether it takes minutes: that of an entire OS, or without one that of a guest's kernel."""
-    summary = findings.summary(f"machine.{FIRST}") or findings.summary(f"vm_cold.{FIRST}")
-    minutes: Holds = "not measured" if summary is None else "holds" if summary.median >= MINUTES_S else "not here"
+    minutes = takes_minutes(findings.samples.get(f"machine.{FIRST}") or findings.samples.get(f"vm_cold.{FIRST}") or ())
     nothing = Cell("nothing to boot") if findings.samples.get(f"container.{FIRST}") else Cell("")
     full = quantity_line(findings, FIRST, "s", "boot")
     lines = of_vm(findings, "vm_cold", "boot") or ([Line(Cell(""), Cell(""))] if findings.runs("machine") else [])
@@ -65,6 +66,14 @@ def boot(findings: Findings) -> list[Line]:
         )
         for line in lines
     ]
+
+
+def takes_minutes(boots: Sequence[float]) -> Holds:
+    """Judged by every boot: each is long or is not, and few of them need no interval to say so."""
+    if not boots:
+        return "not measured"
+    long = [boot >= MINUTES_S for boot in boots]
+    return "holds" if all(long) else "in part" if any(long) else "not here"
 
 
 def optional(findings: Findings, quantity: str, label: str) -> list[Line]:
@@ -111,7 +120,8 @@ def reference_text(findings: Findings, name: str, quantity: str, label: str) -> 
     if summary is None:
         return ""
     ratio = findings.ratio(f"{name}.{quantity}", f"container.{quantity}")
-    shown = (
-        "" if ratio is None else f", {figures.factor(ratio.value)}x container" if ratio.shown else ", as the container"
-    )
+    shown = ""
+    if ratio is not None:
+        alike = not ratio.shown and ratio.bounds == "interval"
+        shown = ", as the container" if alike else f", {figures.factor(ratio.value)}x container"
     return f"{figures.spread(summary, 's')} {label}{shown}"

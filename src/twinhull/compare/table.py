@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
 
-    Holds = Literal["holds", "in part", "not here", "not measured", ""]
+    Holds = Literal["holds", "in part", "not here", "not measured", "too few samples", ""]
 
 
 class Figure(NamedTuple):
@@ -66,12 +66,12 @@ def measured(findings: Findings, key: str, unit: str, label: str) -> Cell:
 
 
 def larger(ratio: Ratio | None) -> Holds:
-    """A claim that the VM's side is larger. One sample a side has no interval to show it with."""
+    """A claim that the VM's side is larger. On the range of a few values alone no verdict rests."""
     if ratio is None:
         return "not measured"
-    if ratio.low == ratio.high and ratio.value > 1:
-        return "in part"
-    return "holds" if ratio.shown and ratio.low > 1 else "not here"
+    if ratio.bounds == "range" and not ratio.shown:
+        return "too few samples"
+    return "holds" if ratio.shown and ratio.value > 1 else "not here"
 
 
 def quantity_line(findings: Findings, key: str, unit: str, label: str, claim: str = "") -> Line:

@@ -1,8 +1,8 @@
 """--compare-with: what is different from an earlier run on this machine, beyond the noise of both.
 
-A quantity has changed if three things agree: the 95 % interval of the ratio (now / before) does not hold 1, the medians
-are further apart than the noise of both runs together, and a Mann-Whitney test says so after Holm's correction for the
-number of quantities that are looked at. Where so few samples were taken that the test never could, that is said.
+A quantity has changed if three things agree: the ratio (now / before) shows a difference (see `statistics`), the
+medians are further apart than the noise of both runs together, and a Mann-Whitney test says so after Holm's correction
+for the number of quantities that are looked at. Where so few samples were taken that it never could, that is said.
 
 Promise: two runs that cannot be compared are refused, with what differs.
 """
@@ -25,14 +25,13 @@ if TYPE_CHECKING:
 
     Verdict = Literal["more", "less", "no change shown", "too few samples", "only before", "only now"]
 
-SIGNIFICANT = 0.05
 SAME_MACHINE = ("processor", "processors", "architecture")
 MEMORY_TOLERANCE = 0.05  # a kernel's own share of the memory differs between its versions
 NOTED = ("system", "kernel")
 
 
 class Change(NamedTuple):
-    """One quantity then and now; `ratio` is now divided by before. `p` is already corrected."""
+    """One quantity then and now; `ratio` is now divided by before, `bounds` what its ends are. `p` is corrected."""
 
     name: str
     unit: str
@@ -44,6 +43,7 @@ class Change(NamedTuple):
     p: float | None
     resolution: float | None
     verdict: Verdict
+    bounds: str = "interval"
 
 
 def changes(old: Document, new: Document, source: str) -> dict[str, Any]:
@@ -118,7 +118,9 @@ def compare(old: Mapping[str, Sequence[float]], new: Mapping[str, Sequence[float
     """Every quantity of either run but the parts of others, in the order of the new one."""
     keys = [key for key in {**new, **old} if (old.get(key) or new.get(key)) and not quantities.is_part(key)]
     both = [key for key in keys if old.get(key) and new.get(key)]
-    decidable = [key for key in both if smallest_p(len(old[key]), len(new[key])) * len(both) < SIGNIFICANT]
+    decidable = [
+        key for key in both if statistics.smallest_p(len(old[key]), len(new[key])) * len(both) < statistics.SIGNIFICANT
+    ]
     tests = {key: statistics.rank_test(old[key], new[key]) for key in decidable}
     corrected = holm({key: test.p for key, test in tests.items() if test is not None})
     return [of_key(key, old.get(key, ()), new.get(key, ()), corrected.get(key), noise) for key in keys]
@@ -132,8 +134,8 @@ def of_key(key: str, old: Sequence[float], new: Sequence[float], p: float | None
     said = verdict(before, after, ratio, p, noise)
     if ratio is None:
         return Change(key, unit, before, after, None, None, None, p, None, said)
-    resolution = max(ratio.resolution, noise)
-    return Change(key, unit, before, after, ratio.value, ratio.low, ratio.high, p, resolution, said)
+    resolution = None if ratio.resolution is None else max(ratio.resolution, noise)
+    return Change(key, unit, before, after, ratio.value, ratio.low, ratio.high, p, resolution, said, ratio.bounds)
 
 
 def verdict(
@@ -146,17 +148,12 @@ def verdict(
         return "only before"
     if p is None:
         return "too few samples"
-    if p >= SIGNIFICANT or before == after:
+    if p >= statistics.SIGNIFICANT or before == after:
         return "no change shown"
     beyond = ratio is None or (ratio.shown and max(ratio.value, 1 / ratio.value) - 1 > noise)
     if not beyond:
         return "no change shown"
     return "more" if after > before else "less"
-
-
-def smallest_p(size: int, other: int) -> float:
-    """The p of two sets that do not overlap at all: no smaller one can come out."""
-    return 2 / math.comb(size + other, size)
 
 
 def holm(values: Mapping[str, float]) -> dict[str, float]:
@@ -188,7 +185,7 @@ def sentence(change: Mapping[str, Any]) -> str:
     """One change: vm.first_output_s: 170 ms to 262 ms, +51% [+47%, +55%] more."""
     before, after = (figures.quantity(change[name], change["unit"]) for name in ("before", "after"))
     ratio, low, high = (change[name] for name in ("ratio", "low", "high"))
-    by = "" if ratio is None else f" {percent(ratio)} [{percent(low)}, {percent(high)}]"
+    by = "" if ratio is None else f" {percent(ratio)} {figures.ends(percent(low), percent(high), change['bounds'])}"
     return f"{change['name']}: {before} to {after},{by} {change['verdict']}"
 
 

@@ -19,13 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Literal
 
-    Holds = Literal["holds", "in part", "not here", "not measured", ""]
+    Holds = Literal["holds", "in part", "not here", "not measured", "too few samples", ""]
     Document = Mapping[str, Any]
 
 SCHEMA = 1
 DERIVED = ("changes", "conditions")  # made of a document and of what was asked; never taken from a file
 SIDES = ("vm", "container", "machine")
-MARKS = {"holds": "=", "in part": "~", "not here": "x", "not measured": "?", "": ""}
 
 
 class TableLine(NamedTuple):

@@ -72,7 +72,12 @@ def claims(result: Document) -> Iterator[Case]:
         if line.claim:
             sides = "; ".join(f"{side}: {text}" for side, text in line.cells.items() if text)
             said = f"{line.holds}. {sides}{f'; VM ÷ container {line.ratio}' if line.ratio else ''}"
-            yield Case(f"claims.{topic}", line.claim, "skipped" if line.holds == "not measured" else "", said)
+            yield Case(
+                f"claims.{topic}",
+                line.claim,
+                "skipped" if line.holds in ("not measured", "too few samples") else "",
+                said,
+            )
 
 
 def judged(result: Document) -> Iterator[Case]:

@@ -11,6 +11,7 @@ import shlex
 from twinhull.compare.outputs import changes, conditions, document
 from twinhull.compare.outputs.method import method, wall
 from twinhull.compare.outputs.printable import printable
+from twinhull.compare.report import MARKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def render(result: Document) -> str:
         *(f"> {escaped(sentence)}" for sentence in (wall(result), *result["limits"])),
         "\n".join(table(result)),
         *map(escaped, document.notes(result)),
-        "`=` holds, `~` in part, `x` not here, `?` not measured; brackets: 95 % interval of the median",
+        "`=` holds, `~` in part, `x` not here, `?` not measured, or too few samples",
+        "\\[95 % interval of the median\\], (range of fewer than 6 values)",
         f"**{escaped(choice['choice'].upper())}**: {escaped(', and '.join(choice['reasons']))}.",
     ]
     if choice["would_change"]:
@@ -76,7 +78,7 @@ def table(result: Document) -> Iterator[str]:
     yield row(["---"] * len(titles))
     for line in document.table(result):
         topic = f"**{escaped(line.topic)}**" if line.topic else ""
-        mark = f"`{document.MARKS[line.holds]}` " if line.holds else ""
+        mark = f"`{MARKS[line.holds]}` " if line.holds else ""
         cells = [escaped(text) for text in (*(line.cells[side] for side in sides), line.ratio)]
         yield row((topic, *cells, f"{mark}{escaped(line.claim)}"))
 

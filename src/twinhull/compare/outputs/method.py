@@ -33,7 +33,11 @@ def method(result: Document) -> list[tuple[str, str]]:
         ("Effort", f"{document.pairs(result)} pairs, {result['took_s']:.0f} s{effort}"),
         ("Samples", f"{sum(sizes)} of {len(sizes)} quantities"),
         ("Order", "warm-ups thrown away; subjects take turns, and chance decides which comes first"),
-        ("Figures", "median [95 % interval, bootstrap]; a ratio whose interval holds 1 shows no difference"),
+        (
+            "Figures",
+            "median [95 % interval, bootstrap], or (range) of fewer than 6; an interval of a ratio that holds 1 "
+            "shows no difference",
+        ),
         ("Noise of the machine", "not measured" if noise is None else f"{noise:.1%} (spread of equal work)"),
         *smallest_difference(result),
         ("Machine", machine(result)),
@@ -44,7 +48,8 @@ def method(result: Document) -> list[tuple[str, str]]:
 def smallest_difference(result: Document) -> list[tuple[str, str]]:
     """The difference of a start that these samples could have shown, where it is stated."""
     for compared in result.get("comparisons", ()):
-        if (compared["quantity"], compared["first"], compared["second"]) == ("first_output_s", "vm", "container"):
+        named = (compared["quantity"], compared["first"], compared["second"])
+        if named == ("first_output_s", "vm", "container") and compared["resolution"] is not None:
             return [("Smallest difference", f"{compared['resolution']:.0%} of a start could have been shown")]
     return []
 

@@ -162,7 +162,11 @@ def evaluate(operand: Operand, result: Document) -> Value:
     summary = document.summary(result, key)
     if summary is None:
         return Value(None, reason=missing(result, key))
-    return Value(STATISTICS[operand.statistic](summary), summary.low, summary.high)
+    if summary.bounds == "interval":
+        return Value(STATISTICS[operand.statistic](summary), summary.low, summary.high)
+    if operand.statistic in RATIO_STATISTICS:
+        return Value(None, reason=few(key, summary.size))
+    return Value(STATISTICS[operand.statistic](summary))
 
 
 def density(subject: str, result: Document) -> Value:
@@ -181,6 +185,9 @@ def under_load(operand: Operand, result: Document) -> Value:
         if item["name"] == name:
             found = item["subjects"].get(operand.subject, {})
             if found.get("ratio"):
+                if found.get("ratio_bounds") == "range":
+                    reason = f"{operand.subject}.{operand.quantity}: a few values have a range and no interval"
+                    return Value(None, reason=reason) if operand.statistic else Value(found["ratio"])
                 low, high = found.get("ratio_low"), found.get("ratio_high")
                 return Value({"": found["ratio"], "low": low, "high": high}[operand.statistic], low, high)
             if item.get("gap"):
@@ -197,8 +204,18 @@ def ratio(operand: Operand, result: Document) -> Value:
     found = statistics.compare(*(result["samples"][key] for key in keys))
     if found is None:
         return Value(None, reason=f"{keys[0]} or {keys[1]} is 0: there is no ratio")
-    chosen = {"": found.value, "low": found.low, "high": found.high}[operand.statistic]
-    return Value(chosen, found.low, found.high)
+    if found.bounds == "interval":
+        chosen = {"": found.value, "low": found.low, "high": found.high}[operand.statistic]
+        return Value(chosen, found.low, found.high)
+    if operand.statistic:
+        least = min(keys, key=lambda key: len(result["samples"][key]))
+        return Value(None, reason=few(least, len(result["samples"][least])))
+    return Value(found.value)
+
+
+def few(key: str, size: int) -> str:
+    """Why there is no end of an interval."""
+    return f"{key}: {size} value{'s' * (size != 1)} have a range and no interval"
 
 
 def missing(result: Document, key: str) -> str:

@@ -28,7 +28,7 @@ def render(result: Document) -> str:
         wrap(f"  {note}" for note in document.notes(result)),
         wrap((f"> {choice['choice'].upper()}: {', and '.join(choice['reasons'])}.",)),
         wrap((f"  Would change it: {'; '.join(choice['would_change'])}.",) if choice["would_change"] else ()),
-        f"  {report.LEGEND}",
+        report.LEGEND,
         wrap((f"  ran: {facts['Command']}; {facts['Effort']}; noise of the machine {facts['Noise of the machine']}",)),
         wrap(f"- {name}: {reason}" for name, reason in result["gaps"].items()),
         asked(result),

@@ -128,7 +128,7 @@ def draw_strip(strip: Strip, axis: LogAxis, y: float, unit: str) -> list[Element
     ]
     return [
         label(12, middle + 4, strip.title),
-        rectangle(low, middle - 8, high - low, 16, f"interval {kind}"),
+        *([rectangle(low, middle - 8, high - low, 16, f"interval {kind}")] if summary.bounds == "interval" else []),
         *dots,
         line(median, middle - 10, median, middle + 10, f"median {kind}"),
         text(WIDTH, middle + 4, figures.spread(summary, unit), anchor="end", kind="value"),
@@ -216,7 +216,7 @@ def draw_ratio(values: Mapping[str, Any], subject: str, title: str, axis: LogAxi
     """One subject's ratio with its interval."""
     middle, kind = y + ROW / 2, colour(subject)
     low, high = (values.get(name) or values["ratio"] for name in ("ratio_low", "ratio_high"))
-    ratio = statistics.Ratio(values["ratio"], low, high, True, 0.0)
+    ratio = statistics.Ratio(values["ratio"], low, high, True, 0.0, values.get("ratio_bounds", "interval"))
     return [
         label(12, middle + 4, title),
         line(axis.place(low), middle, axis.place(high), middle, f"whisker {kind}"),

@@ -103,7 +103,9 @@ def summary(result: Document) -> list[Node]:
 
 def table(result: Document) -> list[Node]:
     """The table of the terminal."""
-    legend = "Brackets hold the 95 % interval of the median. A claim is judged by the figures of its line."
+    legend = (
+        "[95 % interval of the median], (range of fewer than six values). A claim is judged by the figures of its line."
+    )
     return [tables.comparison(result), element("p", legend, class_="note")]
 
 
@@ -171,7 +173,7 @@ def distributions(result: Document, unit: str) -> list[Node]:
         return [element("h3", f"{UNITS[unit]}, every sample"), *gap(result, "samples")]
     title = f"{UNITS[unit]}, every sample, on a logarithmic axis"
     drawn = charts.distributions(f"spread-{identity(UNITS[unit])}", groups, unit, title)
-    note = "A dot is a sample, the bar the 95 % interval of the median, the line the median."
+    note = "A dot is a sample, the bar the 95 % interval of the median (from six samples on), the line the median."
     return [element("h3", title), tables.scrolling(title, drawn), element("p", note, class_="note")]
 
 

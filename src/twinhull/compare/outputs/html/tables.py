@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SIDES = {"vm": "Virtual machine", "container": "Container", "machine": "Machine"}
 RATIO = "VM ÷ container"
+ENDS = "[95 % interval] or (range)"
 MAX_DEPTH = 6  # of facts in facts; a file of --from may have any
 SIZE_NAMES = ("_bytes", "_s")
 
@@ -97,10 +98,14 @@ def statistics(result: Document) -> Element:
             continue
         subject, quantity = quantities.split(key)
         amounts = (figures.quantity(value, quantity.unit) for value in (summary.median, summary.p95))
-        interval = f"{figures.quantity(summary.low, quantity.unit)} to {figures.quantity(summary.high, quantity.unit)}"
-        cells = (*amounts, interval, str(summary.size))
+        cells = (*amounts, ends(summary.low, summary.high, quantity.unit, summary.bounds), str(summary.size))
         rows.append((f"{titles.get(subject, subject)}: {quantity.title}", *map(number, cells)))
-    return table("Figures", ("Quantity", "Median", "p95", "95 % interval", "Samples"), rows)
+    return table("Figures", ("Quantity", "Median", "p95", ENDS, "Samples"), rows)
+
+
+def ends(low: float, high: float, unit: str, bounds: str) -> str:
+    """The interval of a median, or the range of few values."""
+    return figures.ends(figures.quantity(low, unit), figures.quantity(high, unit), bounds)
 
 
 def comparisons(result: Document) -> Element:
@@ -108,12 +113,19 @@ def comparisons(result: Document) -> Element:
     rows: list[tuple[Node, ...]] = []
     for one in result["comparisons"]:
         quantity = quantities.BY_KEY.get(one["quantity"]) or quantities.unknown(one["quantity"])
-        shown = "a difference" if one["shown"] else f"no difference shown (from {one['resolution']:.0%})"
-        ratio = f"{figures.factor(one['ratio'])}x [{figures.factor(one['low'])}, {figures.factor(one['high'])}]"
+        few = one["resolution"] is None
+        shown = "a difference" if one["shown"] else "too few samples" if few else missed(one["resolution"])
+        reach = figures.ends(figures.factor(one["low"]), figures.factor(one["high"]), one.get("bounds", "interval"))
+        ratio = f"{figures.factor(one['ratio'])}x {reach}"
         tested = [f"{one[name]:.2g}" if one.get(name) is not None else "–" for name in ("p", "effect")]
         rows.append((f"{quantity.title}: {one['first']} ÷ {one['second']}", number(ratio), shown, *map(number, tested)))
     head = ("Quantity", "Ratio", "Shown", "Mann-Whitney p", "Effect size")
     return table("Ratios", head, rows)
+
+
+def missed(resolution: float) -> str:
+    """No difference, and how large it would have had to be."""
+    return f"no difference shown (from {resolution:.0%})"
 
 
 def phases(found: Mapping[str, Sequence[Mapping[str, Any]]], titles: Mapping[str, str]) -> Element:
@@ -122,13 +134,13 @@ def phases(found: Mapping[str, Sequence[Mapping[str, Any]]], titles: Mapping[str
         (
             f"{titles.get(subject, subject)}: {phase['name']}",
             number(figures.quantity(phase["median_s"], "s")),
-            number(f"{figures.quantity(phase['low'], 's')} to {figures.quantity(phase['high'], 's')}"),
+            number(ends(phase["low"], phase["high"], "s", phase.get("bounds", "interval"))),
             number(f"{phase['share']:.0%}"),
         )
         for subject, parts in found.items()
         for phase in parts
     ]
-    return table("Parts of a start", ("Part", "Median", "95 % interval", "Share"), rows)
+    return table("Parts of a start", ("Part", "Median", ENDS, "Share"), rows)
 
 
 def probes(found: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> Element:
@@ -172,7 +184,8 @@ def load(found: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> Eleme
         if item.get("gap"):
             rows.append((load_title(item), item["gap"], "", ""))
         for subject, values in item["subjects"].items():
-            figure = f"{values['median']:,.4g} [{values['low']:,.4g}, {values['high']:,.4g}] {item['unit']}"
+            reach = figures.ends(f"{values['low']:,.4g}", f"{values['high']:,.4g}", values.get("bounds", "interval"))
+            figure = f"{values['median']:,.4g} {reach} {item['unit']}"
             name = f"{load_title(item)}: {titles.get(subject, subject)}"
             rows.append((name, number(figure), item["tool"], ratio(values)))
     return table("Under load", ("Work", "Median", "Tool", "To a plain process"), rows)
@@ -187,9 +200,10 @@ def ratio(values: Mapping[str, Any]) -> Element:
     """A ratio with its interval where it has one."""
     if not values.get("ratio"):
         return number("")
-    ends = [values.get(name) for name in ("ratio_low", "ratio_high")]
-    interval = f" [{ends[0]:.2f}, {ends[1]:.2f}]" if None not in ends else ""
-    return number(f"{values['ratio']:.2f}x{interval}")
+    low, high = (values.get(name) for name in ("ratio_low", "ratio_high"))
+    known = low is not None and high is not None
+    reach = figures.ends(f"{low:.2f}", f"{high:.2f}", values.get("ratio_bounds", "interval")) if known else ""
+    return number(f"{values['ratio']:.2f}x {reach}".rstrip())
 
 
 def only(found: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> Element:
@@ -229,8 +243,8 @@ def change(one: Mapping[str, Any], titles: Mapping[str, str]) -> tuple[Node, ...
     """One quantity then and now."""
     subject, quantity = quantities.split(one["name"])
     values = [figures.quantity(one[name], one["unit"]) if one[name] is not None else "" for name in ("before", "after")]
-    ends = [changes.percent(one[name]) for name in ("ratio", "low", "high") if one[name] is not None]
-    difference = "{} [{}, {}]".format(*ends) if len(ends) == 3 else ""
+    by = [changes.percent(one[name]) for name in ("ratio", "low", "high") if one[name] is not None]
+    difference = f"{by[0]} {figures.ends(by[1], by[2], one.get('bounds', 'interval'))}" if len(by) == 3 else ""
     name = f"{titles.get(subject, subject)}: {quantity.title}"
     return (name, *map(number, (*values, difference)), badge(one["verdict"], one["verdict"]))
 

@@ -65,9 +65,12 @@ def saved(directory: str) -> os.stat_result | None:
 
 
 def start_one(session: Session, group: Instances, image: str) -> None:
-    """One more instance, or the reason for the gap."""
+    """One more instance, or the reason for the gap.
+
+    One that is kept, as a service is: of what --rm throws away a guest has a layer in memory, and no disk of its own.
+    """
     try:
-        group.start(image, session.findings.idle_command)
+        group.start(image, session.findings.idle_command, kept=True)
     except MeasurementFailed as error:
         session.findings.gap(f"{group.subject.name}.memory_bytes", error.message)
 

@@ -51,7 +51,7 @@ class Reference:
         """See Subject."""
         return self.begin(image, command).wait(timeout_s, without_port(service))
 
-    def start(self, image: str, command: Sequence[str]) -> Idle:
+    def start(self, image: str, command: Sequence[str], *, kept: bool = False) -> Idle:
         """See Subject."""
         raise MeasurementFailed(f"{self.title} has no instance to keep")
 
@@ -109,10 +109,11 @@ class Engined(Reference):
         run.ask(lambda: (LOOPBACK, port))
         return run.wait(timeout_s, service)
 
-    def start(self, image: str, command: Sequence[str]) -> Idle:
+    def start(self, image: str, command: Sequence[str], *, kept: bool = False) -> Idle:
         """See Subject."""
         name = self.next_name()
-        return self.started(name, self.client.run(self.image, command, "--detach", "--rm", "--name", name))
+        flags = ("--detach",) if kept else ("--detach", "--rm")
+        return self.started(name, self.client.run(self.image, command, *flags, "--name", name))
 
     def exec_s(self, idle: Idle, command: Sequence[str]) -> float:
         """See Subject."""
@@ -152,7 +153,7 @@ class Runtime(Reference):
         argv = (*self.words, "run", "--bundle", self.bundle(command), name)
         return Run(argv, lambda: self.stop([name]))
 
-    def start(self, image: str, command: Sequence[str]) -> Idle:
+    def start(self, image: str, command: Sequence[str], *, kept: bool = False) -> Idle:
         """See Subject."""
         name = self.next_name()
         return self.started(name, (*self.words, "run", "--detach", "--bundle", self.bundle(command), name))

@@ -155,12 +155,12 @@ class Instances:
     def __exit__(self, *_: object) -> None:
         self.subject.stop([idle.name for idle in self.idle])
 
-    def start(self, image: str, command: Sequence[str]) -> Idle:
-        """Start one more.
+    def start(self, image: str, command: Sequence[str], *, kept: bool = False) -> Idle:
+        """Start one more; see Subject.
 
         Raises:
             MeasurementFailed: it did not start.
         """
-        idle = self.subject.start(image, command)
+        idle = self.subject.start(image, command, kept=kept)
         self.idle.append(idle)
         return idle

@@ -69,8 +69,11 @@ class Subject(Protocol):
     def begin(self, image: str, command: Sequence[str]) -> Run:
         """Start a run without waiting for it."""
 
-    def start(self, image: str, command: Sequence[str]) -> Idle:
+    def start(self, image: str, command: Sequence[str], *, kept: bool = False) -> Idle:
         """Start an instance in the background.
+
+        Args:
+            kept: it is no throw-away one: what it writes goes to the disk, and stays when it ends.
 
         Raises:
             MeasurementFailed: it did not start.
@@ -125,12 +128,12 @@ class CommandLine:
 
     def run_words(self, name: str, image: str, command: Sequence[str], *more: str) -> tuple[str, ...]:
         """The command that starts an instance."""
-        return (*self.command, "run", *more, "--rm", "--name", name, *self.flags, image, *command)
+        return (*self.command, "run", *more, "--name", name, *self.flags, image, *command)
 
     def begin(self, image: str, command: Sequence[str]) -> Run:
         """See Subject."""
         name = self.next_name()
-        argv = self.run_words(name, image, command)
+        argv = self.run_words(name, image, command, "--rm")
         return Run(argv, lambda: self.stop([name]), environment=self.environment())
 
     def run(self, image: str, command: Sequence[str], service: Service, *, timeout_s: float) -> Timing:
@@ -138,17 +141,17 @@ class CommandLine:
         name, trace = self.next_name(), self.trace
         trace.forget()
         environment = {**self.environment(), **trace.variables()}
-        argv = self.run_words(name, image, command)
+        argv = self.run_words(name, image, command, "--rm")
         run = Run(argv, lambda: self.stop([name]), environment=environment, trace=trace)
         if service.port:
             run.ask(lambda: (address, service.port) if (address := trace.address()) else None)
         return run.wait(timeout_s, service)
 
-    def start(self, image: str, command: Sequence[str]) -> Idle:
+    def start(self, image: str, command: Sequence[str], *, kept: bool = False) -> Idle:
         """See Subject."""
-        name = self.next_name()
+        name, flags = self.next_name(), ("-d",) if kept else ("-d", "--rm")
         try:
-            done = spawn.run_tool(self.run_words(name, image, command, "-d"), environment=self.environment())
+            done = spawn.run_tool(self.run_words(name, image, command, *flags), environment=self.environment())
         except BaseException:  # nobody else knows its name yet
             self.stop([name])
             raise

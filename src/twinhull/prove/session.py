@@ -198,15 +198,18 @@ class Session:
         self.names.append(f"{self.prefix}-{self.count}")
         return self.names[-1]
 
-    def start(self, side: Side, *command: str, name: str = "", flags: Sequence[str] = ()) -> Kept:
-        """Start an instance that is kept running until `end`.
+    def start(
+        self, side: Side, *command: str, name: str = "", flags: Sequence[str] = (), thrown_away: bool = True
+    ) -> Kept:
+        """Start an instance that is kept running until `end`; `thrown_away` is --rm.
 
         Raises:
             Unobserved: it did not start, or ended at once.
         """
         self.prepare(side)
         name = name or self.new_name()
-        done = self.must("run", "-d", "--rm", *isolation(side), "--name", name, *flags, IMAGE, *command)
+        flags = ("--rm", *flags) if thrown_away else flags
+        done = self.must("run", "-d", *isolation(side), "--name", name, *flags, IMAGE, *command)
         directory = self.config.instance(done.stdout.strip())
         supervisor = memory.holder(f"{directory}/alive")
         if not supervisor:

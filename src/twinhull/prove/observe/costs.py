@@ -87,13 +87,16 @@ def spread(values: Sequence[float], unit: str) -> str:
 
 
 def idle(session: Session) -> Evidence:
-    """Idle instances: memory, disk and processor time of one more."""
+    """Idle instances: memory, disk and processor time of one more.
+
+    Without --rm, as services are: of what it throws away a guest has a layer in memory, and no disk of its own.
+    """
     kept: dict[Side, list[Kept]] = {side: [] for side in SIDES}
     totals: dict[Side, list[float]] = {side: [] for side in SIDES}
     try:
         for _ in range(session.effort.instances):
             for side in random.sample(SIDES, len(SIDES)):
-                kept[side].append(session.start(side, "sleep", "600"))
+                kept[side].append(session.start(side, "sleep", "600", thrown_away=False))
             time.sleep(SETTLE_S)
             for side in SIDES:
                 totals[side].append(float(sum(map(resident, kept[side]))))

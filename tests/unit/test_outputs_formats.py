@@ -90,7 +90,7 @@ def test_the_machine_has_a_column_where_it_was_measured() -> None:
     assert "| Virtual machine | Container | Machine |" in page
     assert "| a whole system (3x) |" in page
     assert "Startup: what stands below" in page
-    assert "Startup: what stands below" in text.render(found)
+    assert "\n            what stands below\n" in text.render(found)
 
 
 @given(st.text(max_size=60) | st.text(alphabet="|`*_[]()<>#!\\&@-=+~$1. \nhtps:/w", max_size=30))

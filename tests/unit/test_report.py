@@ -22,6 +22,7 @@ from twinhull.compare.findings import (
     parse_probe,
     shared_namespaces,
 )
+from twinhull.compare.outputs import text as outputs_text
 from twinhull.compare.session import FULL, QUICK, Session
 from twinhull.compare.statistics import Ratio, Summary
 from twinhull.compare.table import Row
@@ -90,11 +91,69 @@ def found(request: pytest.FixtureRequest) -> Findings:
 def test_no_line_is_wider_than_the_table(found: Findings) -> None:
     found.limits.append("a sentence " * 30)
     name = "registry.example/team/a-long-name:with-a-tag" * 2
-    text = [report.heading(name, MACHINE, FULL, 0.06), report.titles(), report.absent(found)]
-    text += [report.warning(found), *map(report.render_row, every_row(found))]
-    text.append(report.footer(found, ADVICE, 43.0))
+    found.image = found.image._replace(reference=name)
+    printed = outputs_text.render(made(found))
 
-    assert max(len(line) for part in text for line in part.splitlines()) <= report.WIDTH
+    assert max(map(len, printed.splitlines())) <= report.WIDTH
+
+
+@pytest.mark.parametrize("machine", [False, True])
+def test_no_sides_cell_is_empty_in_any_line(found: Findings, machine: bool) -> None:
+    """A side that did not run, and what does not apply to it, say so in their cells."""
+    found.subjects += [Description("vm_spare", "", "vm")]
+    found.density, found.load = {"vm": {"limits": []}}, [{"name": "cpu", "subjects": {}}]
+    found.probes, found.only, found.template_bytes = (
+        [{"name": "a", "outcomes": {}}],
+        [{"side": "vm", "outcomes": {}}],
+        5,
+    )
+    if machine:
+        found.subjects.append(Description("machine", "machine", "machine"))
+    for row in every_row(found):
+        for line in row.lines:
+            cells = (line.vm, line.container, *((line.machine,) if machine else ()))
+            assert all(cell.text.strip(" :") for cell in cells), (row.topic, line)
+            assert machine or not line.machine.text
+
+
+def test_a_ratio_that_there_is_not_says_why() -> None:
+    found = full()
+    found.samples["container.idle_percent"] = [0.0] * 11
+    del found.samples["vm.disk_bytes"]
+    told = {line.container.text.rpartition(" ")[2]: report.comparison(line) for line in rows.resources_row(found).lines}
+    assert told["idle"] == "no ratio: a median is 0"
+    assert told["disk"] == "no ratio: a side is missing"
+
+
+def made(found: Findings) -> dict[str, Any]:
+    """The document of a run, as it comes back from a file."""
+    done = report.document(found, MACHINE, every_row(found), ADVICE, took_s=43.0, noise=0.06, version="1")
+    again: dict[str, Any] = json.loads(json.dumps({**done, "failures": {"vm_cold": ["it hung", "it hung again"]}}))
+    return again
+
+
+@pytest.mark.parametrize("machine", [False, True])
+def test_a_saved_document_is_printed_as_the_run_printed_it(found: Findings, machine: bool) -> None:
+    """The run has rows with figures and no document yet; both go through the same parts."""
+    found.limits.append("this machine has no room")
+    found.gap("copies.rounds", "for lack of time 4 of 6")
+    found.gap("load", "measured with --full")
+    if machine:
+        found.subjects.append(Description("machine", "machine", "machine"))
+        found.samples["machine.first_output_s"] = [30.0, 31.0, 32.0]
+    document = made(found)
+    host = report.host_json(found, MACHINE, 0.06)
+    live = [
+        outputs_text.heading("busybox", "quick", host),
+        outputs_text.opening({"host": host, "limits": found.limits, "gaps": found.gaps}, machine=machine),
+        *(report.render_row(row, machine=machine) for row in every_row(found)),
+        outputs_text.closing(document),
+    ]
+    assert outputs_text.render(document) == "\n".join(live) + "\n"
+    assert "2 starts of vm_cold failed: it hung again" in outputs_text.render(document)
+    assert "many at once: for lack of time 4 of 6" in outputs_text.render(document)
+    assert "load (measured with --full)" in " ".join(outputs_text.render(document).split())
+    assert ("docker  3" in outputs_text.render(document)) == ("docker.first_output_s" in found.samples)
 
 
 def test_with_a_machine_there_are_three_columns_and_the_ratios_stand_under_the_figures() -> None:
@@ -107,7 +166,7 @@ def test_with_a_machine_there_are_three_columns_and_the_ratios_stand_under_the_f
 
     assert max(map(len, lines)) <= report.WIDTH
     first = next(number for number, line in enumerate(lines) if line.startswith("Startup"))
-    assert re.match(r"5\.\dx \[", lines[first + 2][12:])
+    assert any(re.match(r"5\.\dx \[", line[12:]) for line in lines[first + 2 : first + 6])
     boots = next(number for number, line in enumerate(lines) if line[place:].startswith("31.2 s ["))
     assert any(re.match(r"9\d\dx \[", line[place:]) for line in lines[boots + 1 : boots + 4])
 
@@ -143,7 +202,7 @@ def test_what_runs_beside_ours_stands_below_with_the_same_base() -> None:
 
     assert re.search(r"3\d\d ms \[\d+, \d+\] to 1st byte, 11x container; 1\d\d ms \[.*\] exec", docker)
     assert "podman" not in text
-    assert "podman (not installed)" in report.absent(full())
+    assert "podman (not installed)" in outputs_text.absent(made(full()))
 
 
 def test_the_phases_of_a_start_are_shares_of_the_time_to_the_first_byte() -> None:
@@ -241,17 +300,17 @@ def test_a_gap_shows_its_reason_and_its_claim_is_not_judged() -> None:
     total = lines[-1]
 
     assert [line.vm.text.partition(": ")[2] for line in lines if line.vm.text] == ["no VM ran"] * 2
-    assert "QEMU is not installed" in report.missing_side("vm", found.gaps["vm"])
+    assert "QEMU is not installed" in outputs_text.opening(made(found), machine=False)
     assert total.container.text == "to exit: it goes on after its first output"
     assert {line.holds for line in lines if line.claim} == {"not measured"}
 
 
 def test_tcg_is_named_no_security_boundary_and_kvm_is_a_promise() -> None:
     found = full()
-    assert "no security boundary" in report.warning(found)
+    assert "no security boundary" in outputs_text.warning(made(found))
     assert "nobody" in rows.promise(found)
     found.accelerator = "kvm"
-    assert report.warning(found) == ""
+    assert outputs_text.warning(made(found)) == ""
     assert rows.wall("kvm") == "holds"
     assert rows.wall("") == "not measured"
 
@@ -313,8 +372,8 @@ def test_no_verdict_rests_on_the_range_of_a_few_values(size: int, holds: str) ->
 
 def test_a_stage_that_ended_early_is_named_with_the_rounds_that_it_had() -> None:
     found = full()
-    assert report.shortened(found) == ""
+    assert outputs_text.shortened(found.gaps) == ""
     session = Session([], found, QUICK, print, Config())
     session.began -= QUICK.limit_s
     assert [session.ends_early("copies", done, 6, 0.9) for done in (0, 3, 4)] == [False, False, True]
-    assert report.shortened(found) == "! Fewer rounds than planned: many at once: for lack of time 4 of 6."
+    assert outputs_text.shortened(found.gaps) == "! Fewer rounds than planned: many at once: for lack of time 4 of 6."

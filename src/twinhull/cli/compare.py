@@ -30,6 +30,7 @@ from twinhull.compare import (
     subjects,
 )
 from twinhull.compare.findings import SIDES, Findings
+from twinhull.compare.outputs import text
 from twinhull.compare.session import FULL, QUICK, Session
 from twinhull.compare.startup_row import startup_row
 from twinhull.compare.table import Row
@@ -79,7 +80,8 @@ def run_compare(arguments: Arguments, config: Config) -> int:
     effort = FULL if arguments.full else QUICK
     here, noise = machine.read_machine(), statistics.noise(measure.noise_samples())
     output = Output(text=asked.live)
-    output.show(report.heading(arguments.image, here, effort, noise))
+    host = {**here._asdict(), "host": here.host._asdict(), "noise": noise}
+    output.show(text.heading(arguments.image, effort.name, host))
     facts = doctor.examine(config.launcher, config.state)
     with prepared(config) as engine:
         if refusal := doctor.refusal(facts):
@@ -153,20 +155,19 @@ def compare(
     for row in measured_rows(session, arguments):
         news = sorted((SIDES.keys() & findings.gaps.keys()) - told)
         told.update(news)
-        parts = [report.missing_side(side, findings.gaps[side]) for side in news]
+        parts = [text.missing_side(side, findings.gaps[side]) for side in news]
         if not done:
-            parts = [report.warning(findings), *parts, report.titles(machine=full_os)]
+            known = {"host": report.host_json(findings, here, noise), "limits": findings.limits, "gaps": findings.gaps}
+            parts = [text.opening(known, machine=full_os)]
         output.show("\n".join(filter(None, (*parts, report.render_row(row, machine=full_os)))))
         done.append(row)
     advice = advise.advise(question(findings))
     took_s = session.took_s()
-    below = (report.failures(session.failures), report.shortened(findings), report.absent(findings))
-    for part in (*below, report.footer(findings, advice, took_s)):
-        if part:
-            output.show(part)
-    remember(findings, session.config, here.kernel)
     document = report.document(findings, here, done, advice, took_s=took_s, noise=noise, version=__version__)
-    return {**document, "failures": session.failures}
+    document["failures"] = session.failures
+    output.show(text.closing(document))
+    remember(findings, session.config, here.kernel)
+    return document
 
 
 def measured_rows(session: Session, arguments: Arguments) -> Iterator[Row]:

@@ -65,6 +65,7 @@ class Findings:
         self.accelerator = ""  # kvm, tcg, or "" while unknown
         self.accelerator_reason = ""
         self.monitor: Monitor | None = None
+        self.machine_monitor: Monitor | None = None
         self.parts: dict[str, dict[str, float]] = {}  # subject -> process name -> bytes of one instance
         self.guest_kernel_bytes = 0
         self.template_bytes = 0  # the memory that the holder of a template keeps for all VMs of it

@@ -11,6 +11,7 @@ import os
 import time
 
 from twinhull.compare import clocks, footprint
+from twinhull.compare.inside import monitor_of
 from twinhull.compare.session import Session
 from twinhull.compare.subject import Idle
 from twinhull.engine import Engine
@@ -32,9 +33,17 @@ NAME = "machine"
 STARTS = {"quick": 1, "full": 3}
 EXECS = 5
 SETTLE_S = 120.0
+TRIED = "what tries it comes in an image"
 GAPS = {
     "total_s": "it goes on until it is stopped",
+    "healthy_s": "it runs no image",
     "copies_s": "one start takes longer than the other copies together",
+    "calls": TRIED,
+    "probes": TRIED,
+    "load": TRIED,
+    "only": TRIED,
+    "density": "one machine has no slope",
+    "portability": "its disk is no image to save",
 }
 
 
@@ -130,7 +139,9 @@ def look(session: Session, engine: Engine, idle: Idle) -> None:
         "services": " ".join((str(len(inside.services)), *inside.services)),
         "memory-kb": str(inside.memory_bytes // 1024),
         "disk-bytes": str(disk_bytes(engine, idle.name)),
+        "architecture": os.uname().machine,
     }
+    session.findings.machine_monitor = monitor_of(stack.monitor_pid(idle.supervisor))
     session.layers[NAME] = layers(engine, idle, inside)
 
 

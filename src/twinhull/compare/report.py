@@ -1,4 +1,4 @@
-"""How a comparison looks: a table of at most 100 columns, row by row, and one JSON document.
+"""How a comparison looks: the rows of a table of at most 100 columns, and one JSON document.
 
 Promise: both forms hold the same content; every cell is wrapped, never cut.
 """
@@ -11,8 +11,7 @@ from twinhull.advice import advise
 from twinhull.advice.advise import Advice
 from twinhull.compare import figures
 from twinhull.compare.clocks import shares
-from twinhull.compare.findings import SIDES, Description, Findings, ImageFacts
-from twinhull.compare.session import Effort
+from twinhull.compare.findings import Description, Findings, ImageFacts
 from twinhull.compare.startup_row import phase_summaries
 from twinhull.compare.statistics import Ratio, rank_test
 from twinhull.compare.table import Cell, Line, Row
@@ -21,7 +20,7 @@ from twinhull.host.machine import Machine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
 SCHEMA = 1
@@ -32,19 +31,10 @@ TITLES = ("", "VIRTUAL MACHINE", "CONTAINER", "VM ÷ CONTAINER", "CLAIM")
 WIDE_COLUMNS = (12, 25, 25, 25, 13)
 WIDE_TITLES = ("", "VIRTUAL MACHINE", "CONTAINER", "MACHINE", "CLAIM")
 MARKS = {"holds": "=", "in part": "~", "not here": "x", "not measured": "?", "too few samples": "?", "": ""}
-STAGES = {"waiting": "guests in waiting", "lives": "exec and stop", "instances": "memory", "copies": "many at once"}
 LEGEND = (
     "  [95 % interval] (range, of fewer than 6)   = holds ~ in part x not here ? not measured or too few\n"
     "  --html FILE   --full   --format json"
 )
-
-
-def heading(image: str, machine: Machine, effort: Effort, noise: float) -> str:
-    """The first lines: what is compared, how thoroughly, and where."""
-    memory = figures.quantity(machine.memory_bytes, "B")
-    where = f"{machine.processors} x {machine.processor}, {memory}, {machine.host.describe()}"
-    method = f"{effort.name}, {effort.pairs} pairs | noise {noise:.0%}"
-    return wrap(f"twinhull compare {image}    {method} | Linux {machine.kernel}, {machine.system}; {where}", "  ")
 
 
 def titles(*, machine: bool = False) -> str:
@@ -105,15 +95,6 @@ def verdict(line: Line) -> str:
     return f"{MARKS[line.holds]} {line.claim}" if line.claim else ""
 
 
-def warning(findings: Findings) -> str:
-    """What a reader must know before any figure; "" if there is nothing."""
-    sentences = list(findings.limits)
-    if findings.accelerator == "tcg":
-        why = f" ({findings.accelerator_reason})" if findings.accelerator_reason else ""
-        sentences.insert(0, f"KVM is not usable{why}. The VM runs under TCG: slow, and no security boundary.")
-    return "\n".join(wrap(f"! {sentence}", "  ") for sentence in sentences)
-
-
 def without_root(facts: Iterable[Fact], image: ImageFacts) -> str:
     """What can be said where nothing may be run: the host's facts, and the image's."""
     size = figures.quantity(image.transfer_bytes, "B") if image.transfer_bytes else "size unknown until it is pulled"
@@ -121,49 +102,6 @@ def without_root(facts: Iterable[Fact], image: ImageFacts) -> str:
     lines = [f"image: {size}; {', '.join(image.platforms) or 'platforms unknown'}{source}"]
     lines += [f"{fact.name}: {fact.state}, {fact.detail}" for fact in facts if fact.needed_for in ("run", "vm")]
     return "\n".join(wrap(line, "  ") for line in lines)
-
-
-def missing_side(side: str, reason: str) -> str:
-    """One side is not there, and why."""
-    return wrap(f"! No {SIDES[side]} ran: {reason}", "  ")
-
-
-def failures(failed: Mapping[str, Sequence[str]]) -> str:
-    """Runs that failed; "" if none did."""
-    lines = [f"! {len(reasons)} starts of {name} failed: {reasons[-1]}" for name, reasons in failed.items()]
-    return "\n".join(wrap(line, "  ") for line in lines)
-
-
-def absent(findings: Findings) -> str:
-    """The subjects that were asked for and are not here; "" if all are."""
-    others = [found for found in findings.subjects if found.name not in SIDES and findings.gaps.get(found.name)]
-    names = "; ".join(f"{found.name} ({findings.gaps[found.name]})" for found in others)
-    return wrap(f"  Not measured: {names}", "  ") if names else ""
-
-
-def shortened(findings: Findings) -> str:
-    """The stages that ended early; "" if none did."""
-    stages = {key.removesuffix(".rounds"): reason for key, reason in findings.gaps.items() if key.endswith(".rounds")}
-    told = "; ".join(f"{STAGES.get(stage, stage)}: {reason}" for stage, reason in stages.items())
-    return wrap(f"! Fewer rounds than planned: {told}.", "  ") if told else ""
-
-
-def footer(findings: Findings, advice: Advice, took_s: float) -> str:
-    """The recommendation, then how it was measured."""
-    image = findings.image
-    lines = [wrap(f"> {advice.choice.upper()}: {', and '.join(advice.reasons)}.", "  ")]
-    why = f"Why: twinhull advise {image.reference}"
-    changes = f"Would change it: {'; '.join(advice.would_change)}.   " if advice.would_change else ""
-    lines.append(wrap(f"  {changes}{why}", "  "))
-    counts = (len(findings.samples.get(f"{side}.first_output_s", ())) for side in ("vm", "container"))
-    pairs = min(filter(None, counts), default=0)
-    command = " ".join(image.command) or "the image's command"
-    ratio = findings.ratio("vm.first_output_s", "container.first_output_s")
-    method = [f"ran: {command}", f"{pairs} pairs", f"{took_s:.0f} s"]
-    if ratio and ratio.resolution is not None:
-        method.append(f"differences of start shown from {ratio.resolution:.0%}")
-    lines += [wrap(f"  {', '.join(method)}", "  "), LEGEND]
-    return "\n".join(lines)
 
 
 def wrap(text: str, indent: str) -> str:

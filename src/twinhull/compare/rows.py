@@ -8,10 +8,10 @@ from __future__ import annotations
 from twinhull.advice.advise import Advice
 from twinhull.compare import density, escapes, figures, load, only, probe
 from twinhull.compare import portability as moving
-from twinhull.compare.findings import Findings, number, shared_namespaces
+from twinhull.compare.findings import Findings, Monitor, number, shared_namespaces
 from twinhull.compare.startup_row import startup_row
 from twinhull.compare.statistics import Ratio
-from twinhull.compare.table import Cell, Line, Row, quantity_line
+from twinhull.compare.table import COLUMNS, Line, Row, fact_line, quantity_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,24 +25,23 @@ TOPICS = ("OS", "Startup", "Isolation", "Resources", "Portability", "Use cases")
 def system_row(findings: Findings) -> Row:
     """OS: which kernel answers inside, and how much of the machine it shows."""
     vm, container, full, host = (findings.inside.get(name, {}) for name in ("vm", "container", "machine", "host"))
-    kernels = Line(
-        Cell(kernel(vm, host) or f"kernel: {findings.reason('vm.inside')}"),
-        Cell(kernel(container, host) or f"kernel: {findings.reason('container.inside')}"),
-        note=kernel_note(vm, container),
-        claim="full OS",
-        holds=own_system(full or vm, host),
-        machine=Cell(kernel(full, host)),
-    )
+    sides = {"vm": vm, "container": container, "machine": full}
+
+    def line(label: str, told: Callable[[dict[str, str]], str], key: str = "inside") -> Line:
+        return fact_line(findings, label, key, {side: told(inside) for side, inside in sides.items()})
+
+    kernels = line("kernel", lambda inside: kernel(inside, host))
+    holds = own_system(full or vm, host)
+    kernels = kernels._replace(note=kernel_note(vm, container), claim="full OS", holds=holds)
     if not vm and not container:
         return Row("OS", (kernels,))
     return Row(
         "OS",
         (
             kernels,
-            Line(Cell(sees(vm)), Cell(sees(container)), machine=Cell(sees(full))),
-            Line(Cell(first_process(vm)), Cell(first_process(container)), machine=Cell(first_process(full))),
-            Line(Cell(""), Cell(""), machine=Cell(services(full))),
-            Line(Cell(escapes.runs(vm)), Cell(escapes.runs(container))),
+            line("sees", sees),
+            line("process 1", first_process),
+            line("kinds of programs", escapes.runs, "probes"),
         ),
     )
 
@@ -87,7 +86,8 @@ def first_process(inside: dict[str, str]) -> str:
     if not first or count is None:
         return ""
     who = "the workload, no init" if first == probe.PROBE else first
-    return f"process 1 is {who}; {count} process{'es' * (count != 1)}"
+    running = services(inside)
+    return f"process 1 is {who}; {count} process{'es' * (count != 1)}{f'; {running}' if running else ''}"
 
 
 def services(inside: dict[str, str]) -> str:
@@ -98,25 +98,19 @@ def services(inside: dict[str, str]) -> str:
 
 def isolation_row(findings: Findings) -> Row:
     """Isolation: who promises the wall, what is shared, which kernel's system calls can be reached."""
+    container = findings.inside.get("container", {})
+    promised = {side: promise(findings) for side in ("vm", "machine")}
+    promised["container"] = "promised by host's kernel" if container else ""
+    monitors = {"vm": monitor(findings.monitor), "machine": monitor(findings.machine_monitor)}
     lines = [
-        Line(
-            Cell(promise(findings)),
-            Cell("promised by host's kernel") if "container" in findings.inside else Cell(""),
-            claim="stronger",
-            holds=wall(findings.accelerator),
-            machine=Cell(promise(findings) if findings.runs("machine") else ""),
-        ),
-        Line(
-            Cell(namespaces(findings, "vm")),
-            Cell(namespaces(findings, "container")),
-            machine=Cell(namespaces(findings, "machine") if findings.runs("machine") else ""),
-        ),
-        Line(Cell(calls(findings, "vm")), Cell(calls(findings, "container"))),
+        fact_line(findings, "the wall", "inside", promised, claim="stronger", holds=wall(findings.accelerator)),
+        fact_line(findings, "namespaces", "inside", {side: namespaces(findings, side) for side in COLUMNS}),
+        fact_line(findings, "syscalls", "calls", {side: calls(findings, side) for side in COLUMNS}),
+        fact_line(findings, "process", "monitor", {**monitors, "container": privileges(container)}),
     ]
-    if findings.monitor:
-        lines.append(Line(Cell(monitor(findings)), Cell(privileges(findings.inside.get("container", {})))))
     if findings.probes:
-        lines.append(Line(Cell(escapes.told(findings.probes, "vm")), Cell(escapes.told(findings.probes, "container"))))
+        known = {side: escapes.told(findings.probes, side) for side in COLUMNS}
+        lines.append(fact_line(findings, "known ways out", "probes", known))
     return Row("Isolation", tuple(lines))
 
 
@@ -126,19 +120,16 @@ def wall(accelerator: str) -> Holds:
 
 
 def promise(findings: Findings) -> str:
-    """Who answers for the wall around the guest."""
-    if findings.accelerator == "kvm":
-        return "promised by KVM and the processor"
-    if findings.accelerator == "tcg":
-        return "promised by nobody (TCG)"
-    return f"the wall: {findings.reason('vm')}"
+    """Who answers for the wall around the guest; "" while no guest has run."""
+    promises = {"kvm": "promised by KVM and the processor", "tcg": "promised by nobody (TCG)"}
+    return promises.get(findings.accelerator, "")
 
 
 def namespaces(findings: Findings, subject: str) -> str:
-    """Namespaces in common with the host, by their inode numbers."""
+    """Namespaces in common with the host, by their inode numbers; "" where nobody looked."""
     inside, host = findings.inside.get(subject), findings.inside.get("host", {})
     if not inside:
-        return f"namespaces: {findings.reason(f'{subject}.inside')}"
+        return ""
     if inside.get("boot-id") != host.get("boot-id"):
         return "shares no namespace"
     shared, own = shared_namespaces(inside, host)
@@ -146,18 +137,17 @@ def namespaces(findings: Findings, subject: str) -> str:
 
 
 def calls(findings: Findings, subject: str) -> str:
-    """System calls that answered when tried from inside, and whose kernel answered."""
+    """System calls that answered when tried from inside, and whose kernel answered; "" where none was tried."""
     inside, host = findings.inside.get(subject, {}), findings.inside.get("host", {})
     answered, tried = number(inside, "syscalls-answered"), number(inside, "syscalls-tried")
     if answered is None or tried is None:
-        return f"syscalls: {findings.reason(f'{subject}.inside')}"
+        return ""
     whose = "host" if inside.get("boot-id") == host.get("boot-id") else "guest"
     return f"{answered}/{tried} syscalls reach {whose}"
 
 
-def monitor(findings: Findings) -> str:
-    """What the process that emulates the machine may do on the host."""
-    process = findings.monitor
+def monitor(process: Monitor | None) -> str:
+    """What the process that emulates the machine may do on the host; "" where none was looked at."""
     if process is None:
         return ""
     capabilities = process.capabilities.bit_count()
@@ -187,24 +177,33 @@ def resources_row(findings: Findings) -> Row:
         quantity_line(findings, "idle_percent", "%", "CPU, idle"),
     ]
     if findings.density:
-        room = {side: density.told(findings.density.get(side)) for side in ("vm", "container")}
-        lines.append(Line(Cell(room["vm"]), Cell(room["container"])))
+        room = {side: density.told(findings.density.get(side)) for side in COLUMNS}
+        lines.append(fact_line(findings, "how many fit", "density", room))
     if findings.load:
-        lines.append(Line(Cell(load.told(findings.load, "vm")), Cell(load.told(findings.load, "container"))))
+        lines.append(
+            fact_line(findings, "under load", "load", {side: load.told(findings.load, side) for side in COLUMNS})
+        )
     if findings.template_bytes:
         size = figures.quantity(findings.template_bytes, "B")
-        lines.append(Line(Cell(f"{size} template for all VMs"), Cell("no template")))
-    vm, container = (biggest(findings.parts.get(side, {})) for side in ("vm", "container"))
-    if vm or container:
-        lines.append(Line(Cell(vm), Cell(container)))
+        none = dict.fromkeys(("container", "machine"), "no template")
+        lines.append(fact_line(findings, "template", "inside", {"vm": f"{size} template for all VMs", **none}))
+    if findings.parts:
+        weighed = {side: biggest(findings.parts.get(side, {}), instances(findings, side)) for side in COLUMNS}
+        lines.append(fact_line(findings, "PSS", "memory_bytes", weighed))
     return Row("Resources", tuple(lines))
 
 
-def biggest(parts: dict[str, float]) -> str:
+def instances(findings: Findings, side: str) -> int:
+    """How many instances ran when their memory was weighed."""
+    return len(findings.density.get(side, {}).get("points", ())) or 1
+
+
+def biggest(parts: dict[str, float], running: int) -> str:
     """Where the memory of one instance is, largest first, pages shared with others counted in part."""
     ordered = sorted(parts.items(), key=lambda part: -part[1])[:3]
     named = [f"{name} {figures.quantity(size, 'B')}" for name, size in ordered if size]
-    return f"PSS: {', '.join(named)}" if named else ""
+    which = f"PSS of one of {running}" if running > 1 else "PSS"
+    return f"{which}: {', '.join(named)}" if named else ""
 
 
 def portability_row(findings: Findings) -> Row:
@@ -217,41 +216,44 @@ def portability_row(findings: Findings) -> Row:
     guest = figures.quantity(findings.guest_kernel_bytes, "B") if findings.guest_kernel_bytes else "kernel not here yet"
     platforms = f"{', '.join(image.platforms) or 'platforms unknown'} ({image.platforms_source or 'not looked up'})"
     disk = number(findings.inside.get("machine", {}), "disk-bytes")
-    there = {side: moving.told(findings.portability, side) for side in ("vm", "container")}
+    there = {side: moving.told(findings.portability, side) for side in COLUMNS}
     ran = [bool(findings.inside.get(side)) for side in ("vm", "container")]
     portable: Holds = "not measured" if not all(ran) else "in part" if ratio else "not here"
-    return Row(
-        "Portability",
-        (
-            Line(
-                Cell(f"image {moved} + guest kernel {guest}"),
-                Cell(f"image {moved}"),
-                ratio,
-                claim="less portable",
-                holds=portable,
-                machine=Cell(f"disk {figures.quantity(disk, 'B')}" if disk else ""),
-            ),
-            Line(
-                Cell(f"same image; {platforms} + QEMU"),
-                Cell(platforms),
-                note="one image, both" if all(ran) else "",
-            ),
-            Line(Cell(there["vm"]), Cell(there["container"])),
+    needed = {
+        "vm": f"image {moved} + guest kernel {guest}",
+        "container": f"image {moved}",
+        "machine": f"disk {figures.quantity(disk, 'B')}" if disk else "",
+    }
+    lines = [
+        fact_line(findings, "to move", "disk_bytes", needed, claim="less portable", holds=portable)._replace(
+            ratio=ratio
         ),
-    )
+        fact_line(
+            findings,
+            "platforms",
+            "inside",
+            {
+                "vm": f"same image; {platforms} + QEMU",
+                "container": platforms,
+                "machine": f"its disk, for {findings.inside.get('machine', {}).get('architecture', '')} + QEMU",
+            },
+            note="one image, both" if all(ran) else "",
+        ),
+    ]
+    if any(there.values()):
+        lines.append(fact_line(findings, "moved", "portability", there))
+    return Row("Portability", tuple(lines))
 
 
 def use_cases_row(findings: Findings, advice: Advice) -> Row:
     """Use cases: many copies at once, how many would fit, and what this workload should take."""
-    lines = [
-        quantity_line(findings, "copies_s", "s", f"{findings.copies} at once", "scale slower"),
-        Line(Cell(only.told(findings.only, "vm")), Cell(only.told(findings.only, "container"))),
-        Line(
-            Cell("recommended" if advice.choice == "vm" else ""),
-            Cell("recommended" if advice.choice == "container" else ""),
-            note="neither is safe here" if advice.choice == "stop" else "",
-        ),
-    ]
+    chosen = {side: "recommended" if advice.choice == side else "not recommended here" for side in COLUMNS}
+    lines = [quantity_line(findings, "copies_s", "s", f"{findings.copies} at once", "scale slower")]
+    if findings.only:
+        alone = {side: only.told(findings.only, side) for side in COLUMNS}
+        lines.append(fact_line(findings, "what it alone can do", "only", alone))
+    note = "neither is safe here" if advice.choice == "stop" else ""
+    lines.append(fact_line(findings, "recommended", "inside", chosen, note=note))
     return Row("Use cases", tuple(lines))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from twinhull.compare import clocks, figures
 from twinhull.compare.findings import Findings
 from twinhull.compare.statistics import Summary
-from twinhull.compare.table import Cell, Line, Row, measured, quantity_line
+from twinhull.compare.table import Cell, Line, Row, fact_line, measured, quantity_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,13 +24,10 @@ QUANTITIES = ((FIRST, "to 1st byte"), ("healthy_s", "to 1st answer"), ("exec_s",
 
 def startup_row(findings: Findings) -> Row:
     """All lines of the topic; those of a clock that this workload does not have are left out."""
-    first = quantity_line(findings, FIRST, "s", "1st byte", "slower")
     lines = [
-        first._replace(vm=measured(findings, f"vm.{FIRST}", "s", "template"), machine=Cell(""), machine_ratio=None),
-        Line(Cell(where(findings, "vm")), Cell(where(findings, "container")), machine=Cell(where(findings, "machine"))),
-        *of_vm(findings, "vm_spare", "waiting"),
+        template(findings),
+        *waiting(findings),
         *boot(findings),
-        *of_vm(findings, "vm_cold", where(findings, "vm_cold"), figure=False),
         quantity_line(findings, "total_s", "s", "to exit"),
         *optional(findings, "healthy_s", "1st answer"),
         *optional(findings, "exec_s", "exec"),
@@ -39,33 +36,54 @@ def startup_row(findings: Findings) -> Row:
     return Row("Startup", tuple(lines), tuple(references(findings)))
 
 
-def of_vm(findings: Findings, subject: str, label: str, *, figure: bool = True) -> list[Line]:
-    """A line of one more kind of VM: its figure, or only what the label says; none if it was not asked for."""
-    key = f"{subject}.{FIRST}"
-    asked_for = key in findings.samples or any(found.name == subject for found in findings.subjects)
-    if not asked_for or not label:
+def template(findings: Findings) -> Line:
+    """The usual start of both sides, with where its time goes."""
+    line = quantity_line(findings, FIRST, "s", "1st byte", "slower")
+    return line._replace(
+        vm=with_phases(findings, "vm", measured(findings, f"vm.{FIRST}", "s", "template")),
+        container=with_phases(findings, "container", line.container),
+        machine=Cell("no template: it boots each time") if findings.runs("machine") else Cell(""),
+        machine_ratio=None,
+    )
+
+
+def asked_for(findings: Findings, subject: str) -> bool:
+    """True if a kind of start takes part."""
+    return f"{subject}.{FIRST}" in findings.samples or any(found.name == subject for found in findings.subjects)
+
+
+def waiting(findings: Findings) -> list[Line]:
+    """A start that finds a guest in waiting; none if it was not asked for."""
+    if not asked_for(findings, "vm_spare"):
         return []
-    if not figure:
-        return [Line(Cell(label), Cell(""))]
-    return [Line(measured(findings, key, "s", label), Cell(""), findings.ratio(key, f"container.{FIRST}"))]
+    key = f"vm_spare.{FIRST}"
+    line = fact_line(findings, "waiting", FIRST, {"container": "none waits", "machine": "none waits"})
+    return [line._replace(vm=measured(findings, key, "s", "waiting"), ratio=findings.ratio(key, f"container.{FIRST}"))]
 
 
 def boot(findings: Findings) -> list[Line]:
     """A cold start, and whether it takes minutes: that of an entire OS, or without one that of a guest's kernel."""
-    minutes = takes_minutes(findings.samples.get(f"machine.{FIRST}") or findings.samples.get(f"vm_cold.{FIRST}") or ())
-    nothing = Cell("nothing to boot") if findings.samples.get(f"container.{FIRST}") else Cell("")
+    if not asked_for(findings, "vm_cold") and not findings.runs("machine"):
+        return []
+    key = f"vm_cold.{FIRST}"
+    minutes = takes_minutes(findings.samples.get(f"machine.{FIRST}") or findings.samples.get(key) or ())
     full = quantity_line(findings, FIRST, "s", "boot")
-    lines = of_vm(findings, "vm_cold", "boot") or ([Line(Cell(""), Cell(""))] if findings.runs("machine") else [])
+    cold = measured(findings, key, "s", "boot") if asked_for(findings, "vm_cold") else Cell("boot: not asked for")
+    line = fact_line(findings, "boot", FIRST, {"container": "nothing to boot"}, claim="minutes", holds=minutes)
     return [
         line._replace(
-            container=nothing,
-            claim="minutes",
-            holds=minutes,
-            machine=full.machine,
+            vm=with_phases(findings, "vm_cold", cold),
+            ratio=findings.ratio(key, f"container.{FIRST}"),
+            machine=with_phases(findings, "machine", full.machine),
             machine_ratio=full.machine_ratio,
         )
-        for line in lines
     ]
+
+
+def with_phases(findings: Findings, subject: str, cell: Cell) -> Cell:
+    """A figure of a start, with where its time goes."""
+    phases = where(findings, subject)
+    return cell._replace(text=f"{cell.text}: {phases}") if cell.figure and phases else cell
 
 
 def takes_minutes(boots: Sequence[float]) -> Holds:

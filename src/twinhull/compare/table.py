@@ -1,6 +1,6 @@
 """What the table of a comparison is made of: rows of lines, a line of cells, a cell of a figure or a fact.
 
-Promise: a cell without a figure says why.
+Promise: no side's cell is empty: one without a figure or a fact says why.
 """
 
 from __future__ import annotations
@@ -12,9 +12,13 @@ from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Literal
 
     Holds = Literal["holds", "in part", "not here", "not measured", "too few samples", ""]
+
+
+COLUMNS = ("vm", "container", "machine")
 
 
 class Figure(NamedTuple):
@@ -65,6 +69,22 @@ def measured(findings: Findings, key: str, unit: str, label: str) -> Cell:
     return Cell(f"{figures.spread(summary, unit)} {label}", Figure(key, unit, summary))
 
 
+def fact_line(
+    findings: Findings,
+    label: str,
+    key: str,
+    facts: Mapping[str, str],
+    *,
+    note: str = "",
+    claim: str = "",
+    holds: Holds = "",
+) -> Line:
+    """The same fact of every side: side -> text; "" where it was not found out, which the gap of that key explains."""
+    cells = {side: Cell(facts.get(side) or f"{label}: {findings.reason(f'{side}.{key}')}") for side in COLUMNS}
+    machine = cells["machine"] if findings.runs("machine") else Cell("")
+    return Line(cells["vm"], cells["container"], None, note, claim, holds, machine)
+
+
 def larger(ratio: Ratio | None) -> Holds:
     """A claim that the VM's side is larger. On the range of a few values alone no verdict rests."""
     if ratio is None:
@@ -79,4 +99,7 @@ def quantity_line(findings: Findings, key: str, unit: str, label: str, claim: st
     ratio, machine_ratio = (findings.ratio(f"{side}.{key}", f"container.{key}") for side in ("vm", "machine"))
     vm, container = (measured(findings, f"{side}.{key}", unit, label) for side in ("vm", "container"))
     machine = measured(findings, f"machine.{key}", unit, label) if findings.runs("machine") else Cell("")
-    return Line(vm, container, ratio, "", claim, larger(ratio) if claim else "", machine, machine_ratio)
+    note = (
+        "" if ratio else "no ratio: a median is 0" if vm.figure and container.figure else "no ratio: a side is missing"
+    )
+    return Line(vm, container, ratio, note, claim, larger(ratio) if claim else "", machine, machine_ratio)

@@ -116,13 +116,13 @@ def table(document: Document) -> list[TableLine]:
     return [line for row in document["rows"] for line in table_lines(row)]
 
 
-def table_lines(row: Mapping[str, Any]) -> list[TableLine]:
-    """The lines of one row."""
+def table_lines(row: Mapping[str, Any], between: str = "") -> list[TableLine]:
+    """The lines of one row; `between` stands between the machine's figure and its ratio."""
     lines = row["lines"]
     return [
         TableLine(
             row["topic"] if index == 0 else "",
-            {"vm": line["vm"], "container": line["container"], "machine": of_machine(line)},
+            {"vm": line["vm"], "container": line["container"], "machine": of_machine(line, between)},
             line["comparison"],
             line["claim"],
             line["holds"],
@@ -131,10 +131,12 @@ def table_lines(row: Mapping[str, Any]) -> list[TableLine]:
     ]
 
 
-def of_machine(line: Mapping[str, str]) -> str:
-    """The machine's cell: its ratio has no column."""
+def of_machine(line: Mapping[str, str], between: str = "") -> str:
+    """The machine's cell: its ratio has no column. It stands in parentheses if nothing is to be between the two."""
     text, ratio = line.get("machine", ""), line.get("machine_comparison", "")
-    return f"{text} ({ratio})" if text and ratio else text
+    if not between:
+        return f"{text} ({ratio})" if text and ratio else text
+    return between.join(filter(None, (text, ratio)))
 
 
 def notes(document: Document) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
@@ -18,10 +19,11 @@ from tests.support import privileges
 from tests.support.command import COMMAND, Twinhull
 from twinhull import config
 from twinhull.cli.outputs import FORMATS
-from twinhull.compare import clocks, rows, session, statistics, subjects
+from twinhull.compare import clocks, root, rows, session, statistics, subjects
 from twinhull.compare.outputs import quantities
 from twinhull.compare.run import Service
 from twinhull.compare.subject import CommandLine
+from twinhull.engine import Engine
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 NOBODY = 65534
@@ -316,6 +318,33 @@ def test_interrupted_it_leaves_no_workload(command: Twinhull, result: dict[str, 
     while command("ps", "-q", check=True).stdout and time.monotonic() < deadline:
         time.sleep(0.2)
     assert command("ps", "-q", check=True).stdout == ""
+
+
+def test_what_a_killed_comparison_left_mounted_is_taken_away_by_the_next(tmp_path: Path, command: Twinhull) -> None:
+    left, used = tmp_path / "compare-left", tmp_path / "compare-used"
+    for place in (left, used):
+        (place / "plain/root/dev").mkdir(parents=True)
+    mounts = [left / "plain/root", left / "plain/root/dev"]
+    for target in mounts:
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", target], check=True)
+        (target / "dev").mkdir()
+    held = os.open(used, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    root.sweep(str(tmp_path))
+    os.close(held)
+    assert not left.exists()
+    assert used.exists()
+    assert str(left) not in Path("/proc/self/mountinfo").read_text()
+
+
+def test_the_devices_of_a_plain_process_are_not_the_hosts(tmp_path: Path, command: Twinhull) -> None:
+    """Whoever deletes what a killed comparison left deletes nothing of the host."""
+    settings = config.load()._replace(state=str(command.root / "state"), run=str(command.root / "run"))
+    with Engine(settings) as engine, root.mounted_root(engine, engine.image("busybox"), f"{tmp_path}/plain") as place:
+        assert os.stat(f"{place}/dev").st_dev != os.stat("/dev").st_dev
+        assert sorted(os.listdir(f"{place}/dev")) == sorted([*root.DEVICES, *root.LINKS])
+        Path(f"{place}/dev/null").write_text("gone")
+        assert subprocess.check_output(["head", "-c", "3", f"{place}/dev/zero"]) == bytes(3)
 
 
 def test_a_side_that_cannot_run_is_a_gap_and_the_other_is_measured(command: Twinhull) -> None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from contextlib import ExitStack
 
 from twinhull.compare import clients
 from twinhull.compare.clients import Client
 from twinhull.compare.reference import MEMORY_BYTES, Engined, Plain, Reference, Runtime, process_of
-from twinhull.compare.root import mounted_root
+from twinhull.compare.root import mounted_root, own_place
 from twinhull.compare.run import last_line
 from twinhull.compare.subject import MeasurementFailed
 from twinhull.config import Config
@@ -43,7 +42,7 @@ def opened(config: Config, reference: str, wanted: Sequence[str]) -> Iterator[tu
     found: list[Reference] = []
     gaps: dict[str, str] = {}
     with ExitStack() as stack:
-        place = stack.enter_context(tempfile.TemporaryDirectory(prefix="compare-", dir=config.state))
+        place = stack.enter_context(own_place(config.state))
         engine = stack.enter_context(Engine(config))
         image = engine.image(reference)
         for name in (name for name in NAMES if name in wanted):

@@ -201,6 +201,60 @@ services:
         assert found.command == ("top",)
 
 
+def test_included_files_bring_their_services_with_paths_and_variables_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "db").mkdir()
+    write(tmp_path / "db", "TAG=15\n", ".env")
+    write(tmp_path / "db", "services:\n  db:\n    image: postgres:${TAG}\n    volumes: ['./data:/data']\n", "base.yaml")
+    write(tmp_path / "db", "services:\n  db:\n    user: '${WHO}'\n", "more.yaml")
+    write(tmp_path / "db", "WHO=7\nTAG=16\n", "own.env")
+    write(tmp_path, "include: [db/base.yaml]\nservices:\n  cache: {image: redis}\n", "cache.yaml")
+    first = read(tmp_path, "include: [cache.yaml]\nservices:\n  web: {image: nginx}\n")
+    assert [(name, found.image) for name, found in first.items()] == [
+        ("web", "nginx"), ("cache", "redis"), ("db", "postgres:15"),
+    ]  # fmt: skip
+    assert first["db"].volumes == (Volume(f"{tmp_path}/db/data", "/data"),)
+    assert [found.file for found in first.values()] == ["", f"{tmp_path}/cache.yaml", f"{tmp_path}/db/base.yaml"]
+
+    text = """
+include:
+  - path: [db/base.yaml, db/more.yaml]
+    env_file: db/own.env
+    project_directory: elsewhere
+"""
+    second = read(tmp_path, text)["db"]
+    assert (second.image, second.flags) == ("postgres:16", ("--user=7",))
+    assert second.volumes == (Volume(f"{tmp_path}/elsewhere/data", "/data"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "says"),
+    [
+        ("include: [one.yaml]\nservices:\n  one: {image: b}\n", "compose.yaml:1", "the service one"),
+        ("services:\n  two: {image: b}\ninclude: [compose.yaml]\n", "compose.yaml:3", "includes itself"),
+        ("include:\n- https://example.org/a.git\n", "compose.yaml:2", "only files that are here"),
+        ("include: none.yaml\n", "compose.yaml:1", "include must be a list"),
+        ("include: [none.yaml]\n", "none.yaml", "No such file"),
+        ("include:\n- {env_file: x}\n", "compose.yaml:2", "include.0.path must be a text"),
+        ("include: [bad.yaml]\n", "bad.yaml:2", "no number of replicas"),
+    ],
+)
+def test_an_include_that_means_nothing_is_one_line_with_its_place(
+    tmp_path: Path, text: str, place: str, says: str
+) -> None:
+    write(tmp_path, "services:\n  one: {image: a}\n", "one.yaml")
+    write(tmp_path, "services:\n  bad:\n    scale: x\n    image: a\n", "bad.yaml")
+    with pytest.raises(InvalidRequest) as caught:
+        read(tmp_path, text)
+    assert says in caught.value.message
+    assert f"{tmp_path}/{place}" in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_a_service_of_one_letter_is_named_with_its_project(tmp_path: Path) -> None:
+    assert request(tmp_path, "name: shop\nservices:\n  a: {image: b}\n").name == "shop-a"
+    assert request(tmp_path, "name: shop\nservices:\n  ab: {image: b}\n").name == "ab"
+
+
 def test_a_dotenv_file_beside_it_gives_variables(tmp_path: Path) -> None:
     write(tmp_path, "TAG_OF_TEST=7\n", ".env")
     assert read(tmp_path, "services: {a1: {image: 'x:${TAG_OF_TEST}'}}")["a1"].image == "x:7"

@@ -42,6 +42,12 @@ def packed(here: Abilities = HERE, **values: Any) -> Question:
     return TRUSTED._replace(here=here, packed=Packed(known=True, **values))
 
 
+def waiting(question: Question) -> Question:
+    """The same where a guest waits, and starts in 90 ms."""
+    vm = question.measured.vm._replace(waiting_s=0.09)
+    return question._replace(measured=question.measured._replace(vm=vm))
+
+
 # rule -> a question for which it fires, the nearest for which it does not, and the answer to the first
 CASES: dict[str, tuple[Question, Question, str]] = {
     "untrusted code does not share the host's kernel": (wishing(untrusted=True), TRUSTED, "vm"),
@@ -106,6 +112,11 @@ CASES: dict[str, tuple[Question, Question, str]] = {
     "privileges are better over a kernel of its own": (asking(privileges=("CAP_SYS_ADMIN",)), TRUSTED, "vm"),
     "what needs no kernel of its own is cheaper without one": (TRUSTED, wishing(own_kernel=True), "container"),
     "paths of the host are nearer to a container": (asking(volumes=1), TRUSTED, "container"),
+    "in time only where a guest waits": (
+        waiting(wishing(start_within_s=0.1)),
+        waiting(wishing(start_within_s=0.05)),
+        "container",
+    ),
     "TCG is no wall": (wishing(TCG), TRUSTED, "container"),
     "KVM that no guest has proven": (wishing(Abilities(reason="/dev/kvm opens")), wishing(TCG), "container"),
     "an engine's socket is the host": (asking(sockets=("/run/docker.sock",)), asking(doors=("/",)), "container"),

@@ -73,6 +73,7 @@ class Service(NamedTuple):
         asks: what it asks for that `run` has no flag for.
         untrusted: what the label says, False without one.
         left_out: keys that are not carried over.
+        file: that it comes from, "" for the one that was asked about.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Service(NamedTuple):
     untrusted: bool
     profiles: tuple[str, ...]
     left_out: tuple[str, ...]
+    file: str = ""
 
 
 def services(document: Tree, directory: str, load: Callable[[str], Tree]) -> tuple[Service, ...]:

@@ -115,11 +115,13 @@ class Cost(NamedTuple):
         start_s: from the command to the first byte.
         memory_bytes: of one more instance, with the kernel's memory for it.
         shared_bytes: kept once for all instances.
+        waiting_s: a start that finds a guest in waiting; 0 also where none would wait for this workload.
     """
 
     start_s: float = 0.0
     memory_bytes: float = 0.0
     shared_bytes: float = 0.0
+    waiting_s: float = 0.0
 
     def memory_of(self, instances: int) -> float:
         """What so many take together; 0 if one was not measured."""

@@ -188,7 +188,7 @@ RULES = (
     Rule(
         "a guest is too late",
         "veto",
-        lambda q: 0 < q.wishes.start_within_s < q.measured.vm.start_s,
+        lambda q: 0 < q.wishes.start_within_s < price.fastest(q.measured.vm),
         lambda q: f"a VM starts in {price.of_start(q.measured.vm)}{price.whose(q)}, more than {price.within(q)}",
         excludes=GUESTS,
         otherwise="it starts later than you said",
@@ -333,6 +333,17 @@ RULES = (
         change="the same without -v",
     ),
     # --- notes: what to know
+    Rule(
+        "in time only where a guest waits",
+        "note",
+        lambda q: 0 < q.measured.vm.waiting_s <= q.wishes.start_within_s < q.measured.vm.start_s,
+        lambda q: (
+            f"a VM starts in {price.of_start(q.measured.vm)}{price.whose(q)}: in time for {price.within(q)} only if "
+            "the last start is long enough ago for the next guest to wait"
+        ),
+        otherwise="a start right behind another takes a guest from the template",
+        source=MEASURED,
+    ),
     Rule(
         "TCG is no wall",
         "note",

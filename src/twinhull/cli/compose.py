@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from twinhull.advice import report
-from twinhull.advice.compose import Service, services
+from twinhull.advice.compose import Service
+from twinhull.advice.included import application as services_of
 from twinhull.advice.interpolation import Malformed, dotenv, tree
 from twinhull.cli.advise import STOPPED, wishes_of
 from twinhull.cli.parser import Parser
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from twinhull.config import Config
 
 MAX_BYTES = 1 << 20
-TOP_LEFT_OUT = ("include",)  # services that the file brings in from elsewhere
+TOP_LEFT_OUT = ("models",)  # what the application has besides services
 
 
 class Application(NamedTuple):
@@ -90,19 +91,36 @@ def read_application(path: str) -> Application:
         InvalidRequest: it cannot be read or means nothing; the message begins with FILE:LINE.
     """
     directory = os.path.dirname(os.path.abspath(path))
+    usual = variables_of(directory)
+
+    def read(other: str, project: str, files: tuple[str, ...]) -> dict[str, Any]:
+        # What the file that is asked about has goes before: an included one may be set from above.
+        return load(other, {**variables_of(project, files), **usual, **os.environ})
+
     try:
-        with open(f"{directory}/.env", encoding="utf-8") as file:
-            defined = dotenv(file.read())
-    except (OSError, UnicodeDecodeError):
-        defined = {}
-    variables = {**defined, **os.environ}
-    try:
-        whole = load(path, variables)
-        listed = services(whole, directory, lambda other: load(other, variables))
+        whole = load(path, {**usual, **os.environ})
+        listed = services_of(whole, directory, read)
     except Malformed as error:
         raise located(path, error) from None
     project = str(whole.get("name") or os.path.basename(directory)).lower()
-    return Application(path, project, listed, tuple(key for key in TOP_LEFT_OUT if key in whole))
+    return Application(path, project, tuple(listed), tuple(key for key in TOP_LEFT_OUT if key in whole))
+
+
+def variables_of(directory: str, files: Sequence[str] = ()) -> dict[str, str]:
+    """The variables of a project: of these files, else of its .env if it has one.
+
+    Raises:
+        InvalidRequest: one of the files cannot be read.
+    """
+    found: dict[str, str] = {}
+    for path in files or (f"{directory}/.env",):
+        try:
+            with open(path, encoding="utf-8") as file:
+                found |= dotenv(file.read())
+        except (OSError, UnicodeDecodeError) as error:
+            if files:
+                raise InvalidRequest(f"{path}: {getattr(error, 'strerror', '') or 'not UTF-8'}") from None
+    return found
 
 
 def load(path: str, variables: Mapping[str, str]) -> dict[str, Any]:
@@ -187,15 +205,21 @@ def request_for(service: Service, application: Application, config: Config) -> R
         request = request_of(parser.parse_args([*service.flags, image]), config)
     except InvalidRequest as error:
         raise located(
-            application.path, Malformed(("services", service.name), f"service {service.name}: {error.message}")
+            service.file or application.path,
+            Malformed(("services", service.name), f"service {service.name}: {error.message}"),
         ) from None
     return request._replace(
-        name=request.name or (service.name if names.is_valid(service.name) else ""),
+        name=request.name or name_of(service, application),
         environment=service.environment,
         volumes=service.volumes,
         entrypoint=service.entrypoint,
         command=service.command,
     )
+
+
+def name_of(service: Service, application: Application) -> str:
+    """The service's own name; where that is none for a workload, as one letter is, with the project's before it."""
+    return next(filter(names.is_valid, (service.name, f"{application.project}-{service.name}")), "")
 
 
 def memory_bytes(found: Counsel) -> float:

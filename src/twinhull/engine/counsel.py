@@ -12,7 +12,7 @@ from twinhull.advice.command import command_line
 from twinhull.advice.facts import packed_of, unknown_image
 from twinhull.advice.question import LINUX, Needs, Packed, Question, Wishes
 from twinhull.advice.reading import system
-from twinhull.engine import isolation
+from twinhull.engine import isolation, spares
 from twinhull.engine.abilities import read_abilities
 from twinhull.engine.measurements import read
 from twinhull.engine.state import Home
@@ -71,6 +71,8 @@ def counsel(
         accelerator=here.accelerator,
         kernel=os.uname().release,
     )
+    if wishes.instances > 1 or not spares.is_eligible(home.config, request._replace(isolation="vm")):
+        found = found._replace(vm=found.vm._replace(waiting_s=0.0))  # at most one guest waits, and none for this
     needs = joined(isolation.needs(home, request), asks)
     workload = request.image or f"a {wishes.system} system"
     question = Question(workload, wishes, needs, packed if request.image else Packed(known=True), here, found)

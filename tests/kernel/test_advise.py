@@ -103,7 +103,10 @@ def test_what_was_accepted_is_a_guest_and_stays_on_show(twinhull: Twinhull) -> N
 
 def test_a_container_can_be_accepted_by_name(twinhull: Twinhull) -> None:
     words = ("--untrusted", "--isolation", "container", "--accept-weak-wall", *QUIET, "--name", "risky")
-    twinhull("run", *words, "busybox", "true", check=True)
+    shared = ("-v", "/usr:/usr/host:ro", "-v", "/srv:/srv")
+    done = twinhull("run", *words, *shared, "busybox", "true", check=True)
+    told = "warning: code that is not trusted reaches these paths of the host: /usr (read-only), /srv"
+    assert [line for line in done.stderr.splitlines() if line.startswith("warning")] == [told]
     assert rows(twinhull)["risky"]["wall"] == "host kernel (namespaces, seccomp), accepted"
     assert wall_in_table(twinhull, "risky") == "host kernel, accepted"
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import subprocess
 from pathlib import Path
 
+from tests.support.command import COMMAND
 from twinhull.host import attempts, doctor, machine, memory
 
 
@@ -70,3 +72,18 @@ def test_this_machine_is_described_as_the_kernel_describes_it() -> None:
     assert here.kernel == os.uname().release
     assert here.memory_bytes == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert here.host.container_evidence
+
+
+def test_looking_at_a_fresh_machine_makes_no_state(tmp_path: Path) -> None:
+    """A packet is sent through a network that is made for the trial alone."""
+    done = subprocess.run(
+        [COMMAND, "doctor"],
+        env={**os.environ, "TWINHULL_ROOT": str(tmp_path / "fresh")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode in (0, 1), done.stderr
+    assert "root" in done.stdout
+    assert list(tmp_path.iterdir()) == []

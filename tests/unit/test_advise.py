@@ -179,14 +179,14 @@ def test_a_workload_without_special_needs_is_a_container_in_the_numbers_of_this_
     advice = advise(TRUSTED)
     assert advice.choice == "container"
     assert advice.reasons == (
-        "app needs no kernel of its own; a container starts 5.0 times as fast and takes 1/60 of the memory",
+        "app needs no kernel of its own; a container starts 5.0 times as fast and takes 1/60 of the RAM and kernel RAM",
     )
     assert advice.would_change == ("code you do not trust", "a kernel or architecture that is not the host's")
 
 
 def test_numbers_of_another_image_say_whose_they_are() -> None:
     other = TRUSTED._replace(measured=MEASURED._replace(image="busybox", own=False))
-    assert advise(other).reasons[0].endswith("of the memory (measured with busybox)")
+    assert advise(other).reasons[0].endswith("of the RAM and kernel RAM (measured with busybox)")
 
 
 def test_what_is_outweighed_is_told_and_said_to_be() -> None:

@@ -66,13 +66,13 @@ def exceeds(question: Question, cost: Cost) -> bool:
 
 
 def saved(question: Question) -> str:
-    """How much cheaper a container is than a VM."""
+    """How much cheaper a container is than a VM; memory is that of its processes and the kernel's for them."""
     container, vm = question.measured.container, question.measured.vm
     parts = []
     if vm.start_s > container.start_s > 0:
         parts.append(f"starts {vm.start_s / container.start_s:.1f} times as fast")
     if vm.memory_bytes > container.memory_bytes > 0:
-        parts.append(f"takes 1/{vm.memory_bytes / container.memory_bytes:.0f} of the memory")
+        parts.append(f"takes 1/{vm.memory_bytes / container.memory_bytes:.0f} of the RAM and kernel RAM")
     return f"; a container {' and '.join(parts)}{whose(question)}" if parts else ""
 
 

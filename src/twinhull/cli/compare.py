@@ -208,8 +208,10 @@ def question(findings: Findings) -> Question:
     """What the advice needs to know of what was found."""
 
     def cost(side: str) -> Cost:
-        start, memory = (findings.summary(f"{side}.{quantity}") for quantity in ("first_output_s", "memory_bytes"))
-        return Cost(start.median if start else 0.0, memory.median if memory else 0.0)
+        quantities = ("first_output_s", "memory_bytes", "kernel_bytes")
+        start, memory, kernel = (findings.summary(f"{side}.{quantity}") for quantity in quantities)
+        used = (memory.median + (kernel.median if kernel else 0.0)) if memory else 0.0  # as advise counts it
+        return Cost(start.median if start else 0.0, used)
 
     def missing(side: str) -> str:
         reason = findings.gaps.get(side, "")

@@ -8,10 +8,11 @@ from twinhull.cli.arguments import add_format
 from twinhull.cli.render import document
 from twinhull.host import doctor, machine
 from twinhull.host.doctor import Fact
+from twinhull.scopes import contextmanager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from twinhull.cli.parser import Arguments, Parser
     from twinhull.config import Config
@@ -64,20 +65,31 @@ def proved_network(config: Config) -> tuple[Fact, ...]:
     if os.geteuid() != 0:
         return ()
     try:
+        from contextlib import closing
+
         from twinhull.engine.state import open_home
         from twinhull.network import proof
 
-        home = open_home(config)
-        try:
-            shown = proof.prove(config, home.db)
-        finally:
-            home.db.close()
+        with trial_place(config) as place, closing(open_home(place).db) as db:
+            shown = proof.prove(place, db)
     except (TwinhullError, OSError) as error:
         return (Fact("packets", "missing", str(error), "network"),)
     wrong = [f"{way}: {said}" for way, said in shown._asdict().items() if said]
     if wrong:
         return (Fact("packets", "missing", "; ".join(wrong), "network", "nft list ruleset"),)
     return (Fact("packets", "ok", "one went out and one came in by a published port", "network"),)
+
+
+@contextmanager
+def trial_place(config: Config) -> Iterator[Config]:
+    """The configuration itself, or one with directories for the trial alone where there is no state yet."""
+    if os.path.exists(config.database):
+        yield config
+        return
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="twinhull-doctor-") as place:
+        yield config._replace(state=f"{place}/state", run=f"{place}/run")
 
 
 def known_kvm(config: Config) -> doctor.Kvm | None:

@@ -180,7 +180,10 @@ class Engine:
         if request.untrusted:
             isolation.settle(self.home, request, None)
         image = self.image(request.image, platform=request.platform, pull=pull)
-        return image, isolation.settle(self.home, request, image)
+        settled = isolation.settle(self.home, request, image)
+        if warning := isolation.warning(settled):
+            self.home.notice(warning)
+        return image, settled
 
     def create_machine(self, disk: str, request: Request) -> Instance:
         """Write a machine down: an operating system of its own, on top of the qcow2 file `disk`.

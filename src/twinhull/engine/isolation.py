@@ -63,6 +63,15 @@ def settle(home: Home, request: Request, image: Image | None, *, prove: bool = T
     raise refusal(request, advice)
 
 
+def warning(request: Request) -> str:
+    """One line on what the user lets code that is not trusted reach through its wall; "" if there is nothing."""
+    if not request.accept_weak_wall or not request.volumes:
+        return ""
+    shown = [f"{volume.source}{' (read-only)' if volume.readonly else ''}" for volume in request.volumes]
+    paths = "".join(letter if letter.isprintable() else "?" for letter in ", ".join(shown))
+    return f"warning: code that is not trusted reaches these paths of the host: {paths}"
+
+
 def ask(home: Home, request: Request, image: Image | None, *, prove: bool) -> Question:
     """The question of a start: what is known without measuring anything."""
     packed = packed_of(image, request) if image else unknown_image(request.platform)

@@ -146,6 +146,23 @@ def test_a_condition_is_judged_by_the_figure_it_names() -> None:
     assert outcome("vm.phase.kernel > 40ms", document) == "so"
 
 
+def test_few_values_have_no_ends_of_an_interval_to_be_judged() -> None:
+    document = documents.complete()
+    key = "vm.first_output_s"
+    document["samples"][key] = [0.1, 0.2, 0.3]
+    document["statistics"][key] = statistics.summarise(document["samples"][key]).document()
+    assert outcome("vm.startup > 0.15s", document) == "so"
+    assert outcome("vm/container.startup > 2x", document) == "so"
+    for expression in ("vm.startup.low > 0.05s", "vm.startup.high < 1s", "vm/container.startup.low > 1x"):
+        (judged,) = conditions.judge_all([conditions.parse(expression)], document)
+        assert (judged["outcome"], judged["low"]) == ("not measured", None)
+        assert judged["reason"] == "vm.first_output_s: 3 values have a range and no interval"
+    found = next(item for item in document["load"] if item["name"] == "cpu")
+    found["subjects"]["vm"]["ratio_bounds"] = "range"
+    assert outcome("vm.load.cpu < 0.32x", document) == "so"
+    assert outcome("vm.load.cpu.low < 0.32x", document) == "not measured"
+
+
 def test_what_was_not_measured_has_its_reason() -> None:
     document = documents.real()
     document["gaps"] = {"machine": "mmdebstrap is not installed", "vm.stop_s": "it had ended"}

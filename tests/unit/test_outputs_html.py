@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import documents
+from twinhull.compare import statistics
 from twinhull.compare.outputs import changes, conditions
 from twinhull.compare.outputs.html import axis, element, page, stacks
 from twinhull.compare.outputs.printable import printable
@@ -167,6 +168,17 @@ def test_every_sample_of_a_time_or_size_is_a_dot() -> None:
     dots = sum((named.get("class") or "").startswith("dot ") for _, named in Reader(page.page(document)).tags)
     values = [values for key, values in document["samples"].items() if key.endswith(("_s", "_bytes"))]
     assert dots == sum(map(len, values))
+
+
+def test_few_samples_have_a_range_in_parentheses_and_no_bar() -> None:
+    document = documents.complete()
+    bars = page.page(document).count('class="interval')
+    document["samples"]["vm.first_output_s"] = [0.1, 0.2, 0.3]
+    document["statistics"]["vm.first_output_s"] = statistics.summarise([0.1, 0.2, 0.3]).document()
+    made = page.page(document)
+    assert made.count('class="interval') == bars - 1
+    assert "(100 ms–300 ms)" in made
+    assert "200 ms (100–300)" in made
 
 
 def test_every_limit_and_probe_and_layer_is_shown() -> None:

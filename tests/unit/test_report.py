@@ -345,13 +345,13 @@ def test_a_quantity_has_the_digits_it_bears(value: float, unit: str, text: str) 
 def test_a_spread_is_in_the_unit_of_its_median() -> None:
     assert figures.spread(Summary(9, 0.9996, 1.2, 0.95, 1.05), "s") == "1000 ms [950, 1050]"
     assert figures.spread(Summary(1, 0.5, 0.5, 0.5, 0.5), "s") == "500 ms (once)"
-    assert figures.spread(Summary(5, 0.5, 0.5, 0.45, 0.61), "s") == "500 ms (450 to 610)"
+    assert figures.spread(Summary(5, 0.5, 0.5, 0.45, 0.61), "s") == "500 ms (450–610)"
 
 
 def test_a_ratio_that_may_be_one_is_no_difference() -> None:
     assert figures.times(Ratio(1.04, 0.95, 1.13, False, 0.09)) == "no difference shown (from 9%)"
     assert figures.times(Ratio(5.23, 4.7, 5.8, True, 0.11)) == "5.2x [4.7, 5.8]"
-    assert figures.times(Ratio(1.04, 0.95, 1.13, False, None, "range")) == "1.0x (0.95 to 1.1)"
+    assert figures.times(Ratio(1.04, 0.95, 1.13, False, None, "range")) == "1.0x (0.95–1.1)"
 
 
 @pytest.mark.parametrize(("size", "holds"), [(3, "too few samples"), (4, "holds")])
@@ -363,8 +363,8 @@ def test_no_verdict_rests_on_the_range_of_a_few_values(size: int, holds: str) ->
     text = report.render_row(row)
 
     assert row.lines[0].holds == holds
-    assert re.search(r"MB \([\d.]+ to [\d.]+\) RAM", text)
-    assert re.search(r"\d+x \(\d+ to \d+\)", text)
+    assert re.search(r"MB \([\d.]+–[\d.]+\) RAM", text)
+    assert re.search(r"\d+x \(\d+–\d+\)", text)
     document = report.row_json(row)
     assert document["verdict"]["interval"] is None
     assert {figure["bounds"] for figure in document["vm"]["figures"]} == {"range", "interval"}

@@ -11,7 +11,7 @@ LARGE = 100_000
 
 
 def spread(summary: Summary, unit: str) -> str:
-    """A median with its ends in the same unit: 172 ms [165, 181], or of few values 172 ms (165 to 181).
+    """A median with its ends in the same unit: 172 ms [165, 181], or of few values 172 ms (165–181).
 
     Samples that look the same have none.
     """
@@ -25,7 +25,7 @@ def spread(summary: Summary, unit: str) -> str:
 
 def ends(low: str, high: str, bounds: str) -> str:
     """The ends of an interval in brackets, those of a range in parentheses."""
-    return f"({low} to {high})" if bounds == "range" else f"[{low}, {high}]"
+    return f"({low}–{high})" if bounds == "range" else f"[{low}, {high}]"
 
 
 def times(ratio: Ratio) -> str:

@@ -23,7 +23,7 @@ def heavy(ratio: Ratio) -> bool:
 
 
 def times(ratio: Ratio) -> str:
-    """A ratio for the middle of a sentence: 55 times [48, 59], or of few repeats 55 times (48 to 59)."""
+    """A ratio for the middle of a sentence: 55 times [48, 59], or of few repeats 55 times (48–59)."""
     said = f"{figures.factor(ratio.value)} times"
     if not ratio.shown:
         return f"{said} (no difference shown)"

@@ -30,6 +30,8 @@ def test_the_row_of_the_image_comes_before_a_later_one_of_another() -> None:
                   accelerator="tcg", kernel="6.18")  # fmt: skip
     assert waited.vm == Cost(0.35, 4e7, 1e8, 0.1)
     assert ("start, a guest waits", "VM 100 ms") in prices(Question("a", measured=waited))
+    silent = ROW._replace(medians={"vm.healthy_s": 0.4, "container.healthy_s": 0.1})
+    assert pick((silent,), digest="sha256:a", accelerator="tcg", kernel="6.18").vm.start_s == 0.4
     other = pick(rows, digest="sha256:c", accelerator="tcg", kernel="6.18")
     assert (other.image, other.own) == ("b", False)
 

@@ -292,6 +292,19 @@ def test_a_boot_of_minutes_would_make_the_claim_hold() -> None:
     assert ("minutes", "holds") in [(line.claim, line.holds) for line in startup_row.startup_row(found).lines]
 
 
+def test_a_service_that_writes_nothing_is_judged_by_its_first_answer() -> None:
+    found = full()
+    for side in ("vm", "container", "vm_cold"):
+        found.samples[f"{side}.healthy_s"] = found.samples.pop(f"{side}.first_output_s")
+        found.gap(f"{side}.first_output_s", "it writes nothing")
+    lines = startup_row.startup_row(found).lines
+
+    assert [(line.claim, line.holds) for line in lines if line.claim] == [("slower", "holds"), ("minutes", "not here")]
+    assert re.search(r"ms \[[\d.]+, [\d.]+\] 1st answer$", lines[0].container.text)
+    assert sum("1st answer" in line.container.text for line in lines) == 1
+    assert "11 pairs" in outputs_text.render(made(found))
+
+
 def test_a_gap_shows_its_reason_and_its_claim_is_not_judged() -> None:
     found = Findings(ImageFacts("busybox"))
     found.gap("vm", "QEMU is not installed")

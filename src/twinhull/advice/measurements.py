@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 MAX_ROWS = 64
-QUANTITIES = ("first_output_s", "memory_bytes", "kernel_bytes")
+QUANTITIES = ("first_output_s", "healthy_s", "memory_bytes", "kernel_bytes")
 CHOICES = ("container", "vm", "machine")
 WAITING = "vm_spare.first_output_s"
 
@@ -89,6 +89,9 @@ def measured(row: Row, *, own: bool) -> Measured:
 
 
 def cost(row: Row, choice: str) -> Cost:
-    """One isolation's; the kernel's memory belongs to what one more instance takes."""
-    start, memory, kernel = (row.medians.get(f"{choice}.{quantity}", 0.0) for quantity in QUANTITIES)
-    return Cost(start, memory + kernel if memory else 0.0)
+    """One isolation's; the kernel's memory belongs to what one more instance takes.
+
+    A service that writes nothing has started when it answers.
+    """
+    start, answer, memory, kernel = (row.medians.get(f"{choice}.{quantity}", 0.0) for quantity in QUANTITIES)
+    return Cost(start or answer, memory + kernel if memory else 0.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
 
 from twinhull import __version__
@@ -31,6 +30,7 @@ from twinhull.compare import (
 )
 from twinhull.compare.findings import SIDES, Findings
 from twinhull.compare.outputs import text
+from twinhull.compare.root import own_place
 from twinhull.compare.session import FULL, QUICK, Session
 from twinhull.compare.startup_row import startup_row
 from twinhull.compare.table import Row
@@ -91,7 +91,7 @@ def run_compare(arguments: Arguments, config: Config) -> int:
         port = arguments.port or (0 if words_of(arguments) else image.exposed_port(engine, arguments.image))
     findings.argv = again(arguments)
     with (
-        tempfile.TemporaryDirectory(prefix="twinhull-compare-") as place,
+        own_place(config.state) as place,
         subjects.opened(config, arguments.image, wanted, place, machine=slow_ones(arguments)) as found,
     ):
         findings.subjects = list(found.described)
@@ -208,7 +208,7 @@ def question(findings: Findings) -> Question:
     """What the advice needs to know of what was found."""
 
     def cost(side: str) -> Cost:
-        quantities = ("first_output_s", "memory_bytes", "kernel_bytes")
+        quantities = (findings.start, "memory_bytes", "kernel_bytes")
         start, memory, kernel = (findings.summary(f"{side}.{quantity}") for quantity in quantities)
         used = (memory.median + (kernel.median if kernel else 0.0)) if memory else 0.0  # as advise counts it
         return Cost(start.median if start else 0.0, used)

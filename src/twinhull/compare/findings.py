@@ -12,10 +12,11 @@ from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
 SIDES = {"vm": "VM", "container": "container"}
+STARTS = ("first_output_s", "healthy_s")
 NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
 
 
@@ -89,6 +90,11 @@ class Findings:
         """Say why something was not measured; the first reason stays."""
         self.gaps.setdefault(key, reason)
 
+    @property
+    def start(self) -> str:
+        """What a start is timed by: the first byte, or of a service that writes nothing the first answer."""
+        return started_by(self.samples)
+
     def summary(self, key: str) -> Summary | None:
         """Median and interval of one quantity; None without samples."""
         values = self.samples.get(key)
@@ -113,6 +119,12 @@ class Findings:
         if side in self.gaps:
             return f"no {SIDES.get(side, side)} ran"
         return self.gaps.get(key) or self.gaps.get(key.partition(".")[0]) or "not measured"
+
+
+def started_by(samples: Mapping[str, Sequence[float]]) -> str:
+    """The quantity that a start is timed by in these samples."""
+    seen = [quantity for quantity in STARTS if any(samples.get(f"{side}.{quantity}") for side in SIDES)]
+    return (*seen, *STARTS)[0]
 
 
 def parse_probe(text: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MINUTES_S = 60.0
 FIRST = "first_output_s"
 SHOWN = 0.03  # a smaller share of a start is in the document only
+SEEN = {FIRST: "1st byte", "healthy_s": "1st answer"}
 QUANTITIES = ((FIRST, "to 1st byte"), ("healthy_s", "to 1st answer"), ("exec_s", "exec"), ("stop_s", "stop"))
 
 
@@ -29,7 +30,7 @@ def startup_row(findings: Findings) -> Row:
         *waiting(findings),
         *boot(findings),
         quantity_line(findings, "total_s", "s", "to exit"),
-        *optional(findings, "healthy_s", "1st answer"),
+        *(optional(findings, "healthy_s", "1st answer") if findings.start == FIRST else ()),
         *optional(findings, "exec_s", "exec"),
         *optional(findings, "stop_s", "stop"),
     ]
@@ -38,9 +39,9 @@ def startup_row(findings: Findings) -> Row:
 
 def template(findings: Findings) -> Line:
     """The usual start of both sides, with where its time goes."""
-    line = quantity_line(findings, FIRST, "s", "1st byte", "slower")
+    line = quantity_line(findings, findings.start, "s", SEEN[findings.start], "slower")
     return line._replace(
-        vm=with_phases(findings, "vm", measured(findings, f"vm.{FIRST}", "s", "template")),
+        vm=with_phases(findings, "vm", measured(findings, f"vm.{findings.start}", "s", "template")),
         container=with_phases(findings, "container", line.container),
         machine=Cell("no template: it boots each time") if findings.runs("machine") else Cell(""),
         machine_ratio=None,
@@ -49,23 +50,27 @@ def template(findings: Findings) -> Line:
 
 def asked_for(findings: Findings, subject: str) -> bool:
     """True if a kind of start takes part."""
-    return f"{subject}.{FIRST}" in findings.samples or any(found.name == subject for found in findings.subjects)
+    return f"{subject}.{findings.start}" in findings.samples or any(
+        found.name == subject for found in findings.subjects
+    )
 
 
 def waiting(findings: Findings) -> list[Line]:
     """A start that finds a guest in waiting; none if it was not asked for."""
     if not asked_for(findings, "vm_spare"):
         return []
-    key = f"vm_spare.{FIRST}"
-    line = fact_line(findings, "waiting", FIRST, {"container": "none waits", "machine": "none waits"})
-    return [line._replace(vm=measured(findings, key, "s", "waiting"), ratio=findings.ratio(key, f"container.{FIRST}"))]
+    start = findings.start
+    key = f"vm_spare.{start}"
+    line = fact_line(findings, "waiting", start, {"container": "none waits", "machine": "none waits"})
+    return [line._replace(vm=measured(findings, key, "s", "waiting"), ratio=findings.ratio(key, f"container.{start}"))]
 
 
 def boot(findings: Findings) -> list[Line]:
     """A cold start, and whether it takes minutes: that of an entire OS, or without one that of a guest's kernel."""
     if not asked_for(findings, "vm_cold") and not findings.runs("machine"):
         return []
-    key = f"vm_cold.{FIRST}"
+    start = findings.start
+    key = f"vm_cold.{start}"
     minutes = takes_minutes(findings.samples.get(f"machine.{FIRST}") or findings.samples.get(key) or ())
     full = quantity_line(findings, FIRST, "s", "boot")
     cold = measured(findings, key, "s", "boot") if asked_for(findings, "vm_cold") else Cell("boot: not asked for")
@@ -73,7 +78,7 @@ def boot(findings: Findings) -> list[Line]:
     return [
         line._replace(
             vm=with_phases(findings, "vm_cold", cold),
-            ratio=findings.ratio(key, f"container.{FIRST}"),
+            ratio=findings.ratio(key, f"container.{start}"),
             machine=with_phases(findings, "machine", full.machine),
             machine_ratio=full.machine_ratio,
         )
@@ -127,7 +132,7 @@ def references(findings: Findings) -> list[str]:
         parts = [
             text for quantity, label in QUANTITIES if (text := reference_text(findings, found.name, quantity, label))
         ]
-        reason = findings.reason(f"{found.name}.{FIRST}")
+        reason = findings.reason(f"{found.name}.{findings.start}")
         lines.append(f"{found.name:7} {'; '.join(parts) or reason}")
     return lines
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 
 from twinhull.compare import statistics
+from twinhull.compare.findings import started_by
 from twinhull.compare.outputs import quantities, schema
 from twinhull.compare.statistics import Summary
 from twinhull.errors import InvalidRequest
@@ -95,7 +96,13 @@ def reason(document: Document, *names: str) -> str:
 
 def pairs(document: Document) -> int:
     """How many starts of VM and container can be compared."""
-    return min(len(document["samples"].get(f"{side}.first_output_s", ())) for side in ("vm", "container"))
+    return min(map(len, starts(document)))
+
+
+def starts(document: Document) -> list[list[float]]:
+    """The samples of a start of VM and container, by what it is timed by."""
+    quantity = started_by(document["samples"])
+    return [document["samples"].get(f"{side}.{quantity}", []) for side in ("vm", "container")]
 
 
 def sides(document: Document) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from twinhull.compare import figures
+from twinhull.compare.findings import started_by
 from twinhull.compare.outputs import document
 
 TYPE_CHECKING = False
@@ -49,7 +50,7 @@ def smallest_difference(result: Document) -> list[tuple[str, str]]:
     """The difference of a start that these samples could have shown, where it is stated."""
     for compared in result.get("comparisons", ()):
         named = (compared["quantity"], compared["first"], compared["second"])
-        if named == ("first_output_s", "vm", "container") and compared["resolution"] is not None:
+        if named == (started_by(result["samples"]), "vm", "container") and compared["resolution"] is not None:
             return [("Smallest difference", f"{compared['resolution']:.0%} of a start could have been shown")]
     return []
 

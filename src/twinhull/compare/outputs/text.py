@@ -130,7 +130,7 @@ def absent(result: Document) -> str:
 
 def method(result: Document) -> list[str]:
     """What was run, how often, how long it took, and what difference of a start it could show."""
-    starts = [result["samples"].get(f"{side}.first_output_s", []) for side in ("vm", "container")]
+    starts = document.starts(result)
     pairs = min(filter(None, map(len, starts)), default=0)
     command = " ".join(result["image"]["command"]) or "the image's command"
     said = [f"ran: {command}", f"{pairs} pairs", f"{result['took_s']:.0f} s"]

@@ -72,10 +72,17 @@ def test_nothing_that_an_image_says_grants_a_mount_a_device_or_a_privilege(box: 
         "Capabilities": {"effective": ["CAP_SYS_ADMIN"]},
         "SecurityOpt": ["seccomp=unconfined"],
     }
-    image = pull(box.twinhull, tmp_path, "grants", config=grants, annotations={"dev.twinhull.isolation": "host"})
+    links = [directory("var"), directory("var/run"), symlink("host", "/etc"), entry("etc/of-the-image", b"kept")]
+    image = pull(
+        box.twinhull, tmp_path, "grants", *links, config=grants, annotations={"dev.twinhull.isolation": "host"}
+    )
     script = "sed 's/ - .*//; s/.* \\(\\/[^ ]*\\) [a-z].*/\\1/' /proc/self/mountinfo | sort; cat /proc/self/status"
-    wanted = [box.run(name, "sh", "-c", script).stdout for name in ("busybox", image)]
+    volumes = ("-v", "/etc", "-v", "/var/run/docker.sock")  # what it gets of those it declares: /host is a link to /etc
+    wanted = [box.run(*volumes, "busybox", "sh", "-c", script).stdout, box.run(image, "sh", "-c", script).stdout]
+    seen = box.run(image, "sh", "-c", "ls /host/ /var/run/docker.sock").stdout.split()
     box.twinhull("rmi", image)
+    ours = {"hostname", "hosts", "resolv.conf", "/host/:", "/var/run/docker.sock:"}
+    assert set(seen) - ours == {"of-the-image"}, "a link led out of the image while it was copied"
     interesting = [
         [line for line in text.splitlines() if line.startswith(("/", "Cap", "Seccomp", "NoNewPrivs", "Uid"))]
         for text in wanted

@@ -78,7 +78,9 @@ def test_a_place_is_mounted_once() -> None:
 
 
 def test_an_image_gets_a_volume_wherever_it_declares_one_and_nobody_mounts_another() -> None:
-    declaring = image(Volumes={"/data": {}, "/asked/": {}, "/memory": {}, "relative": {}, "/": {}})
+    declaring = image(
+        Volumes={"/data": {}, "/asked/": {}, "/memory": {}, "/x/../data": {}, "//data": {}, "relative": {}, "/": {}}
+    )
     request = Request("i", volumes=(Volume("/src", "/asked"),), tmpfs=(("/memory", ""),))
     found = named(declaring, request).volumes
     assert found[0] == request.volumes[0]

@@ -97,8 +97,8 @@ def named(image: Image, request: Request) -> Request:
     if not declared and not any(volume.kind == "volume" and not volume.source for volume in request.volumes):
         return request
     taken = {volume.target for volume in request.volumes} | {target for target, _ in request.tmpfs}
-    places = (os.path.normpath(target) for target in declared)
-    wanted = [Volume("", place, kind="volume") for place in places if place[0] == "/" and place not in ("/", *taken)]
+    places = dict.fromkeys("/" + os.path.normpath(target).lstrip("/") for target in declared if target[:1] == "/")
+    wanted = [Volume("", place, kind="volume") for place in places if place not in ("/", *taken)]
     return request._replace(volumes=tuple(map(with_name, (*request.volumes, *wanted))))
 
 

@@ -57,6 +57,7 @@ static child_op *const PERFORM[MAX_OP_CODE + 1] = {
 	[OP_ATTRIBUTES] = op_attributes,
 	[OP_BIND_IDMAPPED] = op_bind,
 	[OP_LABEL] = op_label,
+	[OP_INIT] = op_init,
 };
 
 struct shape shape_of(const struct plan *plan)
@@ -292,6 +293,9 @@ static _Noreturn void run(struct setup *setup)
 	perform(setup);
 	finish(setup, last);
 	run_late_hooks(setup);
+	int error = setup->init ? reaper_fork(setup) : 0;
+	if (error)
+		fail(setup, error);
 	fail_exec(setup, last, exec_program(setup, last->args[0].text));
 }
 

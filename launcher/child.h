@@ -54,6 +54,7 @@ struct setup {
 	bool shared;  /* except those that are the host's peers' still */
 	bool made;    /* overlay or root-bind was performed */
 	bool entered; /* and enter-root */
+	bool init;    /* the program gets a first process of ours */
 	mode_t umask;
 	const char *blame;        /* what failed, where it is not the op's own target */
 	const struct op *current; /* what is being performed; NULL: what comes before or after the ops */
@@ -98,6 +99,9 @@ int userns_map(struct setup *setup, int tree, const struct op *op);
 /* ops_process.c: a procfs that no path leads to, kept for all ops. Returns a descriptor or -errno. */
 int own_procfs(struct setup *setup);
 
+/* reaper.c: become the first process, whose child goes on. Returns in the child alone: 0 or -errno. */
+int reaper_fork(const struct setup *setup);
+
 /* ops_root.c: the detached tree of a bind or bind-idmapped op. Returns a descriptor or -errno. */
 int bind_tree(struct setup *setup, const struct op *op);
 
@@ -111,6 +115,7 @@ int exec_program(const struct setup *setup, const char *path);
 int exec_possible(const struct setup *setup, const char *path);
 
 typedef int child_op(struct setup *setup, const struct op *op);
+child_op op_init;
 child_op op_private_mounts, op_overlay, op_root_bind, op_bind, op_filesystem, op_stage;
 child_op op_mask, op_read_only, op_enter_root, op_scaffold;
 /* Leave the scaffold as it is, and go on with the root from before it. */

@@ -76,6 +76,7 @@ enum op_code {
 	OP_SECCOMP_FLAGS = 76,
 	OP_LABEL = 77,
 	OP_FILESYSTEM_COPIED = 78,
+	OP_INIT = 79,
 	OP_KILL_CGROUP = 80,
 	OP_REMOVE_CGROUP = 81,
 	OP_NFTABLES_DELETE = 82,
@@ -152,6 +153,7 @@ enum op_stage { STAGE_HOST = 1, STAGE_CHILD, STAGE_UNDO };
 	X(OP_SECCOMP_FLAGS, "seccomp-flags", STAGE_CHILD, "bi", -1) \
 	X(OP_LABEL, "label", STAGE_CHILD, "ss", 0) \
 	X(OP_FILESYSTEM_COPIED, "filesystem-copied", STAGE_CHILD, "sssis", 2) \
+	X(OP_INIT, "init", STAGE_CHILD, "", -1) \
 	X(OP_KILL_CGROUP, "kill-cgroup", STAGE_UNDO, "s", 0) \
 	X(OP_REMOVE_CGROUP, "remove-cgroup", STAGE_UNDO, "s", 0) \
 	X(OP_NFTABLES_DELETE, "nftables-delete", STAGE_UNDO, "bu", -1) \

@@ -124,6 +124,7 @@ class Request(NamedTuple):
     unmasked: bool = False  # nothing of /proc and /sys is hidden or read-only
     ulimits: tuple[tuple[str, int, int], ...] = ()  # name, soft and hard; -1 is no limit
     sysctls: tuple[tuple[str, str], ...] = ()
+    init: bool = False
     tmpfs: tuple[tuple[str, str], ...] = ()  # path inside, options
     shm_bytes: int = 0
     devices: tuple[Device, ...] = ()
@@ -151,7 +152,7 @@ class Request(NamedTuple):
     @property
     def has_options(self) -> bool:
         """True if its process, its settings or its devices are not those of most."""
-        texts = self.ulimits or self.sysctls or self.shm_bytes or self.devices or self.domainname
+        texts = self.ulimits or self.sysctls or self.shm_bytes or self.devices or self.domainname or self.init
         return bool(texts) or self.oom_score_adj is not None or self.umask is not None
 
     @property

@@ -94,3 +94,21 @@ def test_stop_takes_as_long_as_the_workload_was_made_for(wall: Wall) -> None:
     wall.wait_for_log("stubborn", "ready\n")
     wall("stop", "stubborn", check=True)
     assert wall("wait", "stubborn").stdout == "137\n"
+
+
+INIT_SCRIPT = """(sleep 0.1 &); sleep 0.4; cat /proc/1/cmdline | tr '\\0' ' '; echo $$
+grep -l '^State:.Z' /proc/*/status 2>/dev/null"""
+
+
+@pytest.mark.parity("`--init`")
+def test_a_first_process_reaps_passes_signals_on_and_ends_as_the_program_does(wall: Wall) -> None:
+    result = wall.run("--init", "busybox", "sh", "-c", f"{INIT_SCRIPT}; exit 5")
+    assert (result.exit_code, result.stdout.split()[-2:]) == (5, ["init", "2"]), result
+    assert wall.run("--init", "busybox", "sh", "-c", "kill -KILL $$").exit_code == 137
+    assert wall.run("--init", "busybox", "nosuchprogram").exit_code == 127
+    script = "trap 'echo got; exit 3' TERM; echo ready; while :; do sleep 0.1; done"
+    wall.detached("--init", "-u", "1000", "--name", "served", "busybox", "sh", "-c", script)
+    wall.wait_for_log("served", "ready\n")
+    assert wall("exec", "served", "ls", "/proc/1/fd").stdout == ""
+    wall("stop", "-t", "30", "served", check=True)
+    assert wall("wait", "served").stdout == "3\n"

@@ -17,8 +17,8 @@ MODULE_LINES, FUNCTION_LINES = 400, 50
 # by forty with the clock of its boot, by forty with what a rehearsal leaves behind. The OCI runtime took 590: a
 # container without a shim, hooks, namespaces by path, idmapped and propagating mounts; and 630 more for its short verbs
 # without an interpreter, for `run` after its start and a launcher that is there before its plan,
-# and 150 to copy a tree.
-C_FILE_LINES, C_FUNCTION_LINES, C_TOTAL_LINES = 600, 60, 11_700
+# 150 to copy a tree, and 110 for a first process of ours.
+C_FILE_LINES, C_FUNCTION_LINES, C_TOTAL_LINES = 600, 60, 11_810
 VAGUE = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 
 

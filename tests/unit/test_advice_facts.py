@@ -132,6 +132,7 @@ requests = st.builds(
     no_new_privileges=st.booleans(),
     unmasked=st.booleans(),
     ulimits=st.sampled_from(((), (("nofile", 1, 2), ("core", -1, -1)))),
+    init=st.booleans(),
     sysctls=st.sampled_from(((), (("net.core.somaxconn", "a=b"),))),
     tmpfs=st.sampled_from(((), (("/run", ""), ("/tmp", "size=1m,exec")))),
     shm_bytes=st.sampled_from((0, 1 << 20)),

@@ -14,6 +14,7 @@ from twinhull.network.etc import changed, host_lines
 from twinhull.oci.options import tmpfs
 from twinhull.oci.spec import User, with_groups
 from twinhull.plan.cgroups import cgroup_ops
+from twinhull.plan.compile import Network, Root, compile_plan
 from twinhull.store.instances import request_from, request_text
 
 ALL = (
@@ -122,6 +123,13 @@ def test_files_of_names_take_what_is_given() -> None:
     assert host_lines((("a", "10.0.0.1"), ("b", "host-gateway")), "10.0.0.9") == "10.0.0.1\ta\n10.0.0.9\tb\n"
     with pytest.raises(InvalidRequest, match="host-gateway"):
         host_lines((("b", "host-gateway"),), "")
+
+
+def test_a_first_process_is_an_op_before_the_program() -> None:
+    document = spec(asked("--init"))
+    plan = compile_plan(document, Facts(), Root("/l", "1", "/u", "/w"), Network())
+    names = [op.name for op in plan.child]
+    assert names.index("init") < names.index("exec")
 
 
 def test_labels_are_read_from_files(tmp_path: Path) -> None:

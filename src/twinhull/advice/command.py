@@ -31,7 +31,7 @@ def command_line(request: Request, *, isolation: IsolationChoice, extra: tuple[s
 def flags(request: Request, isolation: IsolationChoice) -> Iterator[str]:
     """Every flag that is not at its default. Long ones with "=": a value may begin with a dash."""
     yield f"--isolation={isolation}"
-    for name in ("untrusted", "accept_weak_wall", "tty", "interactive", "privileged"):
+    for name in ("untrusted", "accept_weak_wall", "tty", "interactive", "privileged", "init"):
         if getattr(request, name):
             yield f"--{name.replace('_', '-')}"
     if request.remove:

@@ -44,7 +44,13 @@ TEXTS = {
     "domainname": "domainname",
     "mac_address": "mac-address",
 }
-FLAGS = {"tty": "tty", "stdin_open": "interactive", "read_only": "read-only", "privileged": "privileged"}
+FLAGS = {
+    "tty": "tty",
+    "stdin_open": "interactive",
+    "read_only": "read-only",
+    "privileged": "privileged",
+    "init": "init",
+}
 # Lists, or one entry alone.
 LISTS = {
     "cap_add": "cap-add",

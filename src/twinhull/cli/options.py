@@ -31,6 +31,7 @@ def fields(arguments: Arguments) -> dict[str, Any]:
     """
     return {
         "ulimits": tuple(map(ulimit, arguments.ulimit)),
+        "init": arguments.init,
         "sysctls": tuple(map(sysctl, arguments.sysctl)),
         "tmpfs": tuple(map(tmpfs, arguments.tmpfs)),
         "shm_bytes": arguments.shm_size,

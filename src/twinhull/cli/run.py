@@ -110,6 +110,7 @@ def configure_options(parser: Parser) -> None:
     """The rarer flags; twinhull.cli.options reads them."""
     add = parser.add_argument
     add("--ulimit", action="append", default=[], metavar="NAME=SOFT[:HARD]", help="limit of its processes: nofile=1024")
+    add("--init", action="store_true", help="a first process that passes signals on and reaps, above its own")
     add("--sysctl", action="append", default=[], metavar="K=V", help="a setting of the kernel, for it alone")
     add("--tmpfs", action="append", default=[], metavar="DIR[:OPTIONS]", help="a file system in memory: /run:size=64m")
     add("--shm-size", type=shm_size, default=0, metavar="M", help="size of /dev/shm (default: 64m)")
@@ -138,8 +139,8 @@ def configure_options(parser: Parser) -> None:
 
 
 # Every flag of configure_options that makes a field of a request.
-OPTIONS = """ulimit sysctl tmpfs shm_size device group_add memory_swap cpu_shares cpuset_cpus oom_score_adj stop_timeout
-    umask add_host dns dns_search dns_option domainname mac_address""".split()
+OPTIONS = """ulimit init sysctl tmpfs shm_size device group_add memory_swap cpu_shares cpuset_cpus oom_score_adj
+    stop_timeout umask add_host dns dns_search dns_option domainname mac_address""".split()
 
 
 def shm_size(text: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twinhull.errors import InvalidRequest
 from twinhull.model import Request
-from twinhull.plan.defaults import device_rule
+from twinhull.plan.defaults import INIT_ANNOTATION, device_rule
 from twinhull.plan.sysctl import namespace_of
 
 TYPE_CHECKING = False
@@ -35,6 +35,8 @@ def apply(spec: dict[str, Any], request: Request, devices: Sequence[Mapping[str,
         process["oomScoreAdj"] = request.oom_score_adj
     if request.umask is not None:
         process["user"]["umask"] = request.umask
+    if request.init:
+        spec["annotations"][INIT_ANNOTATION] = "true"
     if request.domainname:
         spec["domainname"] = request.domainname
     for key, _ in request.sysctls:

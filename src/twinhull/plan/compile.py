@@ -92,6 +92,7 @@ def compile_plan(
         *isolation_ops(spec, linux),
         *((Op("domainname", (spec["domainname"],)),) if spec.get("domainname") else ()),
         Op("stdin", (stdin,)),
+        *((Op("init"),) if defaults.INIT_ANNOTATION in spec.get("annotations", ()) else ()),
         *process_ops(spec["process"], facts, seccomp=seccomp),
     )
     if place == "guest":  # links and ports are the host's affair

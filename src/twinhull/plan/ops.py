@@ -146,6 +146,7 @@ TABLE = (
     OpType(77, "child", "label", ("s:key", "s:value"), "write /proc/self/attr/KEY: the label that exec will have"),
     OpType(78, "child", "filesystem-copied", ("s:type", "s:source", "s:target", "i:attributes", "s:data"),
            "as filesystem, and it holds a copy of what it hides"),
+    OpType(79, "child", "init", (), "the first process is ours: it passes signals on, reaps, ends as the program does"),
     # --- undo
     OpType(80, "undo", "kill-cgroup", ("s:path",), "kill what is left in a v2 leaf"),
     OpType(81, "undo", "remove-cgroup", ("s:path",), "rmdir a cgroup and its descendants"),

@@ -39,7 +39,7 @@ QUICK := tests/style tests/unit tests/golden
 # What is made of a comparison, half of the quick tests' time.
 REPORTS := $(wildcard tests/unit/test_outputs_*.py tests/unit/test_advi*.py) tests/unit/test_report.py tests/unit/test_parser.py
 
-.PHONY: setup setup-dev extras launcher launcher-test run test check check-source check-tests check-outputs docs golden parity test-clients bench repeats fuzz soak wheel clean
+.PHONY: setup setup-dev extras launcher launcher-test run test check check-source check-tests check-outputs docs golden parity guest-kernel test-clients bench repeats fuzz soak wheel clean
 
 setup:
 	@sh scripts/setup
@@ -89,6 +89,11 @@ parity: setup-dev
 golden: setup-dev
 	TWINHULL_GOLDEN=write $(PYTEST) -q tests/golden
 	@git --no-pager diff --stat -- tests/golden
+
+# The guest's kernel of our configuration, for the tests and the benchmark of it: ten minutes on two processors.
+guest-kernel: setup-dev
+	@sh scripts/setup kernel
+	TWINHULL_ROOT=$(CURDIR)/$(BUILD)/guest-kernel $(BIN)/twinhull vm kernel build
 
 test-clients: setup-dev
 	@sh scripts/setup bench

@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.contenders import ENTRY, Works, oci_runtime, twinhull
 from bench.measure import Failed, pss_kb, run_ms
 from tests.support import leaks
-from tests.support.command import Twinhull
+from tests.support.command import REPOSITORY, Twinhull
 from twinhull.config import Config
 from twinhull.runtime import spare
 
@@ -32,7 +32,7 @@ def twinhull_works(root: Path) -> Iterator[tuple[Works, list[str]]]:
         config = root / f"{work}.toml"
         config.write_text(f"{setting} = false\n")
         works[work] = {"twinhull": guest._replace(variables=(*guest.variables, ("TWINHULL_CONFIG", str(config))))}
-    absent: list[str] = []
+    absent = built_kernel(root, works)
     run_ms(twinhull(root, "run", "--detach", "--name", "bench-idle", "busybox", "sleep", "1000"))
     try:
         for work in list(works):
@@ -46,6 +46,26 @@ def twinhull_works(root: Path) -> Iterator[tuple[Works, list[str]]]:
             yield {**works, "oci-run": found["oci-run"], "oci-life": found["oci-life"]}, absent
     finally:
         run_ms(twinhull(root, "rm", "--force", "bench-idle"))
+
+
+def built_kernel(root: Path, works: Works) -> list[str]:
+    """Add the boot with the kernel of `make guest-kernel`, beside the distribution's; return why not.
+
+    It has a state directory of its own: which kernel is used is written down there.
+    """
+    kernels = REPOSITORY / "build/guest-kernel/state/kernels"
+    if not any(kernels.glob("built-*")):
+        return ["twinhull: vm-kernel: no kernel is built here (make guest-kernel)"]
+    other = root.with_name("twinhull-kernel")
+    (other / "state").mkdir(parents=True, mode=0o700)
+    (other / "state/kernels").symlink_to(kernels)
+    words = ("run", "--rm", "--vm", "busybox", "true")
+    cold = ("TWINHULL_CONFIG", str(root / "vm-cold.toml"))
+    commands = {"twinhull": twinhull(other, *words), "distribution": twinhull(root, *words)}
+    works["vm-kernel"] = {
+        name: command._replace(variables=(*command.variables, cold)) for name, command in commands.items()
+    }
+    return []
 
 
 def settle(root: Path) -> None:

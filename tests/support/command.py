@@ -99,12 +99,16 @@ class Twinhull:
 
 
 def share_kernels(root: Path) -> None:
-    """Let all tests use one guest kernel: the first that needs it downloads it."""
+    """Let all tests use one guest kernel: the first that needs it downloads it.
+
+    With TWINHULL_GUEST_KERNEL=built it is the one that `make guest-kernel` has built.
+    """
     if (root / "state").exists():
         return
     (root / "state").mkdir(0o700)
+    built = os.environ.get("TWINHULL_GUEST_KERNEL") == "built"
     for name in ("kernels", "kernels-arm64"):
-        cache = REPOSITORY / "build" / name
+        cache = REPOSITORY / "build" / ("guest-kernel/state/kernels" if built and name == "kernels" else name)
         cache.mkdir(parents=True, exist_ok=True)
         (root / "state" / name).symlink_to(cache)
 

@@ -64,6 +64,27 @@ TEMPLATE_VERBS = {
     ),
 }
 
+KERNEL_VERBS = {
+    "build": Verb(
+        "vm",
+        "kernel_build",
+        "build a small kernel for virtual machines from the distribution's source, and use it",
+        ("twinhull vm kernel build --background", "twinhull vm kernel build --jobs 2"),
+    ),
+    "ls": Verb(
+        "vm",
+        "kernel_ls",
+        "list kernels, and how far a build is",
+        ("twinhull vm kernel ls", "twinhull vm kernel ls --format json"),
+    ),
+    "use": Verb(
+        "vm",
+        "kernel_use",
+        "choose the kernel of virtual machines",
+        ("twinhull vm kernel use built-6.1", "twinhull vm kernel use distribution"),
+    ),
+}
+
 VM_VERBS = {
     "warm": Verb(
         "vm",
@@ -77,6 +98,13 @@ VM_VERBS = {
         "the saved guests that virtual machines start from",
         ("twinhull vm template ls", "twinhull vm template rm 5b0d"),
         TEMPLATE_VERBS,
+    ),
+    "kernel": Verb(
+        "vm",
+        "kernel",
+        "the kernels that virtual machines boot",
+        ("twinhull vm kernel build --background", "twinhull vm kernel ls"),
+        KERNEL_VERBS,
     ),
 }
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 from twinhull.cli.arguments import add_format, cpu_count, memory_bytes
 from twinhull.cli.control import each
 from twinhull.cli.progress import prepared
 from twinhull.cli.render import document, duration, size, table, timestamp
+from twinhull.errors import InvalidRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     from twinhull.cli.parser import Arguments, Parser
     from twinhull.config import Config
+    from twinhull.engine.kernels import Build
     from twinhull.engine.templates import Listed
 
 SHORT_KEY = 12
@@ -93,3 +96,80 @@ def run_template_rm(arguments: Arguments, config: Config) -> int:
 
     engine = prepared(config)
     return each(arguments.names, lambda name: templates.remove(engine.home, name))
+
+
+def configure_kernel_build(parser: Parser) -> None:
+    """Flags of vm kernel build."""
+    add = parser.add_argument
+    add("--background", action="store_true", help="return at once; vm kernel ls shows how far it is")
+    add("--jobs", "-j", type=jobs, default=0, metavar="N", help="compilers at a time (default: one a processor)")
+
+
+def jobs(text: str) -> int:
+    """A number of compilers.
+
+    Raises:
+        InvalidRequest: no whole number from 1 on.
+    """
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise InvalidRequest(f"--jobs {text}: a whole number from 1 on")
+    return int(text)
+
+
+def run_kernel_build(arguments: Arguments, config: Config) -> int:
+    """Build, and print the kernel's name."""
+    import os
+
+    from twinhull.engine import kernels, life
+
+    engine = prepared(config)
+    life.require_root(engine.home)
+    if arguments.background:
+        kernels.build_behind(engine.home, jobs=arguments.jobs)
+        print("a kernel is being built: twinhull vm kernel ls shows how far it is", file=sys.stderr)
+        return 0
+    made = kernels.build(engine.home, jobs=arguments.jobs)
+    print(os.path.basename(made.directory))
+    return 0
+
+
+def configure_kernel_ls(parser: Parser) -> None:
+    """Flags of vm kernel ls."""
+    add_format(parser)
+
+
+def run_kernel_ls(arguments: Arguments, config: Config) -> int:
+    """List kernels, and the build that runs or went wrong."""
+    from twinhull.engine import kernels
+
+    listed, build = kernels.everything(config), kernels.current_build(config)
+    if arguments.format == "json":
+        now = {**build._asdict(), "began": timestamp(build.began)} if build else None
+        print(document({"kernels": [row._asdict() for row in listed], "build": now}))
+        return 0
+    rows = [(row.name, row.release, row.origin, size(row.disk_bytes), "yes" if row.used else "") for row in listed]
+    print(table(("NAME", "RELEASE", "ORIGIN", "SIZE", "USED"), rows))
+    if build:
+        print(told(build))
+    return 0
+
+
+def told(build: Build) -> str:
+    """A build in one line."""
+    since = duration(time.time() - build.began)
+    if build.running:
+        return f"building for {since}: {build.step}"
+    return f"the build of {since} ago failed: {build.step} ({build.log})"
+
+
+def configure_kernel_use(parser: Parser) -> None:
+    """Flags of vm kernel use."""
+    parser.add_argument("name", metavar="NAME", help="name, beginning of a name, or distribution")
+
+
+def run_kernel_use(arguments: Arguments, config: Config) -> int:
+    """Choose a kernel and print its name."""
+    from twinhull.engine import kernels
+
+    print(kernels.use(prepared(config).home, arguments.name))
+    return 0

@@ -122,7 +122,7 @@ def recorded(directory: str) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         meta = jsontext.loads(files.read(f"{directory}/{template.META}"))
         return meta, meta.get("machine", {})
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError):
         return {}, {}
 
 

@@ -123,12 +123,14 @@ def popen(
     *,
     stdin: int | None = None,
     stdout: int | None = None,
+    stderr: int | None = None,
     pass_fds: Sequence[int] = (),
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a long-running tool; its stderr is a pipe that the caller reads.
+    """Start a long-running tool.
 
     Args:
+        stderr: a pipe that the caller reads, where it is None.
         environment: its variables; ours, where it is None.
     """
     import subprocess
@@ -137,7 +139,7 @@ def popen(
         argv,
         stdin=subprocess.DEVNULL if stdin is None else stdin,
         stdout=subprocess.DEVNULL if stdout is None else stdout,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.PIPE if stderr is None else stderr,
         pass_fds=pass_fds,
         env=environment,
     )

@@ -92,9 +92,9 @@ def choose_accelerator(config: Config, hypervisor: Hypervisor, progress: Callabl
 
     def probe() -> str:
         from twinhull.runtime.guest import find_guest
-        from twinhull.runtime.vm import probe_kvm
+        from twinhull.runtime.vm import try_kvm
 
-        return probe_kvm(config, find_guest(config, progress), progress)
+        return try_kvm(config, find_guest(config, progress), progress)
 
     return accelerator.choose(config, hypervisor.build, probe)
 

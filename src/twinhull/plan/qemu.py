@@ -58,6 +58,7 @@ class Machine(NamedTuple):
         nics: network cards; a board of this kind takes none while it runs.
         tsc_khz: rate of the host's time stamp counter, for TCG; the microvm has no clock to measure it by.
         architecture: of its processor; one that is not the host's is emulated.
+        acpi: it describes itself by ACPI's tables; else the kernel's command line names its devices.
     """
 
     accelerator: Accelerator
@@ -67,6 +68,7 @@ class Machine(NamedTuple):
     tsc_khz: int = 0
     architecture: Architecture = "amd64"
     nics: int = 1
+    acpi: bool = True
 
 
 class Drives(NamedTuple):
@@ -110,10 +112,16 @@ def machine_arguments(machine: Machine, memory: Memory) -> tuple[str, ...]:
     if memory == "private":
         backend = f"memory-backend-ram,{size}"
     return (
-        *("-machine", *BOARDS[machine.architecture]),
+        *("-machine", *board(machine)),
         *accelerator_arguments(machine.accelerator, machine.cpus, machine.architecture),
         *("-smp", str(machine.cpus), "-m", f"size={machine.memory_bytes >> 20}M", "-object", backend),
     )
+
+
+def board(machine: Machine) -> tuple[str, ...]:
+    """The board with its options."""
+    kind, *more = BOARDS[machine.architecture]
+    return (kind if machine.acpi else kind.replace("acpi=on", "acpi=off"), *more)
 
 
 def accelerator_arguments(accelerator: Accelerator, cpus: int, architecture: Architecture = "amd64") -> tuple[str, ...]:

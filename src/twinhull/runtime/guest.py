@@ -50,11 +50,17 @@ class Guest(NamedTuple):
         return self.architecture == own()
 
 
-def find_guest(config: Config, progress: Callable[[str], None], architecture: Architecture | None = None) -> Guest:
+def find_guest(
+    config: Config,
+    progress: Callable[[str], None],
+    architecture: Architecture | None = None,
+    kernel: Kernel | None = None,
+) -> Guest:
     """Return the parts, made or downloaded the first time.
 
     Args:
         architecture: of the guest's processor; None is this machine's.
+        kernel: boot this one, whichever is chosen.
 
     Raises:
         HostUnfit: QEMU is not installed, or no kernel can be had.
@@ -64,7 +70,7 @@ def find_guest(config: Config, progress: Callable[[str], None], architecture: Ar
     launcher = launcher_path(config.launcher)
     hypervisor = find_hypervisor(config, wanted)
     agent = launcher if wanted == here else foreign_launcher(config.launcher, wanted)
-    kernel = find_kernel(config, progress, wanted)
+    kernel = kernel or find_kernel(config, progress, wanted)
     info = os.stat(agent)
     name = stamp(info.st_size, info.st_mtime_ns, kernel.digest)
     kind = "initrd-" if wanted == here else f"{wanted}-initrd-"

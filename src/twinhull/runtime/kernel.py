@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     Progress = Callable[[str], None]
 
 META = "kernel.json"
+# Names of kernels that are no choice of ours until somebody makes it one.
+CONFIGURED, BUILT = "configured-", "built-"
+WITHOUT_ACPI = "without-acpi"  # a feature: it boots on a board that only its command line describes
+CHOSEN = "chosen"  # in <state>/kernels: the name of the kernel that is used instead of the distribution's
 
 
 class Kernel(NamedTuple):
@@ -55,10 +59,15 @@ class Kernel(NamedTuple):
         return tuple(f"{self.directory}/modules/{name}" for name in self.modules)
 
 
+def has_acpi(kernel: Kernel) -> bool:
+    """True if the kernel finds its devices by ACPI's tables."""
+    return WITHOUT_ACPI not in kernel.features
+
+
 def find_kernel(
     config: Config, progress: Progress = lambda _: None, architecture: Architecture | None = None
 ) -> Kernel:
-    """Return the kernel to boot guests with: configured, cached, the distribution's, or the host's own.
+    """Return the kernel to boot guests with: configured, chosen, cached, the distribution's, or the host's own.
 
     Args:
         architecture: of a guest whose processor is not this machine's: there it is cached or the distribution's.
@@ -68,14 +77,13 @@ def find_kernel(
     """
     if architecture and architecture != facts.architecture():
         return foreign_kernel(f"{config.state}/kernels-{architecture}", architecture, progress)
-    root = f"{config.state}/kernels"
-    name = configured_name(config.vm_kernel) if config.vm_kernel else ""
-    if found := cached(root, name):
+    if found := present(config):
         return found
+    root = f"{config.state}/kernels"
     from twinhull.runtime import kernel_making
 
     if config.vm_kernel:
-        return kernel_making.from_configuration(root, name, config.vm_kernel, progress)
+        return kernel_making.from_configuration(root, configured_name(config.vm_kernel), config.vm_kernel, progress)
     return kernel_making.from_distribution_or_host(root, own(), progress)
 
 
@@ -88,6 +96,31 @@ def foreign_kernel(root: str, architecture: Architecture, progress: Progress) ->
     return kernel_making.from_distribution_or_host(root, architecture, progress)
 
 
+def present(config: Config) -> Kernel | None:
+    """Return the kernel to boot guests with if it is here already."""
+    root = f"{config.state}/kernels"
+    if config.vm_kernel:
+        return cached(root, configured_name(config.vm_kernel))
+    return chosen(root) or cached(root)
+
+
+def chosen(root: str) -> Kernel | None:
+    """Return the kernel that was chosen, None where none was, or it is gone."""
+    try:
+        name = files.read(f"{root}/{CHOSEN}").decode()
+    except FileNotFoundError:
+        return None
+    return load(f"{root}/{name}")
+
+
+def choose(root: str, name: str) -> None:
+    """Boot guests with this kernel from now on; "" is the distribution's."""
+    if name:
+        files.publish(f"{root}/{CHOSEN}", name.encode())
+    else:
+        files.remove_file(f"{root}/{CHOSEN}")
+
+
 def configured_name(path: str) -> str:
     """Name a configured kernel by the state of its file.
 
@@ -98,17 +131,17 @@ def configured_name(path: str) -> str:
         info = os.stat(path)
     except OSError as error:
         raise HostUnfit(f"vm_kernel {path}: {error.strerror}", hint="mend vm_kernel in the configuration") from None
-    return f"configured-{stamp(path, info.st_size, info.st_mtime_ns)}"
+    return f"{CONFIGURED}{stamp(path, info.st_size, info.st_mtime_ns)}"
 
 
 def cached(root: str, prefix: str = "") -> Kernel | None:
-    """Return the newest kernel that is kept under `root` and not of a configuration, or None."""
+    """Return the newest kernel that is kept under `root`, neither of a configuration nor built here, or None."""
     try:
         names = sorted(os.listdir(root), key=version_key, reverse=True)
     except FileNotFoundError:
         return None
     for name in names:
-        wanted = name.startswith(prefix) if prefix else not name.startswith("configured-")
+        wanted = name.startswith(prefix) if prefix else not name.startswith((CONFIGURED, BUILT))
         if wanted and not name.startswith(".") and (kernel := load(f"{root}/{name}")):
             return kernel
     return None
@@ -132,5 +165,5 @@ def load(directory: str) -> Kernel | None:
             tuple(value["features"]),
             value["digest"],
         )
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None

@@ -79,11 +79,12 @@ def from_host(root: str, _: Architecture, progress: Progress) -> Kernel:
     return keep(root, release, bzimage.extract(files.read(path)), f"/lib/modules/{release}", f"host {path}")
 
 
-def keep(root: str, name: str, image: bytes, tree: str, origin: str) -> Kernel:
+def keep(root: str, name: str, image: bytes, tree: str, origin: str, more: tuple[str, ...] = ()) -> Kernel:
     """Write kernel and modules below `root` and return them; the directory appears whole or not at all.
 
     Args:
         tree: a /lib/modules/RELEASE directory, "" where everything needed is built in.
+        more: features that modules do not tell.
     """
     chosen = modules.choose(tree, WANTED, REQUIRED) if tree else modules.Chosen((), frozenset(WANTED))
     staging = f"{root}/.{name}.{os.getpid()}"
@@ -98,7 +99,7 @@ def keep(root: str, name: str, image: bytes, tree: str, origin: str) -> Kernel:
         "release": bzimage.release(image),
         "origin": origin,
         "modules": [f"{module.name}.ko" for module in chosen.files],
-        "features": sorted(features(chosen.available)),
+        "features": sorted({*features(chosen.available), *more}),
         "digest": summary.hexdigest(),
     }
     files.publish(f"{staging}/{META}", jsontext.dumps(meta).encode(), 0o644)

@@ -84,7 +84,7 @@ def load(directory: str, key: str) -> Template | None:
         if sizes != meta["sizes"]:
             return None
         return Template(key, directory, meta["digest"], sizes[MEMORY])
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -142,7 +142,7 @@ def parts_in(directory: str, guest: Guest) -> str:
     try:
         meta = json.loads(files.read(f"{directory}/{META}"))
         return str(meta["parts"]) if meta["machine"]["architecture"] == guest.architecture else parts_of(guest)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return ""
 
 

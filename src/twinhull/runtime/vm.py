@@ -11,7 +11,6 @@ import time
 
 from twinhull.config import Config
 from twinhull.errors import GuestError, InvalidRequest, NoWall, TemplateFailed, TwinhullError, UnsupportedSpec
-from twinhull.host import files
 from twinhull.host.facts import read_facts
 from twinhull.model import Volume
 from twinhull.plan import codec
@@ -25,6 +24,7 @@ from twinhull.runtime.accelerator import Choice
 from twinhull.runtime.container import Prepared, launcher_path
 from twinhull.runtime.guest import Guest, boot_files, counter_rate, find_guest, kvm_device
 from twinhull.runtime.jailed import Started
+from twinhull.runtime.kernel import has_acpi
 from twinhull.runtime.spare import Spare, connect, wake
 from twinhull.runtime.template import Template
 from twinhull.tuples import NamedTuple
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 RESTORE_TIMEOUT_S = 30.0  # many at once share the processors: ten take several seconds on two
 EARLY_PLAN_BYTES = 64 << 10  # so much may wait on the way to a guest that does not run yet
-PROBE_TIMEOUT_S = 5.0
-PROBE_MEMORY_BYTES = 128 << 20
 # What the guest's kernel takes of its memory before a workload has any.
 KERNEL_BYTES = 64 << 20
 
@@ -101,8 +99,16 @@ def prepare(
     guest = find_guest(config, progress, architecture)
     if not guest.native:
         return Prerequisites(guest, Choice("tcg", f"the guest's processor is {guest.architecture}, which is emulated"))
-    choice = accelerator.choose(config, guest.hypervisor.build, lambda: probe_kvm(config, guest, progress))
+    choice = accelerator.choose(config, guest.hypervisor.build, lambda: try_kvm(config, guest, progress))
     return Prerequisites(guest, choice)
+
+
+def try_kvm(config: Config, guest: Guest, progress: Progress) -> str:
+    """Run a guest under KVM, which happens once: "" if its agent answers, otherwise what went wrong."""
+    from twinhull.runtime import trial
+
+    progress("Trying hardware virtualisation")
+    return trial.boot(config, guest, "kvm")
 
 
 def machine_for(
@@ -129,7 +135,8 @@ def machine_for(
     architecture, used = ready.guest.architecture, ready.accelerator.accelerator
     counts = used == "tcg" and architecture == "amd64"
     rate = counter_rate(config, ready.guest.launcher) if counts else 0
-    return Machine(used, max(1, -int(-cpus // 1)), memory, shares, rate, architecture)
+    acpi = has_acpi(ready.guest.kernel)
+    return Machine(used, max(1, -int(-cpus // 1)), memory, shares, rate, architecture, acpi=acpi)
 
 
 def start(
@@ -365,36 +372,3 @@ def resume(directory: str) -> None:
         monitor.execute("cont")
     finally:
         monitor.close()
-
-
-def probe_kvm(config: Config, guest: Guest, progress: Progress) -> str:
-    """Run a guest under KVM: "" if its agent answers, otherwise what went wrong."""
-    progress("Trying hardware virtualisation")
-    machine = Machine("kvm", 1, PROBE_MEMORY_BYTES, architecture=guest.architecture)
-    identity = f"{os.getpid():08x}"
-    directory = f"{config.run}/probe-{identity}"
-    argv = arguments(machine, memory="private", drives=Drives(False, False), binary=guest.hypervisor.binary)
-    jail = Jail(
-        identity=identity,
-        cgroup=f"/twinhull/probe-{identity}",
-        root=guest.hypervisor.root,
-        argv=argv,
-        opened=boot_files(guest),
-        kvm=kvm_device(machine),
-    )
-    for name in os.listdir(config.run):
-        if name.startswith("probe-") and not os.path.exists(f"/proc/{int(name[6:], 16)}"):
-            jailed.clear(config.launcher, f"{config.run}/{name}")
-    files.make_directory(directory)
-    try:
-        started = jailed.start(guest.launcher, directory, jail_plan(jail, read_facts()), inherit={})
-        try:
-            started.sandbox.send(Kind.PING, payload=b"up?")
-            jailed.expect(started, Kind.PING, 0, time.monotonic() + PROBE_TIMEOUT_S)
-        finally:
-            jailed.end(started)
-    except TwinhullError as error:
-        return first_line(error)
-    finally:
-        files.remove_tree(directory)
-    return ""

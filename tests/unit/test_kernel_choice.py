@@ -1,0 +1,64 @@
+"""Which of the kernels that are here guests are booted with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from twinhull.config import Config
+from twinhull.runtime import kernel
+
+META = {"release": "6.1.0", "origin": "test", "modules": [], "features": ["network"], "digest": "00"}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """Two kernels of the distribution, one that was built here."""
+    for name in ("6.1.0-9-amd64", "6.1.0-10-amd64", "built-6.1.176-1-aa", "configured-bb"):
+        directory = tmp_path / "kernels" / name
+        directory.mkdir(parents=True)
+        (directory / "kernel.json").write_text(json.dumps(META))
+    return Config(state=str(tmp_path))
+
+
+def used(config: Config) -> str:
+    found = kernel.present(config)
+    return Path(found.directory).name if found else ""
+
+
+def test_without_a_choice_it_is_the_distributions_newest(config: Config) -> None:
+    assert used(config) == "6.1.0-10-amd64"
+
+
+def test_the_chosen_one_is_used_until_another_is_chosen(config: Config) -> None:
+    root = f"{config.state}/kernels"
+    kernel.choose(root, "built-6.1.176-1-aa")
+    assert used(config) == "built-6.1.176-1-aa"
+    kernel.choose(root, "6.1.0-9-amd64")
+    assert used(config) == "6.1.0-9-amd64"
+    kernel.choose(root, "")
+    assert used(config) == "6.1.0-10-amd64"
+
+
+def test_a_chosen_one_that_is_gone_is_followed_by_the_distributions(config: Config) -> None:
+    kernel.choose(f"{config.state}/kernels", "built-6.1.170-1-cc")
+    assert used(config) == "6.1.0-10-amd64"
+
+
+def test_the_configuration_has_the_last_word(config: Config, tmp_path: Path) -> None:
+    kernel.choose(f"{config.state}/kernels", "built-6.1.176-1-aa")
+    image = tmp_path / "vmlinux"
+    image.write_bytes(b"")
+    named = config._replace(vm_kernel=str(image))
+    assert used(named) == "", "it is not prepared yet"
+    (tmp_path / "kernels" / kernel.configured_name(str(image))).mkdir()
+    (tmp_path / "kernels" / kernel.configured_name(str(image)) / "kernel.json").write_text(json.dumps(META))
+    assert used(named).startswith("configured-")
+
+
+def test_only_a_kernel_that_says_so_boots_without_acpi(config: Config) -> None:
+    found = kernel.present(config)
+    assert found and kernel.has_acpi(found)
+    assert not kernel.has_acpi(found._replace(features=("network", kernel.WITHOUT_ACPI)))

@@ -147,7 +147,7 @@ services:
     assert {"--device=/dev/dri:/dev/dri", "--device=/dev/kvm", "--sysctl=net.core.somaxconn=1"} <= set(service.flags)
     assert service.asks.devices == ("a GPU",)
     assert service.asks.namespaces == ("pid", "ipc")
-    assert service.left_out == ("depends_on", "healthcheck", "volumes of type volume", "network_mode service:other")
+    assert service.left_out == ("depends_on", "healthcheck", "network_mode service:other")
 
 
 @pytest.mark.parametrize(
@@ -248,6 +248,33 @@ def test_an_include_that_means_nothing_is_one_line_with_its_place(
     assert says in caught.value.message
     assert f"{tmp_path}/{place}" in caught.value.message
     assert "\n" not in caught.value.message
+
+
+def test_a_named_volume_has_the_name_that_compose_gives_it(tmp_path: Path) -> None:
+    text = """
+name: shop
+services:
+  db:
+    image: a
+    volumes:
+    - data:/data
+    - /cache
+    - kept:/kept:ro
+    - {type: volume, source: other, target: /o}
+    - {type: tmpfs, target: /t}
+volumes:
+  data:
+  kept: {external: true}
+  other: {name: mine}
+"""
+    found = read(tmp_path, text)["db"]
+    assert found.volumes == (
+        Volume("shop_data", "/data", kind="volume"),
+        Volume("", "/cache", kind="volume"),
+        Volume("kept", "/kept", True, "volume"),
+        Volume("mine", "/o", kind="volume"),
+    )
+    assert found.left_out == ("volumes of type tmpfs",)
 
 
 def test_a_service_of_one_letter_is_named_with_its_project(tmp_path: Path) -> None:

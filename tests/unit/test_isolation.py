@@ -75,6 +75,14 @@ def test_who_accepts_a_weak_wall_gets_what_he_names_and_by_auto_a_guest(home: Ho
         settle(home, ACCEPTED._replace(network="host"))
 
 
+def test_paths_of_the_host_are_warned_of_in_one_line_where_a_weak_wall_is_accepted() -> None:
+    volumes = (Volume("/a\nb", "/x"), Volume("/c", "/y", readonly=True), Volume("data", "/z", kind="volume"))
+    told = "warning: code that is not trusted reaches these paths of the host: /a?b, /c (read-only)"
+    assert isolation.warning(ACCEPTED._replace(volumes=volumes)) == told
+    assert isolation.warning(ACCEPTED._replace(volumes=volumes[2:])) == ""
+    assert isolation.warning(UNTRUSTED._replace(volumes=volumes)) == ""
+
+
 def test_another_operating_system_takes_a_machine(home: Home) -> None:
     with pytest.raises(HostUnfit, match="it takes a machine") as caught:
         settle(home, AUTO, image("windows/amd64"))

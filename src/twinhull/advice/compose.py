@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Path = tuple[str | int, ...]
 
 UNTRUSTED = "twinhull.untrusted"
+CARRIED = ("bind", "volume")  # kinds of volumes that `run` has
 FALSE = frozenset(("", "0", "false", "no", "off"))
 MAX_EXTENDS = 8
 # Values that a service overrides as a whole; other lists grow (Compose specification, merge).
@@ -97,13 +98,14 @@ class Service(NamedTuple):
     file: str = ""
 
 
-def services(document: Tree, directory: str, load: Callable[[str], Tree]) -> tuple[Service, ...]:
+def services(document: Tree, directory: str, load: Callable[[str], Tree], project: str = "") -> tuple[Service, ...]:
     """Every service, in the order of the file.
 
     Args:
         document: the file with its variables replaced.
         directory: where the file lies; paths are relative to it.
         load: reads another file that a service extends, given its path.
+        project: its name stands before those of its volumes.
 
     Raises:
         Malformed: the document is not what the specification says.
@@ -111,7 +113,22 @@ def services(document: Tree, directory: str, load: Callable[[str], Tree]) -> tup
     listed = mapping(document.get("services"), ("services",), "a mapping of services")
     if not listed:
         raise Malformed((), "there are no services in it")
-    return tuple(service_of(name, extended(document, name, directory, load), ("services", name)) for name in listed)
+    found = (service_of(name, extended(document, name, directory, load), ("services", name)) for name in listed)
+    given = mapping(document.get("volumes") or {}, ("volumes",), "a mapping of volumes")
+    return tuple(
+        service._replace(volumes=tuple(named(volume, given, project) for volume in service.volumes))
+        for service in found
+    )
+
+
+def named(volume: Volume, given: Tree, project: str) -> Volume:
+    """A volume by the name that Compose gives it: its own, or that of the project and its key."""
+    if volume.kind == "bind" or not volume.source:
+        return volume
+    said = mapping(given.get(volume.source) or {}, ("volumes", volume.source), "a mapping")
+    external = truth(said.get("external", False))
+    name = plain(said.get("name", "")) or (volume.source if external else f"{project}_{volume.source}")
+    return volume._replace(source=name)
 
 
 def extended(document: Tree, name: str, directory: str, load: Callable[[str], Tree], depth: int = 0) -> Tree:
@@ -172,7 +189,7 @@ def service_of(name: str, service: Tree, path: Path) -> Service:
     """One service, its parts looked at."""
     labels = service.get("labels", {})
     entrypoint = service.get("entrypoint")
-    volumes = [entry for entry in service.get("volumes", []) if entry["type"] == "bind"]
+    volumes = [entry for entry in service.get("volumes", []) if entry["type"] in CARRIED]
     image = text(service.get("image", ""), (*path, "image"))
     if not image and "build" not in service:
         raise Malformed(path, f"the service {name} has neither an image nor a build")
@@ -181,7 +198,7 @@ def service_of(name: str, service: Tree, path: Path) -> Service:
         image=image,
         flags=tuple(flags(service, path)),
         environment=tuple(f"{key}={value}" if value is not None else key for key, value in variables(service)),
-        volumes=tuple(Volume(entry["source"], entry["target"], entry["read_only"]) for entry in volumes),
+        volumes=tuple(Volume(entry["source"], entry["target"], entry["read_only"], entry["type"]) for entry in volumes),
         entrypoint=None if entrypoint is None else words(entrypoint, (*path, "entrypoint")),
         command=words(service.get("command", []), (*path, "command")),
         asks=asks(service, path),
@@ -229,9 +246,9 @@ def asks(service: Tree, path: Path) -> Needs:
 
 
 def left_out(service: Tree) -> Iterator[str]:
-    """What the command does not carry over: other keys, named volumes, another service's namespace."""
+    """What the command does not carry over: other keys and kinds of volumes, another service's namespace."""
     yield from sorted(key for key in service if key not in HANDLED and not key.startswith("x-"))
-    kinds = {entry["type"] for entry in service.get("volumes", [])} - {"bind"}
+    kinds = {entry["type"] for entry in service.get("volumes", [])} - {*CARRIED}
     yield from (f"volumes of type {kind}" for kind in sorted(kinds))
     mode = plain(service.get("network_mode", ""))
     if mode not in ("", "host", "none", "bridge", "default"):

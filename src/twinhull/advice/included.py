@@ -32,13 +32,14 @@ class Included(NamedTuple):
 
 
 def application(
-    document: Tree, directory: str, load: Load, variables: tuple[str, ...] = (), depth: int = 0
+    document: Tree, directory: str, load: Load, project: str, variables: tuple[str, ...] = (), depth: int = 0
 ) -> list[Service]:
     """Every service of a file, then those of the files that it includes.
 
     Args:
         document: the file with its variables replaced.
         directory: of the file's project.
+        project: the name of the whole application.
         variables: files that its variables come from; () for the usual one.
 
     Raises:
@@ -49,27 +50,27 @@ def application(
     own = document.get("services")
     found: list[Service] = []
     if own or not entries:
-        found += services(document, directory, lambda other: load(other, directory, variables))
+        found += services(document, directory, lambda other: load(other, directory, variables), project)
     if depth > MAX_EXTENDS:
         raise Malformed(path, "it includes itself, or too many others")
     for number, value in enumerate(entries):
         entry = entry_of(value, directory, (*path, number))
         names = {service.name for service in found}
-        for service in of_entry(entry, load, depth):
+        for service in of_entry(entry, load, project, depth):
             if service.name in names:
                 raise Malformed((*path, number), f"the service {service.name} of {entry.files[0]} is defined twice")
             found.append(service)
     return found
 
 
-def of_entry(entry: Included, load: Load, depth: int) -> list[Service]:
+def of_entry(entry: Included, load: Load, project: str, depth: int) -> list[Service]:
     """The services of one entry, each with the file that it comes from."""
     first = entry.files[0]
     try:
         whole: Any = {}
         for file in entry.files:
             whole = merged(whole, load(file, entry.directory, entry.variables))
-        found = application(whole, entry.directory, load, entry.variables, depth + 1)
+        found = application(whole, entry.directory, load, project, entry.variables, depth + 1)
     except Malformed as error:
         raise error.of(first) from None
     return [service if service.file else service._replace(file=first) for service in found]

@@ -99,10 +99,10 @@ def read_application(path: str) -> Application:
 
     try:
         whole = load(path, {**usual, **os.environ})
-        listed = services_of(whole, directory, read)
+        project = str(whole.get("name") or os.path.basename(directory)).lower()
+        listed = services_of(whole, directory, read, project)
     except Malformed as error:
         raise located(path, error) from None
-    project = str(whole.get("name") or os.path.basename(directory)).lower()
     return Application(path, project, tuple(listed), tuple(key for key in TOP_LEFT_OUT if key in whole))
 
 

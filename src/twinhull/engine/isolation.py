@@ -65,10 +65,11 @@ def settle(home: Home, request: Request, image: Image | None, *, prove: bool = T
 
 def warning(request: Request) -> str:
     """One line on what the user lets code that is not trusted reach through its wall; "" if there is nothing."""
-    if not request.accept_weak_wall or not request.volumes:
+    bound = [volume for volume in request.volumes if volume.kind == "bind"]
+    if not request.accept_weak_wall or not bound:
         return ""
-    shown = [f"{volume.source}{' (read-only)' if volume.readonly else ''}" for volume in request.volumes]
-    paths = "".join(letter if letter.isprintable() else "?" for letter in ", ".join(shown))
+    shown = ", ".join(f"{volume.source}{' (read-only)' if volume.readonly else ''}" for volume in bound)
+    paths = "".join(letter if letter.isprintable() else "?" for letter in shown)
     return f"warning: code that is not trusted reaches these paths of the host: {paths}"
 
 

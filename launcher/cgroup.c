@@ -152,7 +152,11 @@ static int await_event(int group, const char *key, long wanted)
 int cgroup_freeze(int group, bool frozen)
 {
 	int error = file_write(group, "cgroup.freeze", frozen ? "1" : "0", 1);
-	return error ? error : await_event(group, "frozen", frozen);
+	if (!error)
+		error = await_event(group, "frozen", frozen);
+	if (error && frozen) /* a process that the kernel cannot stop: half a freeze is none */
+		file_write(group, "cgroup.freeze", "0", 1);
+	return error;
 }
 
 int cgroup_kill(int group)

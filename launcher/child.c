@@ -77,6 +77,8 @@ struct shape shape_of(const struct plan *plan)
 			shape.user = op;
 		else if (op->code == OP_STDIN)
 			shape.stdin_mode = (unsigned)op->args[0].number;
+		else if (op->code == OP_TOOL)
+			shape.tool = op;
 		shape.joins |= op->code == OP_JOIN;
 		shape.terminal |= op->code == OP_TERMINAL;
 	}
@@ -148,7 +150,9 @@ static int settle(struct setup *setup, pid_t main_pid)
 		close(setup->host->lock_fd);
 	if (!setup->host->orphans && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
 		return -errno;
-	int error = setup->shape->joins ? namespaces_join(setup, main_pid) : namespaces_enter(setup);
+	int error = setup->shape->tool    ? tool_prepare(setup, main_pid)
+	            : setup->shape->joins ? namespaces_join(setup, main_pid)
+	                                  : namespaces_enter(setup);
 	if (error)
 		return error;
 	if (setsid() < 0)
@@ -173,6 +177,7 @@ static int note(struct setup *setup, const struct op *op)
 	case OP_ID_MAPS:
 	case OP_JOIN:
 	case OP_STDIN:
+	case OP_TOOL:
 	case OP_EXEC: return 0; /* read from the shape of the plan */
 	default: return -ENOSYS;
 	}
@@ -281,6 +286,7 @@ static void begin(struct setup *setup, const struct host *host, const struct pla
 		.outer = -1,
 		.procfs = -1,
 		.empty = -1,
+		.lower = -1,
 		.umask = DEFAULT_UMASK,
 	};
 	memset(setup->prepared, 0xff, sizeof(setup->prepared));
@@ -292,6 +298,8 @@ static _Noreturn void run(struct setup *setup)
 	const struct op *last = &setup->plan->ops[setup->shape->first + setup->shape->count - 1];
 	perform(setup);
 	finish(setup, last);
+	if (setup->shape->tool)
+		tool_run(setup);
 	run_late_hooks(setup);
 	int error = setup->init ? reaper_fork(setup) : 0;
 	if (error)

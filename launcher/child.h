@@ -13,6 +13,7 @@
 #define MAX_TREES 8
 /* Bits of root-bind's mode and of bind's recursive. */
 enum { ROOT_READONLY = 1, ROOT_OWNERS = 2, BIND_ALL = 1, BIND_PEERS = 2, BIND_MAPS_ALL = 4 };
+#define TOOL_FREEZES 65536 /* tool op, a bit of its flags: nothing of the workload runs until it has ended */
 #define HOOK_BEFORE_EXEC 1 /* hook op: when */
 
 /* What a plan's child stage says about the clone, read by both sides before it. */
@@ -22,6 +23,7 @@ struct shape {
 	const struct op *maps; /* id-maps, or NULL */
 	const struct op *user; /* or NULL */
 	bool joins, terminal;
+	const struct op *tool; /* or NULL */
 	unsigned stdin_mode;
 };
 
@@ -60,6 +62,7 @@ struct setup {
 	const struct op *current; /* what is being performed; NULL: what comes before or after the ops */
 	bool grafts;              /* the plan asks for all that is on the scaffold */
 	int trees[MAX_TREES];     /* the mounts at the top of the scaffold, in the order of their ops; -1 terminated */
+	int lower;                /* of a tool: what its root is compared with, or -1 */
 	int prepared[MAX_OPS];    /* with a user namespace: the mount of an op, made on the host, or -1 */
 	const struct op *user, *capabilities, *no_new_privileges, *seccomp, *root_readonly;
 	size_t argc, envc;
@@ -86,6 +89,9 @@ int report_send(int socket, const struct report *report, int fd);
 int namespaces_enter(struct setup *setup);
 int namespaces_join(const struct setup *setup, pid_t main_pid);
 
+/* For a tool: the mounts and the users of a workload's process, nothing else of it. */
+int namespaces_visit(const struct setup *setup, pid_t main_pid);
+
 /* userns.c: the same for a user namespace, as far as the mounts of the host and root's identity go. */
 int userns_enter(struct setup *setup);
 int userns_become_root(void);
@@ -107,6 +113,10 @@ int bind_tree(struct setup *setup, const struct op *op);
 
 /* identity.c: after the ops. */
 int identity_assume(struct setup *setup);
+
+/* tool.c: before the workload's mounts are ours, and in place of exec. tool_prepare returns 0 or -errno. */
+int tool_prepare(struct setup *setup, pid_t main_pid);
+_Noreturn void tool_run(const struct setup *setup);
 
 /* exec.c: the last steps. exec_program returns only when it failed. */
 int descriptors_arrange(const struct setup *setup);

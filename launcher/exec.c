@@ -28,6 +28,7 @@ int descriptors_arrange(const struct setup *setup)
 {
 	int keep[MAX_KEPT_FDS] = {0, 1, 2, setup->ends.status, setup->ends.start, setup->host->error_fd};
 	size_t kept = 6;
+	bool beside = setup->shape->joins || setup->shape->tool;
 	for (int i = 0; i < 3; i++) {
 		int error = setup->ends.io[i] < 0 ? 0 : give_to_user(setup, setup->ends.io[i]);
 		if (error)
@@ -36,13 +37,17 @@ int descriptors_arrange(const struct setup *setup)
 			return -errno;
 	}
 	/* What the plan opened is for the main process, not for those that join it. */
-	for (int number = 3; number < MAX_CHILD_FDS && !setup->shape->joins; number++) {
+	for (int number = 3; number < MAX_CHILD_FDS && !beside; number++) {
 		int fd = setup->host->child_fds[number];
 		if (fd < 0)
 			continue;
 		if (dup2(fd, number) < 0)
 			return -errno;
 		keep[kept++] = number;
+	}
+	if (setup->shape->tool) {
+		keep[kept++] = setup->host->cgroup2_fd;
+		keep[kept++] = setup->lower;
 	}
 	return fd_keep_only(keep, kept);
 }

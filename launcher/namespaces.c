@@ -135,6 +135,32 @@ int namespaces_enter(struct setup *setup)
 	return forks ? become_inner(setup) : 0;
 }
 
+int namespaces_visit(const struct setup *setup, pid_t main_pid)
+{
+	int flags;
+	CLEANUP_FD int pidfd = fd_high(sys_pidfd_open(main_pid));
+	if (pidfd < 0)
+		return pidfd;
+	int keep[] = {setup->ends.status,
+	              setup->ends.start,
+	              setup->ends.io[0],
+	              setup->ends.io[1],
+	              setup->ends.io[2],
+	              setup->lower,
+	              pidfd};
+	int error = differing_namespaces(main_pid, &flags);
+	if (!error && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		error = -errno;
+	if (!error)
+		error = fd_keep_only(keep, sizeof(keep) / sizeof(keep[0]));
+	flags &= CLONE_NEWNS | CLONE_NEWUSER;
+	if (!error && flags && setns(pidfd, flags) < 0)
+		error = -errno;
+	if (!error && (flags & CLONE_NEWUSER))
+		error = userns_become_root();
+	return error;
+}
+
 int namespaces_join(const struct setup *setup, pid_t main_pid)
 {
 	int flags;

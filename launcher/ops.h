@@ -70,6 +70,7 @@ enum op_code {
 	OP_PERSONALITY = 69,
 	OP_TIME_OFFSETS = 70,
 	OP_NETWORK = 71,
+	OP_TOOL = 72,
 	OP_SHARE = 73,
 	OP_ATTRIBUTES = 74,
 	OP_BIND_IDMAPPED = 75,
@@ -147,6 +148,7 @@ enum op_stage { STAGE_HOST = 1, STAGE_CHILD, STAGE_UNDO };
 	X(OP_PERSONALITY, "personality", STAGE_CHILD, "u", -1) \
 	X(OP_TIME_OFFSETS, "time-offsets", STAGE_CHILD, "s", 0) \
 	X(OP_NETWORK, "network", STAGE_CHILD, "bu", -1) \
+	X(OP_TOOL, "tool", STAGE_CHILD, "ssi", 1) \
 	X(OP_SHARE, "share", STAGE_CHILD, "ssi", 1) \
 	X(OP_ATTRIBUTES, "attributes", STAGE_CHILD, "siuuu", 0) \
 	X(OP_BIND_IDMAPPED, "bind-idmapped", STAGE_CHILD, "ssuiss", 1) \

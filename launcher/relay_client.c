@@ -107,7 +107,7 @@ static int on_exec(struct state *state, struct connection *from, const struct fr
 	struct link *link = find_link(state, from, frame->stream);
 	if (frame->stream == 0 || frame->stream == NO_STREAM)
 		return -EPROTO;
-	if (!link && !state->started) {
+	if (!link && !state->started && from != state->starter) {
 		refuse(from, frame->stream, EBUSY, "exec: the workload is not running");
 		return 0;
 	}

@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "child.h"
 #include "fault.h"
 #include "stream.h"
 
@@ -89,14 +90,21 @@ static struct process *free_slot(struct server *server)
 	return NULL;
 }
 
-/* Why no further process can be started now; NULL: it can. */
-static const char *exec_obstacle(struct server *server)
+/* Why no further process can be started now; NULL: it can. A tool can where there is a root to look into. */
+static const char *exec_obstacle(struct server *server, bool tool)
 {
-	if (server->main.state != PROCESS_RUNNING)
+	if (server->main.state != PROCESS_RUNNING && !(tool && server->main.state == PROCESS_PREPARED))
 		return "exec: the workload is not running";
-	if (server->frozen)
+	if (server->frozen && !tool)
 		return "exec: the workload is paused";
 	return free_slot(server) ? NULL : "exec: too many at once";
+}
+
+/* What a tool reads stands still, if it is to. */
+static void freeze_for(struct server *server, struct process *exec, const struct op *tool)
+{
+	if (tool && (tool->args[2].number & TOOL_FREEZES) && server->main.state == PROCESS_RUNNING)
+		exec->thaws = host_freeze(server->host, true) == 0;
 }
 
 static void exec_plan(struct server *server, struct connection *from, const struct frame *frame)
@@ -104,14 +112,24 @@ static void exec_plan(struct server *server, struct connection *from, const stru
 	struct failure why = {.index = UINT32_MAX, .exit_code = 125};
 	struct process *exec = free_slot(server);
 	struct plan *plan = decode_chunks(server, from, &why);
+	const struct op *tool = plan ? shape_of(plan).tool : NULL;
+	const char *obstacle = exec_obstacle(server, tool);
+	if (obstacle) {
+		refuse(from, frame->stream, EBUSY, obstacle);
+		return;
+	}
 	int result = plan ? 0 : -EBADMSG;
 	if (result == 0)
 		result = spawn_child(server->host, plan, server->main.child.pid, &exec->child, &why);
 	if (result == 0) {
 		stream_begin(exec, frame->stream, from);
+		freeze_for(server, exec, tool);
 		result = spawn_start(&exec->child, &why);
 	}
 	if (result < 0) {
+		if (exec->thaws)
+			host_freeze(server->host, server->frozen);
+		exec->thaws = false;
 		stream_discard(exec);
 		connection_send_error(from, frame->stream, &why);
 		return;
@@ -130,11 +148,7 @@ static int on_exec(struct server *server, struct connection *from, const struct 
 	int result = connection_plan_chunk(from, frame);
 	if (result < 0 || !(frame->flags & FLAG_LAST))
 		return result;
-	const char *obstacle = exec_obstacle(server);
-	if (obstacle)
-		refuse(from, frame->stream, EBUSY, obstacle);
-	else
-		exec_plan(server, from, frame);
+	exec_plan(server, from, frame);
 	connection_plan_drop(from);
 	return 0;
 }

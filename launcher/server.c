@@ -269,6 +269,9 @@ static void tend_exec(struct server *server, struct process *exec, int64_t now)
 	if (stream_outputs_open(exec))
 		return;
 	stream_send_eof(server, exec);
+	if (exec->thaws)
+		host_freeze(server->host, server->frozen);
+	exec->thaws = false;
 	if (exec->owner)
 		connection_send_exit(exec->owner, exec->stream, &exec->status);
 	stream_discard(exec);

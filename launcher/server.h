@@ -52,6 +52,7 @@ struct process {
 	size_t left[2];
 	int64_t drain_until_ms;
 	struct exit_status status;
+	bool thaws; /* a tool: the workload is frozen until it has ended */
 };
 
 enum outcome_kind {

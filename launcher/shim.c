@@ -32,6 +32,7 @@ struct options {
 	uint64_t log_max_bytes;
 	bool remove; /* the directory goes with the workload: nothing needs to reach the disk */
 	bool vm;
+	bool still; /* the workload is prepared to be looked into: whatever becomes of it is no end of it */
 	const char *exited;
 };
 
@@ -62,6 +63,8 @@ static bool parse_options(struct options *options, int argc, char **argv)
 			options->remove = true;
 		else if (strcmp(argv[i], "--vm") == 0)
 			options->vm = true;
+		else if (strcmp(argv[i], "--still") == 0)
+			options->still = true;
 		else if (strcmp(argv[i], "--log-max") == 0 && more)
 			options->log_max_bytes = strtoull(argv[++i], NULL, 10);
 		else if (strcmp(argv[i], "--exited") == 0 && more)
@@ -155,13 +158,14 @@ static void on_settle(void *context, struct outcome *outcome)
 	if (outcome->kind == OUTCOME_FAILED)
 		outcome->status = (struct exit_status){.code = outcome->failure.exit_code};
 	/* The engine has committed the start: whatever became of it, it must find an end. */
-	if (outcome->start_received)
+	bool ended = outcome->start_received && !shim->options.still;
+	if (ended)
 		record_write(shim->directory_fd, &outcome->status, !shim->options.remove);
 	FAULT("after-record");
 	undo(shim);
 	FAULT("after-undo");
 	unlinkat(shim->directory_fd, "sock", 0);
-	if (outcome->start_received && shim->options.exited)
+	if (ended && shim->options.exited)
 		record_mark(shim->options.exited);
 	FAULT("after-mark");
 }
@@ -274,7 +278,7 @@ int shim_main(int argc, char **argv)
 	struct failure why = {.index = UINT32_MAX, .exit_code = 125};
 	struct plan_file file;
 	if (!parse_options(&shim.options, argc, argv)) {
-		fprintf(stderr, "usage: launcher shim [--log-max BYTES] [--remove] [--exited PATH] [--vm]\n");
+		fprintf(stderr, "usage: launcher shim [--log-max BYTES] [--remove] [--exited PATH] [--vm] [--still]\n");
 		return 125;
 	}
 	int sealed = detach(argv);

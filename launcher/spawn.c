@@ -65,7 +65,8 @@ static int make_stream(const struct host *host, const struct shape *shape, int n
 	int ends[2], error;
 	if (shape->terminal)
 		return 0;
-	int given = !shape->joins && host->child_fds[number] >= 0 ? host->child_fds[number] : host->streams[number];
+	int given = !shape->joins && !shape->tool && host->child_fds[number] >= 0 ? host->child_fds[number]
+	                                                                          : host->streams[number];
 	if (given >= 0) {
 		*theirs = result(fcntl(given, F_DUPFD_CLOEXEC, MAX_CHILD_FDS));
 		return *theirs < 0 ? *theirs : 0;
@@ -118,7 +119,7 @@ static pid_t clone_child(const struct host *host, const struct shape *shape, int
 	};
 	if (shape->flags & ~(uint64_t)NAMESPACE_FLAGS)
 		return -EINVAL;
-	if (host->cgroup2_fd >= 0) {
+	if (host->cgroup2_fd >= 0 && !shape->tool) { /* a paused workload can be looked into */
 		arguments.flags |= CLONE_INTO_CGROUP;
 		arguments.cgroup = (unsigned)host->cgroup2_fd;
 	}
@@ -281,17 +282,24 @@ int spawn_ahead(struct host *host, const struct plan *plan, const void *bytes, s
 	return error;
 }
 
+static bool is_last(enum op_code code)
+{
+	return code == OP_EXEC || code == OP_TOOL;
+}
+
 int spawn_child(const struct host *host, const struct plan *plan, pid_t main_pid, struct child *child,
                 struct failure *why)
 {
 	struct shape shape = shape_of(plan);
-	int error = shape.count > 0 && plan->ops[shape.first + shape.count - 1].code == OP_EXEC ? 0 : -EINVAL;
+	int error = shape.count > 0 && is_last(plan->ops[shape.first + shape.count - 1].code) ? 0 : -EINVAL;
+	if (!error && shape.tool && main_pid <= 0)
+		error = -ESRCH;
 	if (!error && shape.joins && (main_pid <= 0 || is_frozen(host)))
 		error = main_pid <= 0 ? -ESRCH : -EBUSY;
 	*child = (struct child){.pid = -1, .pidfd = -1, .start_fd = -1, .status_fd = -1, .io = {-1, -1, -1}, .tty = -1};
 	if (error)
 		return fail(why, plan, &shape, error);
-	struct ahead *ahead = !shape.joins && host->ahead && host->ahead->bytes ? host->ahead : NULL;
+	struct ahead *ahead = !shape.joins && !shape.tool && host->ahead && host->ahead->bytes ? host->ahead : NULL;
 	if (ahead && shape.flags == shape_of(ahead->plan).flags)
 		error = take_over(host, ahead, plan, &shape, child, why);
 	else

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,22 @@ class Wall:
     def detached(self, *words: str) -> str:
         """Start in the background; the id."""
         return self.twinhull(*self.words("-d", *words), check=True).stdout.strip()
+
+    def created(self, *words: str) -> str:
+        """Write down without a start; the id."""
+        return self.twinhull(*self.words(*words, verb="create"), check=True).stdout.strip()
+
+    def row(self, name: str) -> dict[str, Any]:
+        """What `ps -a` says of one workload."""
+        rows: list[dict[str, Any]] = self("ps", "-a", "--format", "json", check=True).json()
+        return next(row for row in rows if row["name"] == name)
+
+    def await_log(self, name: str, text: str) -> None:
+        """Wait until the log has this in it."""
+        deadline = time.monotonic() + START_S
+        while text not in (found := self("logs", name, check=True).stdout):
+            assert time.monotonic() < deadline, f"{text!r} is not in {found!r}"
+            time.sleep(0.05)
 
     def wait_for_log(self, name: str, text: str) -> None:
         """Wait until the log is exactly this."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Action = Literal["store", "store_true", "append", "help"]
 
 REMAINDER = "..."  # everything that is left, flags too; argparse's constant
-MANY = ("+", REMAINDER)
+MANY = ("*", "+", REMAINDER)
 WORD, FLAG, DASHES = "A", "O", "-"  # what a word is; DASHES: the first "--", behind which all are plain words
 
 
@@ -27,7 +27,7 @@ class Argument(NamedTuple):
     names: tuple[str, ...]
     dest: str
     action: Action
-    nargs: str  # of a positional: "" one, ? none or one, + one or more, REMAINDER
+    nargs: str  # of a positional: "" one, ? none or one, * any number, + one or more, REMAINDER
     type: Callable[[str], Any] | None
     choices: tuple[str, ...]
     default: Any
@@ -247,8 +247,8 @@ def reach(nargs: str, kinds: str, index: int) -> int:
     start = skip(DASHES, kinds, index)
     present = kinds[start : start + 1] == WORD
     if not present:
-        return start if nargs == "?" else -1
-    return skip(WORD + DASHES, kinds, start) if nargs == "+" else skip(DASHES, kinds, start + 1)
+        return start if nargs in ("?", "*") else -1
+    return skip(WORD + DASHES, kinds, start) if nargs in ("+", "*") else skip(DASHES, kinds, start + 1)
 
 
 def skip(what: str, kinds: str, index: int) -> int:

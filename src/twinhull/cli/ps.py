@@ -101,7 +101,7 @@ def state_text(engine: Engine, instance: Instance, state: Status) -> str:
     if state in ("running", "paused") and not instance.started:
         return "starting"
     if state in ("running", "paused"):
-        return f"up {duration(now - instance.started)}{' (paused)' if state == 'paused' else ''}"
+        return f"up {duration(now - instance.started)}{' (Paused)' if state == 'paused' else ''}"
     record = exit_record(engine.home, instance.id)
     if record is None:
         return state

@@ -171,6 +171,8 @@ VERBS = {
     "restart": Verb("control", "restart", "stop workloads and start them again", ("twinhull restart -t 2 web",)),
     "stop": Verb("control", "stop", "ask workloads to end, and end them after a while", ("twinhull stop -t 2 web",)),
     "kill": Verb("control", "kill", "send a signal to the main process", ("twinhull kill -s HUP web",)),
+    "pause": Verb("pause", "pause", "freeze workloads", ("twinhull pause web", "twinhull pause web db")),
+    "unpause": Verb("pause", "unpause", "let paused workloads go on", ("twinhull unpause web",)),
     "wait": Verb("control", "wait", "wait until workloads end; print their exit codes", ("twinhull wait job",)),
     "rm": Verb("control", "rm", "delete workloads", ("twinhull rm web", "twinhull rm -f web db")),
     "exec": Verb(
@@ -183,8 +185,48 @@ VERBS = {
             "twinhull exec -d web sh -c 'sleep 60; nginx -s reload'",
         ),
     ),
+    "cp": Verb(
+        "copy",
+        "cp",
+        "copy files into a workload or out of it",
+        (
+            "twinhull cp web:/etc/nginx/nginx.conf .",
+            "twinhull cp -a site/. web:/usr/share/nginx/html",
+            "twinhull cp web:/var/log -",
+            "twinhull cp - web:/srv",
+        ),
+    ),
+    "diff": Verb("changes", "diff", "how the files of a workload differ from its image", ("twinhull diff web",)),
+    "commit": Verb(
+        "changes",
+        "commit",
+        "make an image of a workload's files",
+        ("twinhull commit web team/web:2", "twinhull commit -m patched -a me web team/web:3"),
+    ),
+    "export": Verb(
+        "changes",
+        "export",
+        "write the files of a workload as a tar",
+        ("twinhull export -o web.tar web", "twinhull export web"),
+    ),
+    "rename": Verb("changes", "rename", "give a workload another name", ("twinhull rename web www",)),
+    "update": Verb(
+        "update",
+        "update",
+        "change the limits of workloads, while they run too",
+        ("twinhull update --memory 512m --cpus 1.5 web", "twinhull update --pids-limit 100 web db"),
+    ),
     "attach": Verb("exec", "attach", "connect to a running workload's streams", ("twinhull attach web",)),
     "ps": Verb("ps", "ps", "list workloads", ("twinhull ps", "twinhull ps -a --format json")),
+    "top": Verb(
+        "usage", "top", "list the processes of a workload", ("twinhull top web", "twinhull top web -o pid,rss,args")
+    ),
+    "stats": Verb(
+        "usage",
+        "stats",
+        "show what workloads use",
+        ("twinhull stats", "twinhull stats --no-stream web db", "twinhull stats --no-stream --format json"),
+    ),
     "logs": Verb("ps", "logs", "show what a workload wrote", ("twinhull logs web", "twinhull logs -f --tail 10 web")),
     "inspect": Verb("ps", "inspect", "everything known about workloads or images, as JSON", ("twinhull inspect web",)),
     "images": Verb("images", "images", "list images", ("twinhull images", "twinhull images --format json")),

@@ -6,8 +6,8 @@ import os
 import time
 
 from twinhull.engine.reconcile import discard, examine, finish, forget
-from twinhull.engine.state import Home, exit_record, status
-from twinhull.errors import Conflict, InvalidRequest, NotFound, SupervisorLost, TwinhullError
+from twinhull.engine.state import Home, exit_record, is_frozen, status
+from twinhull.errors import Conflict, InvalidRequest, LaunchError, NotFound, SupervisorLost, TwinhullError
 from twinhull.host import files, locks
 from twinhull.model import Instance
 from twinhull.plan.defaults import STOP_TIMEOUT_S
@@ -51,12 +51,33 @@ def require_running(home: Home, instance: Instance) -> None:
         )
 
 
+def require_unpaused(home: Home, instance: Instance) -> None:
+    """Refuse a verb that a frozen workload would never answer.
+
+    Raises:
+        Conflict: it is paused.
+    """
+    if status(home, instance) == "paused":
+        raise Conflict(f"workload {instance.name} is paused", hint=f"twinhull unpause {instance.name}")
+
+
+def release(instance: Instance, conversation: sandbox.Sandbox) -> None:
+    """Let a paused workload meet the signal that was sent to it: as in Docker it goes on, if the signal lets it."""
+    if not is_frozen(instance.id):
+        return
+    try:
+        conversation.freeze(frozen=False)
+    except LaunchError:
+        pass  # it has ended of the signal
+
+
 def kill(home: Home, instance: Instance, signal: int) -> None:
     """Send a signal to the main process."""
     require_running(home, instance)
     conversation = sandbox.connect(home.directory(instance.id))
     try:
         conversation.signal(signal)
+        release(instance, conversation)
         conversation.settle()
     except SupervisorLost:
         pass  # it has ended of this signal, or at the same moment
@@ -123,6 +144,7 @@ def ask_to_end(home: Home, instance: Instance, number: int, timeout_s: float) ->
         return  # it ended meanwhile
     try:
         conversation.signal(number)
+        release(instance, conversation)
         conversation.connection.settimeout(None if timeout_s < 0 else max(timeout_s, 0.001))
         try:
             conversation.wait()

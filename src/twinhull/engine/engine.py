@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from twinhull.engine import logs
     from twinhull.engine.counsel import Counsel
     from twinhull.engine.execute import ExecRequest
+    from twinhull.engine.files import Files
+    from twinhull.engine.live import Live
     from twinhull.engine.volumes import Row as VolumeRow
     from twinhull.machine.clock import Clock
     from twinhull.machine.inside import Inside
@@ -130,6 +132,8 @@ class Engine:
         request: Request | None,
     ) -> Request:
         """The request that these arguments make, with the configured isolation where none is named."""
+        from twinhull.engine.gather import require_words
+
         require_words(command)
         base = request or Request(image, isolation=configured_isolation(self.config))
         return base._replace(image=image, command=tuple(command) or base.command, isolation=isolation or base.isolation)
@@ -137,11 +141,7 @@ class Engine:
     def run_attached(
         self, request: Request, *, size: tuple[int, int] = (0, 0), pull: str = "missing"
     ) -> tuple[Instance, Sandbox]:
-        """Create and start; the caller holds the first, lossless client's end.
-
-        Raises:
-            NoWall: it is not trusted, and nothing here is a wall for it.
-        """
+        """Create and start; the caller holds the first, lossless client's end. NoWall: not trusted, and none here."""
         from twinhull.engine import images, life
 
         life.require_root(self.home)
@@ -152,11 +152,7 @@ class Engine:
         return instance, self.adopt(conversation)
 
     def create(self, request: Request, *, pull: str = "missing") -> Instance:
-        """Write a workload down without starting it.
-
-        Raises:
-            NoWall: it is not trusted, and nothing here is a wall for it.
-        """
+        """Write a workload down without starting it; NoWall as for run_attached."""
         from twinhull.engine import images, life
 
         life.require_root(self.home)
@@ -277,6 +273,20 @@ class Engine:
 
         return logs.read(self.home.directory(self.find(name).id), follow=follow, tail=tail, since=since)
 
+    @property
+    def files(self) -> Files:
+        """The files of workloads: copies in and out, differences, images of them."""
+        from twinhull.engine.files import Files
+
+        return Files(self.home)
+
+    @property
+    def live(self) -> Live:
+        """What is done to workloads beside their lives: pause, top, stats, rename, update."""
+        from twinhull.engine.live import Live
+
+        return Live(self.home)
+
     # --- acting on what runs
 
     def attach(self, name: str) -> Sandbox:
@@ -286,12 +296,13 @@ class Engine:
 
         instance = self.find(name)
         control.require_running(self.home, instance)
+        control.require_unpaused(self.home, instance)
         return sandbox.connect(self.home.directory(instance.id))
 
     def exec(self, name: str, command: list[str] | tuple[str, ...], *, stdin: bytes = b"") -> Result:
         """Run one more process inside and return status and output."""
         from twinhull.engine.execute import STREAM, ExecRequest
-        from twinhull.engine.gather import collect
+        from twinhull.engine.gather import collect, require_words
 
         require_words(command)
         request = ExecRequest(tuple(command), interactive=bool(stdin))
@@ -374,16 +385,6 @@ class Engine:
 
         self.reconcile()
         return volumes.prune(self.home, everything_unused=everything_unused)
-
-
-def require_words(command: object) -> None:
-    """Refuse a text where a list is meant: it would be taken for a list of letters.
-
-    Raises:
-        InvalidRequest: it is one.
-    """
-    if isinstance(command, str | bytes):
-        raise InvalidRequest(f"the command is a list of words, not {command!r}", hint='["echo", "hi"]')
 
 
 def configured_isolation(config: Config) -> IsolationChoice:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from twinhull import jsontext
-from twinhull.engine.control import require_running
-from twinhull.engine.state import Home, status
-from twinhull.errors import Conflict, InvalidRequest, NotFound
+from twinhull.engine.control import require_running, require_unpaused
+from twinhull.engine.state import Home
+from twinhull.errors import InvalidRequest, NotFound
 from twinhull.host import files
 from twinhull.host.facts import read_facts
 from twinhull.host.seccomp import spec_filter
@@ -52,8 +52,7 @@ def execute(home: Home, instance: Instance, request: ExecRequest, *, size: tuple
             f"{instance.name} is a machine: its processes are its own system's",
             hint=f"twinhull machine attach {instance.name} is its console",
         )
-    if status(home, instance) == "paused":
-        raise Conflict(f"workload {instance.name} is paused", hint="it goes on when its cgroup is thawed")
+    require_unpaused(home, instance)
     plan = exec_plan(home, instance, request, size)
     conversation = sandbox.connect(home.directory(instance.id))
     try:

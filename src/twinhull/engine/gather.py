@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from twinhull.engine.engine import Result
+from twinhull.errors import InvalidRequest
 from twinhull.plan.frames import INITIAL_CREDIT_BYTES, MAX_PAYLOAD_BYTES, Kind
 from twinhull.runtime.sandbox import Sandbox, exit_status
+
+
+def require_words(command: object) -> None:
+    """Refuse a text where a list is meant: it would be taken for a list of letters.
+
+    Raises:
+        InvalidRequest: it is one.
+    """
+    if isinstance(command, str | bytes):
+        raise InvalidRequest(f"the command is a list of words, not {command!r}", hint='["echo", "hi"]')
 
 
 def collect(conversation: Sandbox, stream: int, stdin: bytes) -> Result:

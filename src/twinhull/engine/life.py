@@ -235,7 +235,8 @@ def start(
     with locks.locked(f"{directory}/lock", wait=False, busy=f"{instance.name} is being started or stopped"):
         state = status(home, instance)
         if state in ("running", "paused"):
-            raise Conflict(f"{instance.name} is {state}", hint=f"twinhull restart {instance.name}")
+            verb = "unpause" if state == "paused" else "restart"
+            raise Conflict(f"{instance.name} is {state}", hint=f"twinhull {verb} {instance.name}")
         settle(home, instance._replace(remove=False))
         make_directories(directory)
         connectivity.prepare(home, request)
@@ -343,8 +344,11 @@ def ready(home: Home, instance: Instance, bundle: Bundle, origin: Origin) -> Pre
     return prepared
 
 
-def prepare(home: Home, instance: Instance, bundle: Bundle, origin: Origin) -> Prepared:
+def prepare(home: Home, instance: Instance, bundle: Bundle, origin: Origin, *, still: bool = False) -> Prepared:
     """Hand the bundle to the runtime of its isolation.
+
+    Args:
+        still: it will not be started, only looked into.
 
     Raises:
         NoWall: code that is not trusted, and the isolation is no wall.
@@ -356,6 +360,8 @@ def prepare(home: Home, instance: Instance, bundle: Bundle, origin: Origin) -> P
     flags = ["--exited", f"{home.config.run}/exited/{instance.id}", "--log-max", str(home.config.log_max_bytes)]
     if instance.remove:
         flags.append("--remove")
+    if still:
+        flags.append("--still")
     if instance.isolation == "vm":
         return prepare_vm(home, instance, bundle, tuple(flags), origin)
     home.config.mark("planned")

@@ -147,6 +147,10 @@ TABLE = (
     OpType(78, "child", "filesystem-copied", ("s:type", "s:source", "s:target", "i:attributes", "s:data"),
            "as filesystem, and it holds a copy of what it hides"),
     OpType(79, "child", "init", (), "the first process is ours: it passes signals on, reaps, ends as the program does"),
+    # --- child: what is done beside a workload, without running anything of it
+    OpType(72, "child", "tool", ("s:name", "s:path", "i:flags"),
+           "last, in place of exec: a part of the launcher (usage, processes, limit, hold, read, write, changes), "
+           "outside the workload's cgroups; those of files see its mounts. flags: docs/plan-format.md"),
     # --- undo
     OpType(80, "undo", "kill-cgroup", ("s:path",), "kill what is left in a v2 leaf"),
     OpType(81, "undo", "remove-cgroup", ("s:path",), "rmdir a cgroup and its descendants"),

@@ -105,6 +105,11 @@ class Sandbox:
         """Send a signal to the main process, or to every process of the workload."""
         self.send(Kind.SIGNAL, 0, NUMBER.pack(number), Flag.ALL if everyone else 0)
 
+    def freeze(self, *, frozen: bool) -> None:
+        """Pause or go on; return when the kernel has."""
+        self.send(Kind.PAUSE, 0, NUMBER.pack(frozen))
+        self.expect(Kind.PAUSE)
+
     def settle(self) -> None:
         """Return when everything sent so far has been acted upon.
 

@@ -1,0 +1,32 @@
+"""update: other limits for workloads."""
+
+from __future__ import annotations
+
+from twinhull.cli.arguments import cpu_count, memory_bytes
+from twinhull.cli.control import add_names, each
+from twinhull.cli.progress import prepared
+from twinhull.engine.updating import Limits
+from twinhull.errors import InvalidRequest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from twinhull.cli.parser import Arguments, Parser
+    from twinhull.config import Config
+
+
+def configure_update(parser: Parser) -> None:
+    """Flags of update."""
+    add = parser.add_argument
+    add("--memory", "-m", type=memory_bytes, default=0, metavar="M", help="limit of memory: 512m")
+    add("--cpus", type=cpu_count, default=0.0, metavar="N", help="limit of CPUs: 1.5")
+    add("--pids-limit", type=int, default=0, metavar="N", help="limit of processes")
+    add_names(parser)
+
+
+def run_update(arguments: Arguments, config: Config) -> int:
+    """Change the limits of each."""
+    if arguments.pids_limit < 0:
+        raise InvalidRequest("--pids-limit takes a number above 0")
+    limits = Limits(arguments.memory, arguments.cpus, arguments.pids_limit)
+    engine = prepared(config)
+    return each(arguments.names, lambda name: engine.live.update(name, limits))

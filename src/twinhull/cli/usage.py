@@ -1,0 +1,124 @@
+"""stats and top: what workloads use, and what runs in one."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from twinhull.cli.arguments import add_format
+from twinhull.cli.parser import REMAINDER
+from twinhull.cli.progress import prepared
+from twinhull.cli.render import document, size, table
+from twinhull.engine import processes, usage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from twinhull.cli.parser import Arguments, Parser
+    from twinhull.config import Config
+    from twinhull.engine import Engine
+    from twinhull.engine.usage import Sample, Usage
+    from twinhull.model import Instance
+
+INTERVAL_S = 1.0
+CLEAR = "\033[H\033[2J"
+SHORT_ID = 12
+HEADER = ("ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %", "NET I/O", "BLOCK I/O", "PIDS", "ON HOST")
+
+
+def configure_stats(parser: Parser) -> None:
+    """Flags of stats."""
+    parser.add_argument("-a", "--all", action="store_true", help="also those that do not run")
+    parser.add_argument("--no-stream", action="store_true", help="once, not every second")
+    parser.add_argument("--no-trunc", action="store_true", help="ids in full")
+    add_format(parser)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="all that run, without")
+
+
+def run_stats(arguments: Arguments, config: Config) -> int:
+    """Show what is used: the first time between two looks a second apart, then from look to look."""
+    engine = prepared(config)
+    before = look(engine, arguments)
+    while True:
+        time.sleep(INTERVAL_S)
+        now = look(engine, arguments)
+        known = {instance.id: sample for instance, sample in before}
+        rows = [(instance, usage.between(known.get(instance.id, sample), sample)) for instance, sample in now]
+        show(arguments, rows)
+        if arguments.no_stream:
+            return 0
+        before = now
+
+
+def look(engine: Engine, arguments: Arguments) -> list[tuple[Instance, Sample]]:
+    """One sample of each workload that is named, or that runs."""
+    if arguments.names:
+        chosen = [engine.find(name) for name in arguments.names]
+    else:
+        chosen = [instance for instance, _ in engine.ps(everything=arguments.all)]
+    return [(instance, usage.sample(engine.home, instance)) for instance in chosen]
+
+
+def show(arguments: Arguments, rows: list[tuple[Instance, Usage]]) -> None:
+    """Print one look; on a terminal in the place of the last."""
+    if arguments.format == "json":
+        print(document([described(*row) for row in rows]), flush=True)
+        return
+    if not arguments.no_stream and sys.stdout.isatty():
+        print(CLEAR, end="")
+    width = None if arguments.no_trunc else SHORT_ID
+    print(table(HEADER, [cells(*row, width) for row in rows]), flush=True)
+
+
+def cells(instance: Instance, used: Usage, width: int | None) -> tuple[str, ...]:
+    """One line."""
+    sample = used.sample
+    host = (
+        f"{used.host_cpu_percent:.2f}%, {size(sample.host_memory_bytes)}" if instance.isolation != "container" else ""
+    )
+    return (
+        instance.id[:width],
+        instance.name,
+        f"{used.cpu_percent:.2f}%",
+        f"{size(sample.memory_bytes)} / {size(sample.memory_limit_bytes)}",
+        f"{memory_percent(sample):.2f}%",
+        f"{size(sample.received_bytes)} / {size(sample.sent_bytes)}",
+        f"{size(sample.read_bytes)} / {size(sample.written_bytes)}",
+        str(sample.pids),
+        host,
+    )
+
+
+def memory_percent(sample: Sample) -> float:
+    """Of the limit."""
+    return 100 * sample.memory_bytes / sample.memory_limit_bytes if sample.memory_limit_bytes else 0.0
+
+
+def described(instance: Instance, used: Usage) -> dict[str, Any]:
+    """The same as JSON."""
+    counters = {key: value for key, value in used.sample._asdict().items() if key not in ("moment", "host_cpu_usec")}
+    return {
+        "id": instance.id,
+        "name": instance.name,
+        "isolation": instance.isolation,
+        "cpu_percent": round(used.cpu_percent, 2),
+        "memory_percent": round(memory_percent(used.sample), 2),
+        "host_cpu_percent": round(used.host_cpu_percent, 2),
+        **counters,
+    }
+
+
+def configure_top(parser: Parser) -> None:
+    """Arguments of top."""
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("options", nargs=REMAINDER, metavar="OPTIONS", help="of ps: -ef (default), aux, -o COL,…")
+
+
+def run_top(arguments: Arguments, config: Config) -> int:
+    """List the processes of one workload."""
+    columns = processes.columns_of(arguments.options)
+    engine = prepared(config)
+    found = engine.live.top(arguments.name)
+    print(table([column.header for column in columns], [[column.show(row) for column in columns] for row in found]))
+    return 0

@@ -1,0 +1,60 @@
+"""Looking at what runs and changing it, each workload by its name."""
+
+from __future__ import annotations
+
+from twinhull.engine.state import Home
+from twinhull.model import Instance
+from twinhull.store import instances
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from twinhull.engine.processes import Process
+    from twinhull.engine.updating import Limits
+    from twinhull.engine.usage import Sample
+
+
+class Live:
+    """Verbs on workloads of either isolation that are no step of their lives."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+
+    def find(self, name: str) -> Instance:
+        """The workload with this name, id, or beginning of an id."""
+        return instances.find(self.home.db, name)
+
+    def pause(self, name: str) -> None:
+        """Freeze it; a signal to its end lets it go on."""
+        from twinhull.engine import freeze
+
+        freeze.pause(self.home, self.find(name))
+
+    def unpause(self, name: str) -> None:
+        """Let it go on."""
+        from twinhull.engine import freeze
+
+        freeze.unpause(self.home, self.find(name))
+
+    def top(self, name: str) -> list[Process]:
+        """Its processes."""
+        from twinhull.engine import processes
+
+        return processes.top(self.home, self.find(name))
+
+    def stats(self, name: str) -> Sample:
+        """What it uses now; usage.between two of them makes shares of the processor."""
+        from twinhull.engine import usage
+
+        return usage.sample(self.home, self.find(name))
+
+    def rename(self, name: str, new: str) -> None:
+        """Give it another name."""
+        from twinhull.engine import renaming
+
+        renaming.rename(self.home, self.find(name), new)
+
+    def update(self, name: str, limits: Limits) -> None:
+        """Change its limits, at once if it runs."""
+        from twinhull.engine import updating
+
+        updating.update(self.home, self.find(name), limits)

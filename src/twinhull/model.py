@@ -63,6 +63,7 @@ class Attachment(NamedTuple):
     network: str
     address: str = ""
     aliases: tuple[str, ...] = ()
+    address6: str = ""
 
 
 class Disk(NamedTuple):
@@ -202,6 +203,7 @@ class Endpoint(NamedTuple):
         internal: the network leads nowhere else.
         default: what is for no network goes out here.
         aliases: further names by which the network's others find it.
+        address6, gateway6: of a network of /64.
     """
 
     network: str
@@ -216,6 +218,8 @@ class Endpoint(NamedTuple):
     internal: bool = False
     default: bool = True
     aliases: tuple[str, ...] = ()
+    address6: str = ""  # "" on a network without IPv6
+    gateway6: str = ""
 
 
 class Instance(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,7 @@ def test_a_network_that_is_removed_leaves_nothing_and_disturbs_nobody(lab: Lab) 
     lab.start("8080:80")
     before = sh("nft list ruleset"), sh("ip -br link | cut -d' ' -f1")
     for internal in (False, True):
-        create(lab, "back", internal=internal)
+        create(lab, "back", internal=internal, ipv6=internal)
         workload = lab.start("8081:80", network="back") if not internal else lab.start(network="back")
         with pytest.raises(Conflict, match="has workloads"):
             networks.remove(lab.config, lab.db, "back")
@@ -212,6 +213,59 @@ def on_both(lab: Lab) -> tuple[tuple[Endpoint, ...], Workload]:
     lab.workloads.append(workload)
     netlab.perform(host, workload)
     return places, workload
+
+
+def test_a_network_with_ipv6_reaches_its_own_and_the_world_and_nobody_else(lab: Lab) -> None:
+    Path("/proc/sys/net/ipv6/conf/up0/accept_ra").write_text("1")
+    sh("ip addr add 2001:db8::1/64 dev up0 nodad && ip -6 route add default via 2001:db8::2")
+    with inside(lab.world):
+        sh("ip addr add 2001:db8::2/64 dev up0 nodad")
+    for name in ("six", "other"):
+        create(lab, name, ipv6=True)
+    create(lab, "vault", subnet6="fd12:3456:789a::/64", internal=True)
+    assert Path("/proc/sys/net/ipv6/conf/up0/accept_ra").read_text() == "2\n", "the host forgot its own router"
+    one, peer, other, inner = (lab.start(network=name) for name in ("six", "six", "other", "vault"))
+    assert inner.endpoint.gateway6 == "fd12:3456:789a::1"
+    with serving6(peer.namespace) as came:
+        assert fetch6(one.namespace, peer.endpoint.address6) == f"hello {one.endpoint.address6}"
+        for stranger in (other, inner):
+            assert refuses6(stranger, peer.endpoint.address6)
+    with serving6(lab.world) as came:
+        assert fetch6(one.namespace, "2001:db8::2") == "hello 2001:db8::1"
+        with inside(inner.namespace):
+            sh(f"ip -6 route add default via {inner.endpoint.gateway6}")
+        assert refuses6(inner, "2001:db8::2")
+    assert came == ["2001:db8::1"]
+    with inside(lab.world):
+        sh(f"ip -6 route add {peer.endpoint.address6} via 2001:db8::1")
+    with serving6(peer.namespace), pytest.raises(OSError):
+        fetch6(lab.world, peer.endpoint.address6, REFUSED_AFTER_S)
+    dns.publish(lab.config, peer.endpoint, ["peer"])
+    packed = socket.inet_pton(socket.AF_INET6, peer.endpoint.address6)
+    with inside(one.namespace), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(netlab.TIMEOUT_S)
+        sock.connect((one.endpoint.gateway, 53))
+        sock.send(b"tw" + dns.RECURSIVE_QUESTION + b"\4peer\0\0\x1c\0\1")
+        assert packed in sock.recv(512)
+    bridge_ra = Path(f"/proc/sys/net/ipv6/conf/{one.endpoint.bridge}/accept_ra").read_text()
+    assert bridge_ra == "0\n", "a workload's router advertisement would be believed"
+
+
+def serving6(namespace: int) -> AbstractContextManager[list[str]]:
+    return serving(namespace, 80, "::")
+
+
+def fetch6(namespace: int, address: str, timeout_s: float = netlab.TIMEOUT_S) -> str:
+    with inside(namespace), socket.create_connection((address, 80), timeout=timeout_s) as sock:
+        return sock.recv(100).decode()
+
+
+def refuses6(workload: Workload, address: str) -> bool:
+    try:
+        fetch6(workload.namespace, address, REFUSED_AFTER_S)
+    except OSError:
+        return True
+    return False
 
 
 class Killed(BaseException):

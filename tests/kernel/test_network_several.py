@@ -58,7 +58,8 @@ def test_a_workload_on_two_networks_has_a_link_and_the_names_of_each(home: Twinh
 def test_a_running_container_joins_and_leaves_networks(home: Twinhull) -> None:
     port = free_port()
     serve = "while :; do echo hello | nc -l -p 80; done"
-    home("run", "-d", "--name", "one", "-p", f"{port}:80", "busybox", "sh", "-c", serve, check=True)
+    words = ("--name", "one", "-p", f"{port}:80", "--add-host", "host:host-gateway")
+    home("run", "-d", *words, "busybox", "sh", "-c", serve, check=True)
     try:
         home("network", "connect", "--alias", "third", "--ip", f"{BACK}.88", "back", "one", check=True)
         home("network", "connect", "vault", "one", check=True)
@@ -125,3 +126,38 @@ def test_networks_that_exclude_each_other_are_refused(home: Twinhull) -> None:
     ):
         refused = home("run", "--rm", *words, "busybox", "true")
         assert (refused.exit_code, text in refused.stderr) == (125, True), refused
+
+
+@pytest.mark.parametrize("isolation", ["container", "vm"])
+def test_a_network_with_ipv6_gives_addresses_names_and_ports_of_it(home: Twinhull, isolation: str) -> None:
+    home("network", "create", "--ipv6", "--subnet", "fd33:aa55:1::/64", "six", check=True)
+    port = free_port()
+    serve = "while :; do echo hello | nc -l -p 80; done"
+    words = ("--network", "six", "--network", "back", "--ip6", "fd33:aa55:1::beef", "--name", "sixth")
+    home(
+        "run",
+        "-d",
+        "--isolation",
+        isolation,
+        *words,
+        "-p",
+        f"[::1]:{port}:80",
+        "busybox",
+        "sh",
+        "-c",
+        serve,
+        check=True,
+        timeout_s=180,
+    )
+    try:
+        ping = ("run", "--rm", "--network", "six", "busybox", "ping6", "-c", "1", "-W", "9", "sixth")
+        assert "fd33:aa55:1::beef" in home(*ping, check=True).stdout
+        assert "default via fd33:aa55:1::1" in home("exec", "sixth", "ip", "-6", "route", check=True).stdout
+        assert fetch(port, "::1") == "hello\n"
+        taken = home("run", "--rm", "--network", "six", "--ip6", "fd33:aa55:1::beef", "busybox", "true")
+        assert (taken.exit_code, "is in use by sixth" in taken.stderr) == (125, True), taken
+        plain = home("run", "--rm", "--network", "back", "--ip6", "fd33:aa55:1::9", "busybox", "true")
+        assert (plain.exit_code, "has no IPv6" in plain.stderr) == (125, True), plain
+    finally:
+        home("rm", "--force", "sixth", check=True)
+        home("network", "rm", "six", check=True)

@@ -229,7 +229,7 @@ def serving(namespace: int | None, port: int, address: str = "0.0.0.0") -> Itera
     """A TCP server in a namespace (None: here) that tells each client its own address; gives who came."""
     came: list[str] = []
     with inside(namespace) if namespace is not None else nullcontext():
-        listener = socket.create_server((address, port))
+        listener = socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
     listener.settimeout(0.05)
     over = threading.Event()
 

@@ -26,7 +26,14 @@ LINK_OPTION = "com.docker.network.bridge.name"
 def configure_create(parser: Parser) -> None:
     """Flags of network create."""
     add = parser.add_argument
-    add("--subnet", default="", metavar="CIDR", help="its addresses; free ones are taken otherwise")
+    add(
+        "--subnet",
+        action="append",
+        default=[],
+        metavar="CIDR",
+        help="its addresses, one of IPv4 and one of IPv6; free ones are taken otherwise",
+    )
+    add("--ipv6", action="store_true", help="with IPv6 too")
     add("--gateway", default="", metavar="ADDRESS", help="the host's address on it (default: the subnet's first)")
     add("--internal", action="store_true", help="it leads nowhere: no world, no other network, no published ports")
     add("-l", "--label", action="append", default=[], metavar="K=V", help="a label")
@@ -43,7 +50,9 @@ def run_create(arguments: Arguments, config: Config) -> int:
 
     wish = Wish(
         name=arguments.name,
-        subnet=arguments.subnet,
+        subnet=one_of(arguments.subnet, ipv6=False),
+        ipv6=arguments.ipv6,
+        subnet6=one_of(arguments.subnet, ipv6=True),
         gateway=arguments.gateway,
         link=link_of(arguments.opt),
         internal=arguments.internal,
@@ -51,6 +60,18 @@ def run_create(arguments: Arguments, config: Config) -> int:
     )
     print(networking.create(prepared(config).home, wish).id)
     return 0
+
+
+def one_of(subnets: list[str], *, ipv6: bool) -> str:
+    """The subnet of one kind, "" for none.
+
+    Raises:
+        InvalidRequest: several.
+    """
+    found = [text for text in subnets if (":" in text) == ipv6]
+    if len(found) > 1:
+        raise InvalidRequest(f"two subnets of one kind: {', '.join(found)}", hint="one of IPv4, and one of IPv6")
+    return found[0] if found else ""
 
 
 def link_of(options: list[str]) -> str:
@@ -88,7 +109,16 @@ def run_ls(arguments: Arguments, config: Config) -> int:
         for network in found:
             print(network.id[:width])
     else:
-        rows = [(row.id[:width], row.name, row.subnet, row.link, "yes" if row.internal else "no") for row in found]
+        rows = [
+            (
+                row.id[:width],
+                row.name,
+                ", ".join(filter(None, (row.subnet, row.subnet6))),
+                row.link,
+                "yes" if row.internal else "no",
+            )
+            for row in found
+        ]
         print(table(("ID", "NAME", "SUBNET", "BRIDGE", "INTERNAL"), rows))
     return 0
 
@@ -105,6 +135,7 @@ def described(engine: Engine, network: Network) -> dict[str, Any]:
         "created": timestamp(network.created),
         "subnet": network.subnet,
         "gateway": network.gateway,
+        "subnet6": network.subnet6,
         "internal": network.internal,
         "labels": dict(network.labels),
         "workloads": [
@@ -118,6 +149,7 @@ def place_of(place: Any) -> dict[str, Any]:
     """What is told of a workload's place."""
     return {
         "address": place.address,
+        "address6": place.address6,
         "mac": place.mac,
         "interface": f"eth{place.number}",
         "aliases": list(place.aliases),
@@ -165,6 +197,7 @@ def configure_connect(parser: Parser) -> None:
     """Flags of network connect."""
     parser.add_argument("--alias", action="append", default=[], metavar="NAME", help="one more name there")
     parser.add_argument("--ip", default="", metavar="ADDRESS", help="its address there")
+    parser.add_argument("--ip6", default="", metavar="ADDRESS", help="its IPv6 address there")
     parser.add_argument("network", metavar="NETWORK")
     parser.add_argument("name", metavar="NAME", help="name, id, or beginning of an id")
 
@@ -175,7 +208,7 @@ def run_connect(arguments: Arguments, config: Config) -> int:
     from twinhull.engine import attaching
     from twinhull.model import Attachment
 
-    wanted = checked(Attachment(arguments.network, arguments.ip, tuple(arguments.alias)))
+    wanted = checked(Attachment(arguments.network, arguments.ip, tuple(arguments.alias), arguments.ip6))
     attaching.attach(prepared(config).home, arguments.name, wanted)
     return 0
 

@@ -86,6 +86,7 @@ def configure_networks(parser: Parser) -> None:
     )
     add("--network-alias", action="append", default=[], metavar="NAME", help="one more name on its network")
     add("--ip", default="", metavar="ADDRESS", help="its address on the network")
+    add("--ip6", default="", metavar="ADDRESS", help="its IPv6 address on the network")
     add("-p", "--publish", action="append", default=[], metavar="[IP:]HOST:PORT", help="publish a port on the host")
     add("-P", "--publish-all", action="store_true", help="publish every exposed port on any free one of the host")
     add("--expose", action="append", default=[], metavar="PORT", help="a port that -P publishes, beside the image's")
@@ -296,10 +297,10 @@ def mounts(arguments: Arguments) -> dict[str, Any]:
 def networks(arguments: Arguments) -> tuple[str, tuple[Attachment, ...]]:
     """The first network, and every one where there is more to say; for a plain one, nothing is imported."""
     names: list[str] = arguments.network
-    if len(names) > 1 or arguments.network_alias or arguments.ip or "=" in "".join(names):
+    if len(names) > 1 or arguments.network_alias or arguments.ip or arguments.ip6 or "=" in "".join(names):
         from twinhull.cli.attachments import parse_attachments
 
-        return parse_attachments(names, arguments.network_alias, arguments.ip)
+        return parse_attachments(names, arguments.network_alias, arguments.ip, arguments.ip6)
     return names[0] if names else "bridge", ()
 
 

@@ -51,7 +51,7 @@ def join(home: Home, instance: Instance, wanted: Attachment) -> None:
     """Connect a running container; nothing has changed if that fails."""
     before = instance.endpoints
     with transaction(home.db):
-        place = leases.allocate(home.db, wanted.network, instance.id, wanted=wanted.address)
+        place = leases.allocate(home.db, wanted.network, instance.id, wanted=wanted.address, wanted6=wanted.address6)
         numbers = {other.number for other in before}
         place = place._replace(
             number=next(number for number in range(len(numbers) + 1) if number not in numbers),

@@ -88,8 +88,9 @@ def part(home: Home, instance: Instance, namespace: int, place: Endpoint) -> Pla
     for other in after:
         if other.default and place.default:
             index = INSIDE_INDEX + PAIR * other.number
-            with suppress(FileExistsError):
-                send_inside(namespace, messages.add_default_route(index, other.gateway), 1)
+            for gateway in filter(None, (other.gateway, other.gateway6)):
+                with suppress(FileExistsError):
+                    send_inside(namespace, messages.add_default_route(index, gateway), 1)
     settle(home, instance, namespace, instance.endpoints, after)
     return after
 
@@ -147,10 +148,11 @@ def rewrite_etc(home: Home, instance: Instance, before: Places, after: Places) -
     The files are its mounts: they are written in place, for another file under the name would not be seen.
     """
     directory, hostname = home.directory(instance.id), hostname_of(home, instance)
-    addresses = [place.address for place in before if place not in after]
+    addresses = [address for place in before if place not in after for address in etc.addresses_of(place)]
     lines = read_etc(f"{directory}/hosts").splitlines(keepends=True)
     kept = "".join([line for line in lines if line.split("\t")[0] not in addresses])
-    added = "".join([f"{place.address}\t{hostname}\n" for place in after if place not in before])
+    new = [address for place in after if place not in before for address in etc.addresses_of(place)]
+    added = "".join([f"{address}\t{hostname}\n" for address in new])
     write_etc(f"{directory}/hosts", kept + added)
     if read_etc(f"{directory}/resolv.conf") == etc.resolv_conf(before):
         write_etc(f"{directory}/resolv.conf", etc.resolv_conf(after))

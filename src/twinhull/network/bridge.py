@@ -14,6 +14,7 @@ from twinhull.errors import Conflict, HostUnfit, InvalidRequest
 from twinhull.host import files, locks, netlink
 from twinhull.network import firewall, leases, ports
 from twinhull.plan.netlink import add_address, delete_link, dump_routes, make_bridge, route_of
+from twinhull.plan.nftables import NFPROTO_IPV6
 from twinhull.scopes import contextmanager
 from twinhull.store.db import transaction
 from twinhull.tuples import NamedTuple
@@ -42,6 +43,7 @@ class Row(NamedTuple):
     chain_handle: int = 0
     gateway: str = ""
     internal: int = 0
+    subnet6: str = ""
 
     @property
     def is_default(self) -> bool:
@@ -51,7 +53,7 @@ class Row(NamedTuple):
     @property
     def member(self) -> firewall.Member:
         """What the packet filter knows of it."""
-        return firewall.Member(self.link, self.subnet, bool(self.internal))
+        return firewall.Member(self.link, self.subnet, bool(self.internal), self.subnet6)
 
 
 def table_name(config: Config) -> str:
@@ -117,8 +119,10 @@ def is_whole(config: Config, row: Row) -> bool:
     if row.version != firewall.VERSION or index_of(row.link) != row.link_index:
         return False
     with netlink.opened(netlink.NETFILTER) as sock:
-        found = firewall.chains(sock)
+        found = firewall.chains(sock, ipv6=bool(row.subnet6))
         if firewall.handle_of(found, table_name(config)) != row.chain_handle:
+            return False
+        if row.subnet6 and not firewall.handle_of(found, table_name(config), NFPROTO_IPV6):
             return False
         return not firewall.closed(sock, found, row.link)
 
@@ -139,6 +143,8 @@ def build(config: Config, db: Connection, row: Row) -> None:
     Raises:
         Conflict: its subnet is to be another, and workloads have addresses of it.
     """
+    from twinhull.host.sysctl import write_sysctl
+
     wanted = row._replace(subnet=subnet_for(config, db, row))
     write_sysctl("ipv4/ip_forward", "1")
     table = table_name(config)
@@ -146,11 +152,13 @@ def build(config: Config, db: Connection, row: Row) -> None:
         handle = firewall.handle_of(firewall.chains(sock), table)
         if not handle or handle != row.chain_handle or row.version != firewall.VERSION or wanted.subnet != row.subnet:
             fill(sock, config, db, wanted, is_current=handle != 0 and is_loaded(db, handle))
+        if row.subnet6:
+            firewall.load6(table, [other.member for other in every(db)])
         make_link(wanted)
-        found = firewall.chains(sock)
+        found = firewall.chains(sock, ipv6=bool(row.subnet6))
         if row.version not in (0, firewall.VERSION):  # its accepts are of an older list
             firewall.close_for(row.link, found)
-            found = firewall.chains(sock)
+            found = firewall.chains(sock, ipv6=bool(row.subnet6))
         firewall.open_for(row.link, firewall.closed(sock, found, row.link))
         handle = firewall.handle_of(found, table)
     write(db, wanted._replace(version=firewall.VERSION, link_index=index_of(row.link), chain_handle=handle))
@@ -223,14 +231,20 @@ def make_link(row: Row) -> None:
     """Make the bridge with the gateway's address, up, and tell the kernel how to treat it.
 
     The filter is loaded before: route_localnet without its guard would open 127/8 (CVE-2020-8558).
-    IPv6 is off on the host's side, so that no workload's router advertisement is believed (CVE-2020-13401).
+    IPv6 is off on the host's side but for a network that has it, so that no workload's router advertisement is
+    believed (CVE-2020-13401).
     """
+    from twinhull.host.sysctl import write_sysctl
+    from twinhull.network import ipv6
+
     base, prefix = leases.parse_subnet(row.subnet)
     gateway = row.gateway or leases.dotted(base + 1)
     try:
         with netlink.opened(netlink.ROUTE) as sock:
             ignore(errno.EEXIST, sock, make_bridge(row.link, mac=leases.mac_of(leases.number_of(gateway))))
-            if os.path.exists(f"{SYSCTL}/ipv6/conf/{row.link}"):
+            if row.subnet6:
+                ipv6.equip(sock, row)
+            elif os.path.exists(f"{SYSCTL}/ipv6/conf/{row.link}"):
                 write_sysctl(f"ipv6/conf/{row.link}/disable_ipv6", "1")
             ignore(errno.EEXIST, sock, add_address(index_of(row.link), gateway, prefix, ack=True))
     except OSError as error:
@@ -251,24 +265,6 @@ def ignore(expected: int, sock: socket, message: bytes) -> None:
     except OSError as error:
         if error.errno != expected:
             raise
-
-
-def write_sysctl(name: str, value: str) -> None:
-    """Set a switch of the network stack, unless it stands so already.
-
-    Raises:
-        HostUnfit: /proc/sys is not ours to write.
-    """
-    path = f"{SYSCTL}/{name}"
-    try:
-        if files.read(path).strip() != value.encode():
-            with open(path, "w", encoding="ascii") as file:
-                file.write(value)
-    except OSError as error:
-        key = name.replace("/", ".")
-        raise HostUnfit(
-            f"net.{key} cannot be set to {value}: {error.strerror}", hint=f"sysctl -w net.{key}={value}"
-        ) from error
 
 
 def choose_subnet(config: Config, db: Connection) -> str:
@@ -382,8 +378,10 @@ def take_away(config: Config, db: Connection, row: Row) -> None:
     delete(row.link)
     table = table_name(config)
     with netlink.opened(netlink.NETFILTER) as sock:
-        found = firewall.chains(sock)
+        found = firewall.chains(sock, ipv6=bool(row.subnet6))
         firewall.close_for(row.link, found)
+    if row.subnet6:
+        firewall.load6(table, [other.member for other in every(db) if other.name != row.name])
     if len(every(db)) == 1:
         firewall.unload(table)
     elif firewall.handle_of(found, table) and row.subnet:

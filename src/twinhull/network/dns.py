@@ -18,7 +18,7 @@ from twinhull.host import files, locks
 from twinhull.host.facts import read
 from twinhull.model import Endpoint
 from twinhull.network.bridge import table_name
-from twinhull.network.etc import real_resolv_conf
+from twinhull.network.etc import addresses_of, real_resolv_conf
 from twinhull.plan.netlink import pack_address
 from twinhull.plan.ops import Op
 from twinhull.scopes import contextmanager
@@ -86,7 +86,8 @@ def publishing(config: Config, endpoint: Endpoint, names: Iterable[str]) -> Iter
     directory = directory_of(config, endpoint.network)
     make_directories(directory)
     temporary = f"{directory}/{endpoint.host_link}"
-    files.write(temporary, f"{endpoint.address} {' '.join(known)}\n".encode(), 0o644)
+    lines = [f"{address} {' '.join(known)}\n" for address in addresses_of(endpoint)]
+    files.write(temporary, "".join(lines).encode(), 0o644)
     with locks.locked(f"{directory}/dnsmasq.pid.lock"):
         os.rename(temporary, f"{directory}/hosts/{endpoint.host_link}")
         starter = None if pid_of(f"{directory}/dnsmasq.pid") else starter_of(endpoint, directory)

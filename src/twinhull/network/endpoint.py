@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Ops = tuple[Op, ...]
 
+IPV6_PREFIX = 64
 TAP_FD = 61  # where QEMU finds its first tap, `-netdev tap,fd=61`; the others lie below
 
 
@@ -115,6 +116,13 @@ def guest_messages(endpoint: Endpoint) -> tuple[bytes, int]:
 
 
 def addressing(endpoint: Endpoint, index: int) -> bytes:
-    """Return the messages that give a link the endpoint's address and, where it is the default, the way out."""
-    address = netlink.add_address(index, endpoint.address, endpoint.prefix, ack=not endpoint.default)
+    """Return the messages that give a link the endpoint's addresses and, where it is the default, the way out."""
+    sixth = ipv6_addressing(endpoint, index) if endpoint.address6 else b""
+    address = sixth + netlink.add_address(index, endpoint.address, endpoint.prefix, ack=not endpoint.default)
     return address + netlink.add_default_route(index, endpoint.gateway) if endpoint.default else address
+
+
+def ipv6_addressing(endpoint: Endpoint, index: int) -> bytes:
+    """Return the same for IPv6; nothing of it is acknowledged but a refusal."""
+    address = netlink.add_address(index, endpoint.address6, IPV6_PREFIX)
+    return address + netlink.add_default_route(index, endpoint.gateway6, ack=False) if endpoint.default else address

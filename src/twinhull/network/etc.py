@@ -21,8 +21,13 @@ LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 
 def hosts_file(endpoints: Sequence[Endpoint], hostname: str) -> str:
     """Return /etc/hosts of a workload; without a network its own name is its loopback."""
-    addresses = [place.address for place in endpoints] or ["127.0.1.1"]
+    addresses = [address for place in endpoints for address in addresses_of(place)] or ["127.0.1.1"]
     return LOCALHOST + "".join([f"{address}\t{hostname}\n" for address in addresses])
+
+
+def addresses_of(place: Endpoint) -> list[str]:
+    """Return the addresses of a workload on a network: one, or one of each kind."""
+    return [place.address, place.address6] if place.address6 else [place.address]
 
 
 def resolv_conf(endpoints: Sequence[Endpoint]) -> str:

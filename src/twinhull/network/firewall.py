@@ -12,7 +12,7 @@ from twinhull.host import netlink
 from twinhull.host.facts import read
 from twinhull.network.programs import first_of, run, succeed
 from twinhull.plan import nftables
-from twinhull.plan.nftables import NFPROTO_INET, NFPROTO_IPV4, Chain
+from twinhull.plan.nftables import NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6, Chain
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -89,6 +89,38 @@ table ip TABLE {
 }
 """
 
+# The same for IPv6, loaded where a network has it. Ports are published by a process there (ports.proxy_ops).
+RULES6 = """
+table ip6 TABLE {}
+delete table ip6 TABLE
+table ip6 TABLE {
+  set links { type ifname; }
+  set pairs { type ifname . ifname; }
+  set inner { type ifname; }
+  set subnets { type ipv6_addr; flags interval; }
+  chain leaving {
+    type nat hook postrouting priority srcnat; policy accept;
+    ip6 saddr @subnets oifname != @links masquerade
+  }
+  chain crossing {
+    type filter hook forward priority filter; policy accept;
+    oifname @links ct state established,related accept
+    iifname . oifname @pairs accept
+    iifname @inner drop
+    oifname @links drop
+  }
+  chain entering {
+    type filter hook input priority filter; policy accept;
+    iifname @links ip6 daddr @subnets fib daddr . iif type unicast drop
+    iifname @inner fib daddr . iif type unicast drop
+  }
+  chain telling {
+    type filter hook output priority filter; policy accept;
+    oifname @links icmpv6 type nd-redirect drop
+  }
+}
+"""
+
 # What a foreign chain must let through: forwarded traffic both ways, on input the name server's and DHCP.
 ACCEPTS = {
     "forward": (("in", ""), ("out", "")),
@@ -103,6 +135,7 @@ class Member(NamedTuple):
     link: str
     subnet: str
     internal: bool = False
+    subnet6: str = ""
 
 
 def load(table: str, networks: Iterable[Member]) -> None:
@@ -111,40 +144,50 @@ def load(table: str, networks: Iterable[Member]) -> None:
     Raises:
         HostUnfit: nft is missing, or refuses.
     """
-    elements = [line for member in networks for line in changes(table, member, "add")]
+    elements = [line for member in networks for line in changes("ip", table, member, "add")]
     succeed(["nft", "-f", "-"], RULES.replace("TABLE", table) + "".join(elements))
+
+
+def load6(table: str, networks: Iterable[Member]) -> None:
+    """The same for the table of IPv6, which is there for networks that have it; for none, it is removed."""
+    members = [member for member in networks if member.subnet6]
+    if not members:
+        succeed(["nft", "-f", "-"], f"table ip6 {table} {{}}\ndelete table ip6 {table}\n")
+        return
+    elements = [line for member in members for line in changes("ip6", table, member, "add")]
+    succeed(["nft", "-f", "-"], RULES6.replace("TABLE", table) + "".join(elements))
 
 
 def admit(table: str, member: Member) -> None:
     """Put a network into the table that is there; one that is in it is fine."""
-    succeed(["nft", "-f", "-"], "".join(changes(table, member, "add")))
+    succeed(["nft", "-f", "-"], "".join(changes("ip", table, member, "add")))
 
 
 def dismiss(table: str, member: Member) -> None:
     """Take a network out of the table; one that is not in it is fine."""
-    present, absent = changes(table, member, "add"), changes(table, member, "delete")
+    present, absent = changes("ip", table, member, "add"), changes("ip", table, member, "delete")
     succeed(["nft", "-f", "-"], "".join([*present, *absent]))
 
 
-def changes(table: str, member: Member, verb: str) -> list[str]:
+def changes(family: str, table: str, member: Member, verb: str) -> list[str]:
     """Return the commands that add or delete the elements of a network."""
-    elements = [("subnets", member.subnet), ("links", f'"{member.link}"')]
+    elements = [("subnets", member.subnet6 if family == "ip6" else member.subnet), ("links", f'"{member.link}"')]
     elements.append(("pairs", f'"{member.link}" . "{member.link}"'))
     if member.internal:
         elements.append(("inner", f'"{member.link}"'))
-    return [f"{verb} element ip {table} {name} {{ {element} }}\n" for name, element in elements]
+    return [f"{verb} element {family} {table} {name} {{ {element} }}\n" for name, element in elements]
 
 
-def chains(sock: socket) -> list[Chain]:
+def chains(sock: socket, *, ipv6: bool = False) -> list[Chain]:
     """Return every chain of the families that see our packets, in one round trip each."""
-    families = (NFPROTO_IPV4, NFPROTO_INET)
+    families = (NFPROTO_IPV4, NFPROTO_INET, *((NFPROTO_IPV6,) if ipv6 else ()))
     return [nftables.chain_of(body) for family in families for body in netlink.dump(sock, nftables.dump_chains(family))]
 
 
-def handle_of(found: Iterable[Chain], table: str) -> int:
+def handle_of(found: Iterable[Chain], table: str, family: int = NFPROTO_IPV4) -> int:
     """Return what tells our table from one that was loaded before or after it; 0 if there is none."""
     for chain in found:
-        if (chain.table, chain.name, chain.family) == (table, MARK_CHAIN, NFPROTO_IPV4):
+        if (chain.table, chain.name, chain.family) == (table, MARK_CHAIN, family):
             return chain.handle
     return 0
 
@@ -172,9 +215,7 @@ def open_for(link: str, foreign: Iterable[Chain]) -> None:
         family = nftables.FAMILIES[chain.family]
         for way, match in ACCEPTS[chain.hook]:
             if is_iptables(chain):
-                succeed(
-                    [first_of("iptables-nft", "iptables"), "-w", "-I", chain.name, *iptables_rule(link, way, match)]
-                )
+                succeed([iptables(chain), "-w", "-I", chain.name, *iptables_rule(link, way, match)])
             else:
                 rule = f'{"iifname" if way == "in" else "oifname"} "{link}" {match} accept comment "{COMMENT}"'
                 insert(chain, f"insert rule {family} {chain.table} {chain.name} {rule}\n", link)
@@ -208,7 +249,14 @@ def open_legacy(link: str) -> None:
 
 def is_iptables(chain: Chain) -> bool:
     """True if the chain is iptables': a rule it cannot read would make it refuse the whole table."""
-    return chain.family == NFPROTO_IPV4 and chain.table == "filter" and chain.name in ("FORWARD", "INPUT")
+    families = (NFPROTO_IPV4, NFPROTO_IPV6)
+    return chain.family in families and chain.table == "filter" and chain.name in ("FORWARD", "INPUT")
+
+
+def iptables(chain: Chain) -> str:
+    """Return the program that changes a chain of iptables'."""
+    prefix = "ip6tables" if chain.family == NFPROTO_IPV6 else "iptables"
+    return first_of(f"{prefix}-nft", prefix)
 
 
 def iptables_rule(link: str, way: str, match: str) -> list[str]:
@@ -224,7 +272,7 @@ def close_for(link: str, found: Iterable[Chain]) -> None:
         if not chain.hook:
             continue
         if is_iptables(chain):
-            remove_iptables(first_of("iptables-nft", "iptables"), link, chain.hook)
+            remove_iptables(iptables(chain), link, chain.hook)
         else:
             remove_rules(chain, link)
     if "filter" in read("/proc/net/ip_tables_names").split():

@@ -34,7 +34,8 @@ CREATE TABLE network (
     created REAL NOT NULL DEFAULT 0,
     gateway TEXT NOT NULL DEFAULT '',
     internal INTEGER NOT NULL DEFAULT 0,
-    labels TEXT NOT NULL DEFAULT '[]'
+    labels TEXT NOT NULL DEFAULT '[]',
+    subnet6 TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE lease (
     network TEXT NOT NULL,
@@ -64,7 +65,8 @@ ALTER TABLE network ADD COLUMN gateway TEXT NOT NULL DEFAULT '';
 ALTER TABLE network ADD COLUMN internal INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE network ADD COLUMN labels TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE port ADD COLUMN network TEXT NOT NULL DEFAULT 'bridge'
-"""
+""",
+    3: "ALTER TABLE network ADD COLUMN subnet6 TEXT NOT NULL DEFAULT ''",
 }
 
 FIRST_OFFSET = 1  # 0 is the network; the gateway has 1 unless it was given another
@@ -81,10 +83,10 @@ AND NOT EXISTS (SELECT 1 FROM lease WHERE network = :network AND offset = candid
 ORDER BY candidate <= :cursor, candidate LIMIT 1
 """
 HOLDER = "SELECT name FROM lease LEFT JOIN instance ON instance.id = lease.instance WHERE network=? AND offset=?"
-NETWORK = "SELECT link, link_index, subnet, cursor, gateway, internal FROM network WHERE name=?"
+NETWORK = "SELECT link, link_index, subnet, cursor, gateway, internal, subnet6 FROM network WHERE name=?"
 
 
-def allocate(db: Connection, network: str, instance_id: str, *, wanted: str = "") -> Endpoint:
+def allocate(db: Connection, network: str, instance_id: str, *, wanted: str = "", wanted6: str = "") -> Endpoint:
     """Take the next free address of a network for a workload, or the one it wants; inside the caller's transaction.
 
     Raises:
@@ -95,7 +97,7 @@ def allocate(db: Connection, network: str, instance_id: str, *, wanted: str = ""
     row = db.execute(NETWORK, (network,)).fetchone()
     if row is None or not row[1]:
         raise no_such(network)
-    link, link_index, subnet, cursor, given, internal = row
+    link, link_index, subnet, cursor, given, internal, subnet6 = row
     base, prefix = parse_subnet(subnet)
     gateway = number_of(given) if given else base + 1
     last = (1 << 32 - prefix) - 2
@@ -108,7 +110,7 @@ def allocate(db: Connection, network: str, instance_id: str, *, wanted: str = ""
         offset = free_offset(db, network, cursor, last, gateway - base)
         db.execute("UPDATE network SET cursor=? WHERE name=?", (offset, network))
     db.execute("INSERT INTO lease (network, offset, instance) VALUES (?, ?, ?)", (network, offset, instance_id))
-    return Endpoint(
+    place = Endpoint(
         network=network,
         bridge=link,
         bridge_index=link_index,
@@ -120,13 +122,25 @@ def allocate(db: Connection, network: str, instance_id: str, *, wanted: str = ""
         internal=bool(internal),
         default=not internal,
     )
+    return with_ipv6(db, place, subnet6, wanted6, base) if subnet6 or wanted6 else place
+
+
+def with_ipv6(db: Connection, place: Endpoint, subnet6: str, wanted: str, base: int) -> Endpoint:
+    """Return a place with an IPv6 address: the wanted one, or the one whose last 32 bits are the IPv4 address.
+
+    Raises:
+        InvalidRequest: the network has no IPv6, or the wanted address is none of its, or of another workload's.
+    """
+    from twinhull.network import ipv6
+
+    return ipv6.placed(db, place, subnet6, wanted, base)
 
 
 def allocate_all(db: Connection, wanted: Sequence[Attachment], instance_id: str) -> tuple[Endpoint, ...]:
     """Take an address on each network; the first that leads anywhere is the way to what is on none of them."""
     endpoints: list[Endpoint] = []
     for number, attachment in enumerate(wanted):
-        place = allocate(db, attachment.network, instance_id, wanted=attachment.address)
+        place = allocate(db, attachment.network, instance_id, wanted=attachment.address, wanted6=attachment.address6)
         if number or attachment.aliases:
             default = place.default and not any(other.default for other in endpoints)
             place = place._replace(number=number, default=default, aliases=attachment.aliases)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from twinhull import jsontext
 from twinhull.config import Config
 from twinhull.errors import Conflict, HostUnfit, InvalidRequest, TwinhullError
-from twinhull.network import bridge, leases
+from twinhull.network import bridge, ipv6, leases
 from twinhull.store.db import transaction
 from twinhull.tuples import NamedTuple
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 RESERVED = ("bridge", "none", "host", "default")
 LINK_NAME_MAX = 15
 LINK_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
-COLUMNS = "name, id, created, link, subnet, gateway, internal, labels"
+COLUMNS = "name, id, created, link, subnet, gateway, internal, labels, subnet6"
 
 
 class Wish(NamedTuple):
@@ -30,6 +30,7 @@ class Wish(NamedTuple):
     Attributes:
         link: the bridge's name.
         internal: it leads nowhere else.
+        ipv6: it has IPv6 too, with addresses of `subnet6` or random ones.
     """
 
     name: str
@@ -38,6 +39,8 @@ class Wish(NamedTuple):
     link: str = ""
     internal: bool = False
     labels: tuple[tuple[str, str], ...] = ()
+    ipv6: bool = False
+    subnet6: str = ""
 
 
 class Network(NamedTuple):
@@ -55,6 +58,7 @@ class Network(NamedTuple):
     gateway: str
     internal: bool
     labels: tuple[tuple[str, str], ...]
+    subnet6: str
 
 
 def create(config: Config, db: Connection, wish: Wish) -> Network:
@@ -72,6 +76,8 @@ def create(config: Config, db: Connection, wish: Wish) -> Network:
         subnet = free_subnet(config, db, wish)
         gateway, link = gateway_in(subnet, wish), free_link(config, db, wish)
         row = bridge.Row(wish.name, link, subnet, gateway=gateway, internal=int(wish.internal))
+        if wish.ipv6 or wish.subnet6:
+            row = row._replace(subnet6=ipv6.free_subnet(db, wish.subnet6))
         with transaction(db):
             bridge.write(db, row)
             db.execute("UPDATE network SET labels=? WHERE name=?", (jsontext.dumps(wish.labels), wish.name))
@@ -183,11 +189,11 @@ def everything(db: Connection) -> list[Network]:
 
 def from_row(row: Sequence[object]) -> Network:
     """Return the values of one row."""
-    *plain, subnet, gateway, internal, labels = row
+    *plain, subnet, gateway, internal, labels, subnet6 = row
     assert isinstance(subnet, str) and isinstance(labels, str)
     first = leases.dotted(leases.parse_subnet(subnet)[0] + 1) if subnet else ""
     pairs = tuple((key, value) for key, value in jsontext.loads(labels))
-    return Network._make((*plain, subnet, gateway or first, bool(internal), pairs))
+    return Network._make((*plain, subnet, gateway or first, bool(internal), pairs, subnet6))
 
 
 def remove(config: Config, db: Connection, name: str) -> None:

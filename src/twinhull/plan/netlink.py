@@ -20,6 +20,7 @@ IFLA_ADDRESS, IFLA_IFNAME, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_FD = 1, 3, 10
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 VETH_INFO_PEER, IFLA_BRPORT_MODE = 1, 4
 IFA_ADDRESS, IFA_LOCAL = 1, 2
+IFA_F_NODAD = 2  # an address of ours is nobody else's: it is there at once
 RTA_DST, RTA_OIF, RTA_GATEWAY = 1, 4, 5
 TCA_KIND, TCA_OPTIONS, TCA_U32_SEL, TCA_U32_ACT = 1, 2, 5, 7
 TCA_ACT_KIND, TCA_ACT_OPTIONS, TCA_MIRRED_PARMS = 1, 2, 2
@@ -166,8 +167,8 @@ def remove_address(index: int, address: str, prefix: int) -> bytes:
 def address_body(index: int, address: str, prefix: int) -> bytes:
     """Return what a message about an address says."""
     packed = pack_address(address)
-    family = AF_INET if len(packed) == 4 else AF_INET6
-    return ADDRESS.pack(family, prefix, 0, 0, index) + attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed)
+    family, flags = (AF_INET, 0) if len(packed) == 4 else (AF_INET6, IFA_F_NODAD)
+    return ADDRESS.pack(family, prefix, flags, 0, index) + attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed)
 
 
 def add_default_route(index: int, gateway: str, *, ack: bool = True) -> bytes:

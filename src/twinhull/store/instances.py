@@ -180,7 +180,8 @@ def request_from(text: str) -> Request:
         values[key] = tuple(tuple(row) for row in values.get(key, ()))
     values["labels"] = tuple((key, value) for key, value in values.get("labels", ()))
     values["attachments"] = tuple(
-        Attachment(name, address, tuple(aliases)) for name, address, aliases in values.get("attachments", ())
+        Attachment(name, address, tuple(aliases), *rest)
+        for name, address, aliases, *rest in values.get("attachments", ())
     )
     if values.get("disk"):
         values["disk"] = Disk(*values["disk"])

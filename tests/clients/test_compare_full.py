@@ -79,6 +79,9 @@ def test_an_image_moves_to_a_fresh_state_directory_and_through_a_registry(sessio
     assert found["registry"]["works"], found["registry"]
     assert [one["name"] for one in found["engines"]] == ["docker", "podman", "crun"]
     assert all(one["works"] or one["why"] for one in found["engines"])
+    (other,) = found["processors"]
+    assert other["why"] or set(other["sides"]) == {"container", "vm"}
+    assert all(one["works"] is (one["start_s"] is not None) is (one["why"] == "") for one in other["sides"].values())
 
 
 def test_a_registry_that_does_not_answer_is_said_so(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from twinhull.compare import processors
 from twinhull.config import Config
 from twinhull.engine import foreign
 from twinhull.errors import HostUnfit, InvalidRequest
@@ -98,3 +99,15 @@ def test_a_launcher_that_was_not_built_names_its_compiler(tmp_path: Path) -> Non
 def test_what_runs_here_needs_nothing(tmp_path: Path) -> None:
     foreign.check(Config(launcher=str(tmp_path / "nothing")), f"linux/{facts.architecture()}", "vm")
     foreign.check(Config(), "", "container")
+
+
+def test_a_comparison_tells_what_each_side_did_with_another_processor() -> None:
+    sides = {
+        "vm": {"works": True, "why": "", "start_s": 6.2},
+        "container": {"works": False, "why": "this kernel does not execute programs for arm64", "start_s": None},
+    }
+    tried = [{"platform": "linux/arm64", "why": "", "sides": sides}]
+    assert processors.told(tried, "vm") == "other processors: linux/arm64 ran, first start in 6.20 s"
+    assert processors.told(tried, "container") == "other processors: linux/arm64 did not run"
+    assert processors.told([{"platform": "linux/arm64", "why": "not built", "sides": {}}], "vm") == ""
+    assert processors.refusal("fetching\ntwinhull: no such thing\n  hint: x\n") == "no such thing"

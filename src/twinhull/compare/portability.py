@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 from contextlib import ExitStack
 
-from twinhull.compare import figures
+from twinhull.compare import figures, processors
 from twinhull.compare.run import last_line
 from twinhull.compare.session import Session
 from twinhull.compare.subject import MeasurementFailed, flags_of, own_command
@@ -62,6 +62,8 @@ def measure_portability(session: Session, image: str, registry: str = REGISTRY) 
             session.findings.gap("portability", error.message)
             return
         found["first_start_s"] = first_starts(session, root, image)
+        session.tell("portability: an image for another processor")
+        found["processors"] = processors.try_others(session.config, place)
         session.tell("portability: other engines and a registry")
         found["engines"] = [
             docker(archive),

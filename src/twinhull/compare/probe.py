@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import os
-import platform
 import tarfile
 import tempfile
 
@@ -20,7 +19,7 @@ from twinhull.compare.subject import MeasurementFailed, Subject, own_command
 from twinhull.config import Config
 from twinhull.engine import Engine
 from twinhull.errors import HostUnfit
-from twinhull.host import files, spawn
+from twinhull.host import facts, files, spawn
 from twinhull.runtime.container import launcher_path
 from twinhull.scopes import contextmanager
 from twinhull.store import archive as store
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 PROBE, ESCAPES = "probe", "escapes"
 ESCAPES_INSIDE = f"/{ESCAPES}"
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 TIMEOUT_S = 60.0
 # argv[0] is the program's name, argv[1] the launcher's mode.
 LOOK = (f"/{PROBE}", "probe")
@@ -85,11 +83,15 @@ def image_of(config: Config, members: dict[str, bytes], title: str) -> Iterator[
         spawn.run_tool((*own_command(), "rmi", name))
 
 
-def archive(members: dict[str, bytes], name: str) -> bytes:
-    """A docker-archive (docker save) with one layer that holds programs."""
+def archive(members: dict[str, bytes], name: str, architecture: str = "") -> bytes:
+    """A docker-archive (docker save) with one layer that holds programs.
+
+    Args:
+        architecture: that they are for, as images name it; "" is this machine's.
+    """
     layer = tar(members, mode=0o755)
     config = {
-        "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
+        "architecture": architecture or facts.architecture(),
         "os": "linux",
         "config": {"Cmd": list(LOOK), "WorkingDir": "/"},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},

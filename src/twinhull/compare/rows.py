@@ -6,7 +6,7 @@ Promise: a cell without a figure says why; a claim is judged only by what stands
 from __future__ import annotations
 
 from twinhull.advice.advise import Advice
-from twinhull.compare import density, escapes, figures, load, only, probe
+from twinhull.compare import density, escapes, figures, load, only, probe, processors
 from twinhull.compare import portability as moving
 from twinhull.compare.findings import Findings, Monitor, number, shared_namespaces
 from twinhull.compare.startup_row import startup_row
@@ -242,6 +242,11 @@ def portability_row(findings: Findings) -> Row:
     ]
     if any(there.values()):
         lines.append(fact_line(findings, "moved", "portability", there))
+    tried = findings.portability.get("processors", [])
+    others = {side: processors.told(tried, side) for side in ("vm", "container")}
+    if any(others.values()):
+        others["machine"] = "its disk is for one processor"
+        lines.append(fact_line(findings, "other processors", "portability", others))
     return Row("Portability", tuple(lines))
 
 

@@ -48,7 +48,10 @@ def arm(home: Twinhull, nothing_is_left_behind: None) -> Iterator[Twinhull]:
 
 def test_a_virtual_machine_has_the_processor_of_its_image(arm: Twinhull, arm64_image: str, volume: Path) -> None:
     words = ("run", "-d", "--vm", "--platform", "linux/arm64", "--name", "box", "-v", f"{volume}:/volume")
-    arm(*words, arm64_image, "sh", "-c", PROGRAM, timeout_s=240, check=True)
+    warmed = arm("vm", "warm", "--shares", "--platform", "linux/arm64", "--format", "json", timeout_s=240, check=True)
+    assert warmed.json()["architecture"] == "arm64"
+    started = arm(*words, arm64_image, "sh", "-c", PROGRAM, timeout_s=120, check=True)
+    assert not re.search("Preparing|instead", started.stderr)
     logs = logs_with(arm, "ready")
     said = logs.splitlines()
     assert said[:2] == ["aarch64", "Seccomp:\t2"], logs
@@ -78,7 +81,7 @@ def logs_with(arm: Twinhull, word: str) -> str:
 
 def test_it_starts_from_a_template_and_cold(arm: Twinhull, arm64_image: str, volume: Path, tmp_path: Path) -> None:
     words = ("run", "--rm", "--vm", "--network", "none", "--platform", "arm64", "-v", f"{volume}:/volume", arm64_image)
-    arm(*words, "uname", timeout_s=240, check=True)  # it makes the template, unless that is there
+    arm("vm", "warm", "--shares", "--platform", "linux/arm64", timeout_s=240, check=True)
     script = ("sh", "-c", "cat /proc/sys/kernel/random/uuid; exit 3")
     first, second = (arm(*words, *script, timeout_s=120) for _ in range(2))
     assert (first.exit_code, second.exit_code) == (3, 3), first.stderr + second.stderr

@@ -90,7 +90,11 @@ VM_VERBS = {
         "vm",
         "warm",
         "make the template of a virtual machine now, so that its first start is as fast as every other",
-        ("twinhull vm warm", "twinhull vm warm --memory 512m --cpus 2 --shares"),
+        (
+            "twinhull vm warm",
+            "twinhull vm warm --memory 512m --cpus 2 --shares",
+            "twinhull vm warm --platform linux/arm64",
+        ),
     ),
     "template": Verb(
         "vm",

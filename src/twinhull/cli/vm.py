@@ -29,6 +29,7 @@ def configure_warm(parser: Parser) -> None:
     add("--memory", "-m", type=memory_bytes, default=0, metavar="M", help="for workloads with this limit")
     add("--cpus", type=cpu_count, default=0.0, metavar="N", help="for workloads with this limit")
     add("--shares", action="store_true", help="for workloads with volumes")
+    add("--platform", default="", help="for images of this platform: linux/arm64")
     add_format(parser)
 
 
@@ -37,7 +38,13 @@ def run_warm(arguments: Arguments, config: Config) -> int:
     from twinhull.engine import templates
 
     engine = prepared(config)
-    made = templates.warm(engine.home, memory_bytes=arguments.memory, cpus=arguments.cpus, shares=arguments.shares)
+    made = templates.warm(
+        engine.home,
+        memory_bytes=arguments.memory,
+        cpus=arguments.cpus,
+        shares=arguments.shares,
+        platform=arguments.platform,
+    )
     print(document(described(made)) if arguments.format == "json" else made.key)
     return 0
 

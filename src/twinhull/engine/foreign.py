@@ -21,12 +21,15 @@ USER_EMULATORS = "apt-get install qemu-user-static binfmt-support"
 
 
 def guest_of(platform: str) -> Architecture | None:
-    """The processor of the guests that run a platform's images, "linux/arm64"; None is this machine's.
+    """The processor of the guests that run a platform's images; None is this machine's.
+
+    Args:
+        platform: "linux/arm64", or as a user may write it; "" is this machine's.
 
     Raises:
         HostUnfit: no guest is described that does.
     """
-    if not platform or facts.executes(platform):
+    if not platform or facts.executes(platform) or facts.executes(str(parse(platform))):
         return None
     wanted = parse(platform).architecture
     for architecture in hypervisor.EMULATORS:

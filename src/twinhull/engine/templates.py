@@ -29,7 +29,7 @@ class Listed(NamedTuple):
     """A template.
 
     Attributes:
-        kernel, accelerator: "" if it does not say.
+        kernel, accelerator, architecture: "" if it does not say.
         memory_bytes: of the guests that start from it.
         shares: they can have volumes.
         disk_bytes: what it takes on the disk.
@@ -41,6 +41,7 @@ class Listed(NamedTuple):
     key: str
     kernel: str
     accelerator: str
+    architecture: str
     cpus: int
     memory_bytes: int
     shares: bool
@@ -51,17 +52,19 @@ class Listed(NamedTuple):
     used: float
 
 
-def warm(home: Home, *, memory_bytes: int = 0, cpus: float = 0.0, shares: bool = False) -> Listed:
+def warm(home: Home, *, memory_bytes: int = 0, cpus: float = 0.0, shares: bool = False, platform: str = "") -> Listed:
     """Make the template that a workload with these limits starts from, and have its memory held.
 
     Args:
         shares: the workload has volumes.
+        platform: of its image, "linux/arm64"; "" is this machine's.
 
     Raises:
-        InvalidRequest: the configuration wants no templates.
+        InvalidRequest: the configuration wants no templates, or there is no such platform.
+        HostUnfit: no guest here is for that platform.
         GuestError: the guest did not come up, or could not be saved.
     """
-    from twinhull.engine import life
+    from twinhull.engine import foreign, life
 
     life.require_root(home)
     config = home.config
@@ -70,7 +73,8 @@ def warm(home: Home, *, memory_bytes: int = 0, cpus: float = 0.0, shares: bool =
             "the configuration has vm_template = false: nothing starts from a template",
             hint="remove vm_template from the configuration",
         )
-    ready = vm.prepare(config, home.notice)
+    foreign.check(config, platform, "vm")
+    ready = vm.prepare(config, home.notice, foreign.guest_of(platform))
     machine = vm.machine_for(config, ready, shares=shares, memory_bytes=memory_bytes, cpus=cpus)
     return describe(config, warmed(config, ready, machine, home))
 
@@ -106,6 +110,7 @@ def describe(config: Config, key: str) -> Listed:
         key,
         meta.get("kernel", ""),
         machine.get("accelerator", ""),
+        machine.get("architecture", ""),
         machine.get("cpus", 0),
         machine.get("memory_bytes", 0),
         machine.get("shares", False),

@@ -94,6 +94,7 @@ def test_a_workload_on_a_network_of_ones_own_has_its_address_and_its_aliases_the
     taken = twinhull("run", "--rm", "--network", "back", "--ip", "10.143.0.9", "busybox", "true")
     assert (taken.exit_code, "address 10.143.0.9 is in use by db" in taken.stderr) == (125, True), taken
     twinhull("rm", "--force", "db", check=True)
+    twinhull("run", "--rm", "--network", "back", "busybox", "true", check=True)
     assert twinhull("network", "prune", "--force", check=True).stdout == "back\n"
     assert "back" not in [row["name"] for row in twinhull("network", "ls", "--format", "json", check=True).json()]
 

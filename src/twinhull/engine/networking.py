@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twinhull.engine.reconcile import reconcile
 from twinhull.engine.state import Home, status
 from twinhull.errors import Conflict
 from twinhull.model import Attachment, Endpoint, Instance
@@ -46,11 +47,13 @@ def remove(home: Home, name: str) -> None:
     from twinhull.engine.life import require_root
 
     require_root(home)
+    reconcile(home, everything=True)  # who has just ended holds its address until a command looks
     networks.remove(home.config, home.db, name)
 
 
 def prune(home: Home) -> list[str]:
     """Take away every network that no workload names, running or not; return their names."""
+    reconcile(home, everything=True)
     gone = []
     named = {wanted.network for instance in instances.everything(home.db) for wanted in wanted_by(instance)}
     for network in networks.everything(home.db):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import struct
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import netlab
+from tests.support.command import Twinhull
 from tests.support.netlab import UPLINK_ADDRESS, WORLD_ADDRESS, Lab, Workload, fetch, inside, serving, sh
 
 REFUSED_AFTER_S = 0.4
@@ -132,3 +134,10 @@ def test_a_hairpin_teaches_no_detour(lab: Lab) -> None:
                 fetch(neighbour.namespace, UPLINK_ADDRESS, 8080)
         with pytest.raises(TimeoutError):
             listener.recv(1500)
+
+
+def test_a_name_server_takes_no_device_of_the_host(twinhull: Twinhull) -> None:
+    """A dnsmasq that logs to a file gives that file to the user that it becomes: once it was /dev/null."""
+    os.chown("/dev/null", 0, 0)
+    twinhull("run", "--rm", "busybox", "nslookup", "gateway")
+    assert os.stat("/dev/null").st_uid == 0

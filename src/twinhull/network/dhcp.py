@@ -61,7 +61,7 @@ def command(endpoint: Endpoint, directory: str) -> list[str]:
         *("--bind-dynamic", f"--interface={endpoint.bridge}", "--except-interface=lo"),
         *(f"--dhcp-range={endpoint.gateway},static", f"--dhcp-hostsdir={directory}/hosts", "--dhcp-authoritative"),
         f"--dhcp-option=option:dns-server,{endpoint.gateway}",
-        *("--leasefile-ro", "--no-ping", "--log-facility=/dev/null"),
+        *("--leasefile-ro", "--no-ping"),
     ]
 
 

@@ -213,7 +213,7 @@ def command(endpoint: Endpoint, directory: str) -> list[str]:
         *("--bind-dynamic", f"--interface={endpoint.bridge}", "--except-interface=lo", "--no-hosts"),
         *(f"--hostsdir={directory}/hosts", "--domain-needed"),
         "--no-resolv" if endpoint.internal else f"--resolv-file={real_resolv_conf()}",
-        *("--cache-size=1000", "--log-facility=/dev/null", "--no-ident"),
+        *("--cache-size=1000", "--no-ident"),
     ]
 
 

@@ -86,7 +86,7 @@ def command(config: Config, endpoints: Sequence[Endpoint]) -> list[str]:
         *("--bind-interfaces", f"--listen-address={loopback_of(config, place)}", "--no-hosts", "--domain-needed"),
         *names,
         "--no-resolv" if all(other.internal for other in endpoints) else f"--resolv-file={real_resolv_conf()}",
-        *("--cache-size=1000", "--log-facility=/dev/null", "--no-ident"),
+        *("--cache-size=1000", "--no-ident"),
     ]
 
 

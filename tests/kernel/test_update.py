@@ -5,7 +5,9 @@ from __future__ import annotations
 from tests.support.wall import Wall
 
 LIMITED = ("--memory", "64m", "--pids-limit", "40", "--cpus", "1")
-FORKS = "for i in $(seq 30); do sleep 5 & done 2>&1; kill $(jobs -p) 2>/dev/null; true"
+FORKS = (
+    "for i in $(seq 30); do sleep 5 & done 2>&1; kill $(jobs -p) 2>/dev/null; wait"  # the first process reaps nobody
+)
 
 
 def test_the_limits_of_what_runs_change_at_once_and_stay(wall: Wall) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.source import nodes
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src/twinhull"
@@ -39,8 +42,13 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
 
 
-def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+@functools.cache
+def imports(path: Path) -> tuple[str, ...]:
+    return tuple(imported(path))
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -78,7 +86,7 @@ def test_only_host_spawn_starts_processes(path: Path) -> None:
 def test_only_the_command_line_prints_or_exits(path: Path) -> None:
     if path.relative_to(SOURCE).parts[0] in ("cli", "__main__.py"):
         return
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             assert called not in ("print", "sys.exit", "exit"), f"{path.name}:{node.lineno} calls {called}"

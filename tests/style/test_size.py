@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.source import nodes
+
 ROOT = Path(__file__).parents[2]
 PYTHON = sorted(path for folder in ("src", "tests", "bench", "scripts") for path in (ROOT / folder).rglob("*.py"))
 LAUNCHER = sorted(path for path in (ROOT / "launcher").glob("*.[ch]") if "Generated from" not in path.read_text()[:200])
@@ -31,7 +33,7 @@ def name(path: Path) -> str:
 def test_python_modules_and_functions_are_short(path: Path) -> None:
     text = path.read_text()
     assert text.count("\n") <= MODULE_LINES, f"{name(path)} has {text.count(chr(10))} lines"
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             assert lines <= FUNCTION_LINES, f"{name(path)}: {node.name} has {lines} lines"

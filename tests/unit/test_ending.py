@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import os, signal, tempfile
 from twinhull.cli.ending import undo_on_termination
@@ -19,10 +21,21 @@ with tempfile.TemporaryDirectory() as place:
 """
 
 
-def test_sigterm_unwinds_and_a_second_one_does_not_cut_that_short() -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_request_to_end_unwinds_and_another_one_does_not_cut_that_short(number: signal.Signals) -> None:
     with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         place = process.stdout.readline().strip()
+        process.send_signal(number)
+        assert process.wait(10) == 128 + number
+    assert subprocess.run(["test", "-e", place], check=False).returncode == 1
+
+
+def test_a_closed_terminal_is_nothing_to_what_ignores_it() -> None:
+    program = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n{PROGRAM}"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        process.stdout.readline()
+        process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 128 + signal.SIGTERM
-    assert subprocess.run(["test", "-e", place], check=False).returncode == 1

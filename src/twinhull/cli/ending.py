@@ -1,4 +1,4 @@
-"""A request to end (SIGTERM) while a verb measures: everything that was started is undone first, as after Ctrl-C."""
+"""A request to end (SIGTERM, SIGHUP) while a verb measures: everything that was started is undone, as after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -9,22 +9,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
 
-TERMINATED = 128 + signal.SIGTERM
+REQUESTS = (signal.SIGTERM, signal.SIGHUP)  # the second: the terminal was closed
 
 
 def undo_on_termination() -> None:
-    """Let SIGTERM unwind the verb to exit code 143; a second one does not cut the unwinding short.
+    """Let them unwind the verb to exit code 143 or 129; a further one does not cut the unwinding short.
 
-    The signal is handled, not ignored, in the meantime: what is executed to stop instances would inherit that.
+    One that is ignored, as by nohup, stays so. The others are handled, not ignored, in the meantime: what is executed
+    to stop instances would inherit that.
     """
-    signal.signal(signal.SIGTERM, unwind)
+    for number in REQUESTS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, unwind)
 
 
-def unwind(_number: int, _frame: FrameType | None) -> None:
+def unwind(number: int, _frame: FrameType | None) -> None:
     """End the verb from wherever it is.
 
     Raises:
         SystemExit: always.
     """
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    sys.exit(TERMINATED)
+    for request in REQUESTS:
+        if signal.getsignal(request) is unwind:
+            signal.signal(request, lambda *_: None)
+    sys.exit(128 + number)

@@ -14,6 +14,7 @@ from twinhull.cli.ending import undo_on_termination
 from twinhull.cli.parser import REMAINDER
 from twinhull.cli.progress import prepared
 from twinhull.compare import (
+    abandoned,
     footprint,
     full,
     image,
@@ -87,6 +88,7 @@ def run_compare(arguments: Arguments, config: Config) -> int:
         if refusal := doctor.refusal(facts):
             output.show(report.without_root(facts, image.facts_without_root(engine, arguments.image)))
             raise refusal
+        abandoned.remove_instances(engine)
         findings = Findings(image.image_facts(engine, arguments.image), effort.name)
         port = arguments.port or (0 if words_of(arguments) else image.exposed_port(engine, arguments.image))
     findings.argv = again(arguments)

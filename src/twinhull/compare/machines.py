@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 
-from twinhull.compare import clocks, footprint
+from twinhull.compare import abandoned, clocks, footprint
 from twinhull.compare.inside import monitor_of
 from twinhull.compare.session import Session
 from twinhull.compare.subject import Idle
@@ -66,7 +66,8 @@ def measure_with(session: Session, engine: Engine) -> None:
     """
     name, starts = f"compare-{os.getpid()}-{NAME}", STARTS[session.effort.name]
     session.tell("a full guest OS: its disk, made once for this machine in a minute or two")
-    instance = engine.create_machine("", Request("", name=name, memory_bytes=boot.DEFAULT_MEMORY_BYTES))
+    request = Request("", name=name, memory_bytes=boot.DEFAULT_MEMORY_BYTES, labels=(abandoned.label(),))
+    instance = engine.create_machine("", request)
     boot.choose_accelerator(session.config, find_hypervisor(session.config), session.tell)  # tried once, by no start
     directory = engine.home.directory(instance.id)
     try:

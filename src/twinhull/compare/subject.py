@@ -10,6 +10,7 @@ import sys
 import time
 from typing import Protocol
 
+from twinhull.compare import abandoned
 from twinhull.compare.run import Run, Service, Timing, Trace, last_line
 from twinhull.config import Config
 from twinhull.errors import TwinhullError
@@ -128,7 +129,8 @@ class CommandLine:
 
     def run_words(self, name: str, image: str, command: Sequence[str], *more: str) -> tuple[str, ...]:
         """The command that starts an instance."""
-        return (*self.command, "run", *more, "--name", name, *self.flags, image, *command)
+        label = "=".join(abandoned.label())
+        return (*self.command, "run", *more, "--name", name, "--label", label, *self.flags, image, *command)
 
     def begin(self, image: str, command: Sequence[str]) -> Run:
         """See Subject."""

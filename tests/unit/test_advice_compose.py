@@ -331,10 +331,19 @@ def test_an_error_in_a_file_that_is_extended_names_that_file(tmp_path: Path) -> 
     assert caught.value.message == f"{other}:5: services.low.environment must be a list"
 
 
-def test_a_bomb_of_aliases_stays_small(tmp_path: Path) -> None:
-    levels = "".join(f"  l{n + 1}: &l{n + 1} [{', '.join([f'*l{n}'] * 9)}]\n" for n in range(9))
-    text = f"x-bomb:\n  l0: &l0 [a]\n{levels}services: {{a1: {{image: x}}}}\n"
-    assert read(tmp_path, text)["a1"].image == "x"
+@pytest.mark.parametrize("form", ["[{}]", "{{<<: [{}]}}"])
+def test_a_bomb_of_aliases_is_refused_before_it_grows(tmp_path: Path, form: str) -> None:
+    levels = "".join(f"  l{n + 1}: &l{n + 1} {form.format(', '.join([f'*l{n}'] * 9))}\n" for n in range(11))
+    text = f"x-bomb:\n  l0: &l0 {{a: b}}\n{levels}services: {{a1: {{image: x, command: *l11}}}}\n"
+    with pytest.raises(InvalidRequest, match="its aliases stand for more than 4 MiB"):
+        read(tmp_path, text)
+
+
+def test_aliases_of_aliases_are_read_where_they_stand_for_little(tmp_path: Path) -> None:
+    text = "x-a: &a [a, b]\nservices: {a1: {image: x, command: *a, labels: &l {k: v}}, b1: {image: x, labels: *l}}\n"
+    found = read(tmp_path, text)
+    assert found["a1"].command == ("a", "b")
+    assert found["b1"].flags == ("--label=k=v",)
 
 
 def test_without_the_library_the_command_that_installs_it_is_named(tmp_path: Path, monkeypatch: Any) -> None:
@@ -351,3 +360,9 @@ def test_no_replicas_are_advised_as_one_and_said_so(tmp_path: Path) -> None:
     assert (service.replicas, service.left_out) == (1, ("no replicas (advised as for one)",))
     with pytest.raises(InvalidRequest, match="no number of replicas"):
         read(tmp_path, "services: {a: {image: x, scale: -1}}")
+
+
+def test_several_replicas_are_said_to_be_more_than_the_command_starts(tmp_path: Path) -> None:
+    service = read(tmp_path, "services: {a: {image: x, deploy: {replicas: 3}}}")["a"]
+    assert (service.replicas, service.left_out) == (3, ("3 replicas (the command starts one)",))
+    assert read(tmp_path, "services: {a: {image: x, scale: 1}}")["a"].left_out == ()

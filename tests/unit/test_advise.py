@@ -287,6 +287,15 @@ def test_no_combination_recommends_a_guest_without_kvm_as_a_wall() -> None:
             assert advise(question).choice == "stop"
 
 
+def test_what_code_that_is_not_trusted_reaches_is_noted_where_a_weak_wall_is_accepted() -> None:
+    question = asking(TCG, doors=("/",), sockets=("/run/docker.sock",))
+    asked = question._replace(wishes=Wishes(untrusted=True, accept_weak_wall=True))
+    notes = {row.rule for row in advise(asked).fired if row.weight == "note"}
+    assert notes == {"TCG is no wall", "an engine's socket is the host", "the host's own directories are the host"}
+    refused = advise(question._replace(wishes=Wishes(untrusted=True)))
+    assert not [row for row in refused.fired if row.weight == "note"]
+
+
 def test_the_document_has_every_rule_that_fired_with_its_source() -> None:
     shown = document(advise(wishing(TCG, untrusted=True)))
     assert shown["choice"] == "stop"

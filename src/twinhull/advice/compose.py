@@ -253,8 +253,10 @@ def left_out(service: Tree) -> Iterator[str]:
     mode = plain(service.get("network_mode", ""))
     if mode not in ("", "host", "none", "bridge", "default"):
         yield f"network_mode {mode}"
-    if plain(replicas_of(service, ("services",))) == "0":
+    if (count := plain(replicas_of(service, ("services",)))) == "0":
         yield "no replicas (advised as for one)"
+    elif count != "1":
+        yield f"{count} replicas (the command starts one)"
 
 
 def replicas(service: Tree, path: Path) -> int:

@@ -29,6 +29,11 @@ def doors(question: Question) -> tuple[str, ...]:
     return (*needs.sockets, *needs.doors, *shared, *needs.privileges, *needs.devices)
 
 
+def admitted(question: Question) -> bool:
+    """True where no veto speaks for itself: trusted code, or a weak wall that is accepted."""
+    return not question.wishes.untrusted or question.wishes.accept_weak_wall
+
+
 def engines(question: Question) -> tuple[str, ...]:
     """The sockets that an engine listens behind."""
     return tuple(path for path in question.needs.sockets if is_engine(path))

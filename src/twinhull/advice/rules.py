@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from twinhull.advice import price
 from twinhull.advice.question import LINUX, Question
-from twinhull.advice.reading import doors, engines, foreign, system, unpromised, wall_missing
+from twinhull.advice.reading import admitted, doors, engines, foreign, system, unpromised, wall_missing
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -347,7 +347,7 @@ RULES = (
     Rule(
         "TCG is no wall",
         "note",
-        lambda q: q.here.accelerator == "tcg" and not q.wishes.untrusted,
+        lambda q: q.here.accelerator == "tcg" and admitted(q),
         lambda q: "without KVM the VM is no stronger wall",
         source=QEMU,
         change="KVM on this machine",
@@ -362,7 +362,7 @@ RULES = (
     Rule(
         "an engine's socket is the host",
         "note",
-        lambda q: bool(engines(q)) and not q.wishes.untrusted,
+        lambda q: bool(engines(q)) and admitted(q),
         lambda q: f"who can write to {', '.join(engines(q))} is root on this host",
         otherwise="this workload is as trusted as root",
         source=DOCKER,
@@ -370,14 +370,14 @@ RULES = (
     Rule(
         "the host's own directories are the host",
         "note",
-        lambda q: bool(q.needs.doors) and not q.wishes.untrusted,
+        lambda q: bool(q.needs.doors) and admitted(q),
         lambda q: f"with {', '.join(q.needs.doors)} it holds the host's own system or state",
         source=DOCKER,
     ),
     Rule(
         "root of the host's kernel",
         "note",
-        lambda q: q.packed.root and not q.needs.user_namespace and not q.wishes.untrusted,
+        lambda q: q.packed.root and not q.needs.user_namespace and admitted(q),
         lambda q: "its user is root, in a container also to the host's kernel: --userns private or -u changes that",
         source="user_namespaces(7)",
     ),

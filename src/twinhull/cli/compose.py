@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from twinhull.config import Config
 
 MAX_BYTES = 1 << 20
+MAX_CHARACTERS = 4 << 20  # of a file whose aliases are written out: a line of aliases of aliases stands for gigabytes
 TOP_LEFT_OUT = ("models",)  # what the application has besides services
 
 
@@ -130,11 +131,36 @@ def load(path: str, variables: Mapping[str, str]) -> dict[str, Any]:
         InvalidRequest: it cannot be read, or is no YAML.
         Malformed: it is no mapping, or its variables mean nothing.
     """
-    value = parsed(path, lambda yaml, text: yaml.load(text))
+    value = parsed(path, lambda yaml, text: constructed(yaml, text, path))
     if not isinstance(value, dict):
         raise Malformed((), "it is no mapping")
     replaced: dict[str, Any] = tree(value, variables)
     return replaced
+
+
+def constructed(yaml: Any, text: str, path: str) -> Any:
+    """What a text of YAML says.
+
+    Raises:
+        InvalidRequest: its aliases stand for more than a compose file can be.
+    """
+    node = yaml.compose(text)
+    if node is not None and written_out(node, {}) > MAX_CHARACTERS:
+        raise InvalidRequest(
+            f"{path}: its aliases stand for more than {MAX_CHARACTERS >> 20} MiB", hint="write fewer aliases of aliases"
+        )
+    return yaml.load(text)
+
+
+def written_out(node: Any, known: dict[int, int]) -> int:
+    """The characters of a node with every alias written out; one that contains itself counts as nothing."""
+    if isinstance(node.value, str):
+        return len(node.value) + 1
+    if id(node) not in known:
+        known[id(node)] = 0
+        parts = [part for entry in node.value for part in (entry if isinstance(entry, tuple) else (entry,))]
+        known[id(node)] = 1 + sum(written_out(part, known) for part in parts)
+    return known[id(node)]
 
 
 def parsed(path: str, how: Callable[[Any, str], Any]) -> Any:

@@ -132,5 +132,5 @@ def test_a_container_runs_through_an_interpreter_that_is_registered(twinhull: Tw
     with registered("/bin/busybox"):
         done = twinhull("run", "--rm", "--platform", "linux/arm64", arm64_image, "echo", "interpreted")
         assert (done.exit_code, done.stdout) == (0, "interpreted\n"), done.stderr
-        advice = twinhull("advise", "--platform", "linux/arm64", arm64_image, "--format", "json")
+        advice = twinhull("advise", "--platform", "linux/arm64", "--format", "json", arm64_image)
         assert advice.exit_code == 0

@@ -337,3 +337,11 @@ def test_what_means_nothing_or_contradicts_itself_is_refused(words: tuple[str, .
     configure_advise(parser)
     with pytest.raises(InvalidRequest):
         run_advise(parser.parse_args([*words, "busybox"]), Config(state=str(tmp_path), run=str(tmp_path)))
+
+
+def test_a_flag_behind_the_image_is_refused_and_not_taken_for_its_command(tmp_path: Path) -> None:
+    parser = Parser("advise")
+    configure_advise(parser)
+    with pytest.raises(InvalidRequest, match="--instances behind IMAGE") as caught:
+        run_advise(parser.parse_args(["busybox", "--instances", "3"]), Config(state=str(tmp_path), run=str(tmp_path)))
+    assert "behind --" in caught.value.hint

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support import documents
 from twinhull.cli import compare, outputs
-from twinhull.cli.arguments import make_parser
+from twinhull.cli.arguments import command_behind_image, make_parser
 from twinhull.cli.verbs import VERBS
 from twinhull.config import Config
 from twinhull.errors import InvalidRequest
@@ -100,6 +100,30 @@ def test_what_is_wrong_is_said_before_anything_is_measured(words: tuple[str, ...
     with pytest.raises(InvalidRequest) as caught:
         run(*words)
     assert says in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("busybox", "--html", "report.html"), "--html behind IMAGE"),
+        (("busybox", "--fail-if", "vm.startup > 1ms"), "--fail-if behind IMAGE"),
+        (("busybox@sha256:12",), "bad digest"),
+    ],
+)
+def test_what_would_be_taken_for_a_command_or_an_image_is_refused_at_once(words: tuple[str, ...], says: str) -> None:
+    with pytest.raises(InvalidRequest, match=says):
+        run(*words)
+
+
+@pytest.mark.parametrize("words", [("--full",), ("--port", "80"), ("--subjects", "vm"), ("busybox",)])
+def test_a_saved_result_and_how_to_measure_exclude_each_other(words: tuple[str, ...], saved: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"--from and .*{words[0]} at once"):
+        run("--from", saved, *words)
+
+
+def test_flags_of_the_command_stand_behind_dashes() -> None:
+    assert command_behind_image("compare", ["--", "--version"]) == ("--version",)
+    assert command_behind_image("compare", ["echo", "--version"]) == ("echo", "--version")
 
 
 def test_a_result_of_another_machine_is_refused(saved: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import os
 
 from twinhull.advice import report
 from twinhull.advice.question import Wishes
-from twinhull.cli.arguments import add_format, size_bytes
+from twinhull.cli.arguments import add_format, command_behind_image, size_bytes
 from twinhull.cli.parser import REMAINDER
 from twinhull.cli.progress import prepared
 from twinhull.cli.render import document
@@ -60,7 +60,7 @@ def run_advise(arguments: Arguments, config: Config) -> int:
     """Answer, and say with the exit code whether the answer is to stop.
 
     Raises:
-        InvalidRequest: neither an image nor a file nor another operating system.
+        InvalidRequest: neither an image nor a file nor another operating system, or a flag behind the image.
     """
     if arguments.compose:
         from twinhull.cli.compose import advise_compose
@@ -69,7 +69,8 @@ def run_advise(arguments: Arguments, config: Config) -> int:
     if not arguments.image and arguments.os == "linux":
         raise InvalidRequest("advise: name an image, or a file with --compose", hint="twinhull advise busybox")
     # Variables stay as they were written: what -e NAME passes on does not belong on a screen.
-    request = request_of(arguments, config)
+    words = command_behind_image("advise", arguments.command)
+    request = request_of(arguments, config)._replace(command=words)
     check_paths(request)
     request = request._replace(environment=tuple(arguments.env))
     isolation.check(request)

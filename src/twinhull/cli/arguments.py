@@ -6,6 +6,10 @@ from twinhull.cli.parser import Parser
 from twinhull.cli.verbs import VERBS, Verb
 from twinhull.errors import InvalidRequest
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 SUFFIXES = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 MINIMUM_MEMORY_BYTES = 6 << 20
 
@@ -50,6 +54,21 @@ def group_overview(name: str, row: Verb) -> str:
     head = [f"usage: twinhull {name} VERB [OPTIONS] …", "", f"{row.summary[0].upper()}{row.summary[1:]}.", "", *lines]
     foot = ["", "start here:", *(f"  {line}" for line in row.examples)]
     return "\n".join([*head, *foot, "", f"twinhull {name} VERB --help has the options and examples of each."])
+
+
+def command_behind_image(verb: str, words: Sequence[str]) -> tuple[str, ...]:
+    """The command behind IMAGE, without the "--" before it.
+
+    Raises:
+        InvalidRequest: it begins with what looks like a flag of the verb, which would do nothing there.
+    """
+    if words[:1] == ["--"]:
+        return tuple(words[1:])
+    if words and words[0].startswith("--"):
+        raise InvalidRequest(
+            f"{verb}: {words[0]} behind IMAGE", hint="flags stand before IMAGE; a command begins behind --"
+        )
+    return tuple(words)
 
 
 def size_bytes(text: str) -> int:

@@ -10,6 +10,7 @@ from twinhull.advice import advise
 from twinhull.advice import measurements as known
 from twinhull.advice.question import Abilities, Cost, Measured, Packed, Question
 from twinhull.cli import outputs
+from twinhull.cli.arguments import command_behind_image
 from twinhull.cli.ending import undo_on_termination
 from twinhull.cli.parser import REMAINDER
 from twinhull.cli.progress import prepared
@@ -38,6 +39,7 @@ from twinhull.compare.table import Row
 from twinhull.engine import measurements
 from twinhull.errors import HostUnfit, InvalidRequest
 from twinhull.host import doctor, machine
+from twinhull.oci import reference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ def configure_compare(parser: Parser) -> None:
         "--port", type=int, default=None, help="where the workload answers; default: what the image exposes"
     )
     outputs.configure(parser)
-    parser.add_argument("image", nargs="?", default=DEFAULT_IMAGE, metavar="IMAGE", help="default: the embedded image")
+    parser.add_argument("image", nargs="?", default="", metavar="IMAGE", help="default: the embedded image")
     parser.add_argument("command", nargs=REMAINDER, metavar="-- CMD", help="instead of the image's command")
 
 
@@ -69,7 +71,7 @@ def run_compare(arguments: Arguments, config: Config) -> int:
 
     Raises:
         HostUnfit: this machine cannot run workloads, or ran neither side.
-        InvalidRequest: flags that contradict each other, or a subject that is none;
+        InvalidRequest: flags that contradict each other, a subject or an image's name that is none,
             or what is to be made of the result is not possible.
     """
     check(arguments)
@@ -77,24 +79,26 @@ def run_compare(arguments: Arguments, config: Config) -> int:
     if asked.saved is not None:
         return outputs.deliver(asked, asked.saved)
     wanted = subjects.chosen(arguments.subjects or "")
+    name = arguments.image or DEFAULT_IMAGE
+    reference.parse(name)
     undo_on_termination()
     effort = FULL if arguments.full else QUICK
     here, noise = machine.read_machine(), statistics.noise(measure.noise_samples())
     output = Output(text=asked.live)
     host = {**here._asdict(), "host": here.host._asdict(), "noise": noise}
-    output.show(text.heading(arguments.image, effort.name, host))
+    output.show(text.heading(name, effort.name, host))
     facts = doctor.examine(config.launcher, config.state)
     with prepared(config) as engine:
         if refusal := doctor.refusal(facts):
-            output.show(report.without_root(facts, image.facts_without_root(engine, arguments.image)))
+            output.show(report.without_root(facts, image.facts_without_root(engine, name)))
             raise refusal
         abandoned.remove_instances(engine)
-        findings = Findings(image.image_facts(engine, arguments.image), effort.name)
-        port = arguments.port or (0 if words_of(arguments) else image.exposed_port(engine, arguments.image))
-    findings.argv = again(arguments)
+        findings = Findings(image.image_facts(engine, name), effort.name)
+        port = arguments.port or (0 if words_of(arguments) else image.exposed_port(engine, name))
+    findings.argv = again(arguments, name)
     with (
         own_place(config.state) as place,
-        subjects.opened(config, arguments.image, wanted, place, machine=slow_ones(arguments)) as found,
+        subjects.opened(config, name, wanted, place, machine=slow_ones(arguments)) as found,
     ):
         findings.subjects = list(found.described)
         findings.gaps.update(found.gaps())
@@ -115,10 +119,25 @@ def check(arguments: Arguments) -> None:
     """
     if arguments.quick and arguments.full:
         raise InvalidRequest("--quick and --full at once", hint="one of the two")
+    words_of(arguments)
+    if arguments.saved and (idle := idle_beside_a_result(arguments)):
+        raise InvalidRequest(f"--from and {idle} at once", hint="--from measures nothing: one of the two")
     if arguments.port is not None and not 1 <= arguments.port <= MAX_PORT:
         raise InvalidRequest(f"no such port: {arguments.port}", hint=f"1 to {MAX_PORT}")
     if arguments.subjects is not None and not arguments.subjects.strip(" ,"):
         raise InvalidRequest("--subjects names nothing", hint=f"of {', '.join(subjects.NAMES)}; leave it out for all")
+
+
+def idle_beside_a_result(arguments: Arguments) -> str:
+    """What was given that says how to measure, which nothing does where the result is there; "" for nothing."""
+    given = {
+        "--quick": arguments.quick,
+        "--full": arguments.full,
+        "--subjects": arguments.subjects is not None,
+        "--port": arguments.port is not None,
+        f"IMAGE {arguments.image}": arguments.image,
+    }
+    return next((name for name, there in given.items() if there), "")
 
 
 def slow_ones(arguments: Arguments) -> bool:
@@ -127,17 +146,21 @@ def slow_ones(arguments: Arguments) -> bool:
 
 
 def words_of(arguments: Arguments) -> tuple[str, ...]:
-    """The command that was given behind the image."""
-    return tuple(arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command)
+    """The command that was given behind the image.
+
+    Raises:
+        InvalidRequest: it begins with a flag.
+    """
+    return command_behind_image("compare", arguments.command)
 
 
-def again(arguments: Arguments) -> tuple[str, ...]:
+def again(arguments: Arguments, name: str) -> tuple[str, ...]:
     """The command that measures the same again."""
     flags = ["--full"] if arguments.full else []
     flags += ["--subjects", arguments.subjects] if arguments.subjects else []
     flags += ["--port", str(arguments.port)] if arguments.port else []
     words = words_of(arguments)
-    return ("twinhull", "compare", *flags, arguments.image, *(("--", *words) if words else ()))
+    return ("twinhull", "compare", *flags, name, *(("--", *words) if words else ()))
 
 
 def compare(
@@ -174,7 +197,7 @@ def compare(
 
 def measured_rows(session: Session, arguments: Arguments) -> Iterator[Row]:
     """Measure topic after topic."""
-    findings, name = session.findings, arguments.image
+    findings, name = session.findings, session.findings.image.reference
     inside.observe_inside(session)
     require_a_side(findings)
     findings.guest_kernel_bytes = image.guest_kernel_bytes(session.config.state)

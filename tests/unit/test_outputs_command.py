@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 from pathlib import Path
@@ -71,6 +72,39 @@ def test_the_exit_code_is_that_of_the_conditions(saved: str, capsys: pytest.Capt
     said = capsys.readouterr().err
     assert "fail-if vm.startup > 99s: not so, it is 2" in said
     assert "fail-if podman.startup > 1ms: not measured (podman.first_output_s: this run did not look at it)" in said
+
+
+def test_conditions_of_a_saved_result_stay_and_are_judged_anew(
+    saved: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = tmp_path / "again.json"
+    assert run("--from", saved, "--fail-if", "vm.startup > 1ms", "--format", "json", "--output", str(again)) == 3
+    forged = json.loads(again.read_text())
+    forged["conditions"][0] |= {"outcome": "not so", "value": 0.0}
+    again.write_text(json.dumps(forged))
+    capsys.readouterr()
+    assert run("--from", str(again), "--format", "junit") == 0
+    suite = ElementTree.fromstring(capsys.readouterr().out)
+    (failure,) = suite.iter("failure")
+    assert str(failure.get("message")).startswith("vm.startup > 1ms: so, it is 2")
+    assert run("--from", str(again), "--format", "json", "--fail-if", "vm.startup > 99s") == 0
+    shown = capsys.readouterr()
+    assert [one["outcome"] for one in json.loads(shown.out)["conditions"]] == ["so", "not so"]
+    assert "1ms" not in shown.err
+    forged["conditions"][0]["expression"] = "nonsense"
+    again.write_text(json.dumps(forged))
+    with pytest.raises(InvalidRequest, match=r"again\.json is not what compare wrote: --fail-if"):
+        run("--from", str(again))
+
+
+def test_a_file_that_cannot_be_written_whole_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(InvalidRequest, match=r"cannot write .*: No space left"):
+        outputs.write(f"{tmp_path}/report.html", "x" * 100)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_changes_since_an_earlier_run_are_in_every_output(

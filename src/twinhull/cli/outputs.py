@@ -12,6 +12,7 @@ import tempfile
 
 from twinhull.compare.outputs import changes, conditions, document, junit, markdown, samples_csv, text
 from twinhull.errors import InvalidRequest
+from twinhull.host import files
 from twinhull.host.machine import read_machine
 from twinhull.tuples import NamedTuple
 
@@ -89,12 +90,19 @@ def wanted(arguments: Arguments) -> Wanted:
 
 
 def saved(path: str) -> dict[str, Any] | None:
-    """The document in a file; None without a file.
+    """The document in a file, its conditions judged anew; None without a file.
 
     Raises:
         InvalidRequest: it cannot be read, or is none.
     """
-    return document.read(content(path), path) if path else None
+    if not path:
+        return None
+    found = document.read(content(path), path)
+    try:
+        asked = [conditions.parse(one["expression"]) for one in found.pop("conditions", ())]
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{path} is not what compare wrote: {error.message}", hint=error.hint) from error
+    return {**found, "conditions": conditions.judge_all(asked, found)} if asked else found
 
 
 def content(path: str) -> str:
@@ -145,6 +153,8 @@ def unwritable(path: str, error: OSError) -> InvalidRequest:
 def deliver(asked: Wanted, result: dict[str, Any]) -> int:
     """Make everything that is asked of a result, and return the exit code: 0, 3 or 4.
 
+    Conditions of a saved result are shown; the exit code is that of those that are asked now.
+
     Raises:
         InvalidRequest: the earlier run cannot be compared with it.
     """
@@ -152,7 +162,9 @@ def deliver(asked: Wanted, result: dict[str, Any]) -> int:
         result = {**result, "changes": changes.changes(asked.old, result, os.path.basename(asked.old_path))}
     judged = conditions.judge_all(asked.conditions, result)
     if judged:
-        result = {**result, "conditions": judged}
+        asked_now = {one["expression"] for one in judged}
+        kept = [one for one in result.get("conditions", ()) if one["expression"] not in asked_now]
+        result = {**result, "conditions": [*kept, *judged]}
     if asked.html:
         from twinhull.compare.outputs.html.page import page
 
@@ -163,7 +175,7 @@ def deliver(asked: Wanted, result: dict[str, Any]) -> int:
     elif made:
         print(made.rstrip("\n"), flush=True)
     if judged:
-        print(text.judged(result), file=sys.stderr)
+        print(text.judged(judged), file=sys.stderr)
     return conditions.exit_code(judged)
 
 
@@ -191,4 +203,6 @@ def write(path: str, made: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
+        if replaced:
+            files.remove_file(new)
         raise unwritable(path, error) from error

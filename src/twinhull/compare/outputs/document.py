@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     Document = Mapping[str, Any]
 
 SCHEMA = 1
-DERIVED = ("changes", "conditions")  # made of a document and of what was asked; never taken from a file
 SIDES = ("vm", "container", "machine")
 
 
@@ -44,7 +43,7 @@ class TableLine(NamedTuple):
 
 
 def read(text: str, source: str) -> dict[str, Any]:
-    """Parse a document.
+    """Parse a document. Changes are not taken from a file: they are made of two documents that are both there.
 
     Args:
         source: where it came from, for the error.
@@ -68,7 +67,7 @@ def read(text: str, source: str) -> dict[str, Any]:
     published = schema.load()
     if wrong := next(schema.complaints(document, published, published["$defs"]), ""):
         raise InvalidRequest(f"{source} is not what compare wrote: {wrong}", hint="docs/compare.schema.json")
-    return {name: value for name, value in document.items() if name not in DERIVED}
+    return {name: value for name, value in document.items() if name != "changes"}
 
 
 def subjects(document: Document) -> dict[str, str]:

@@ -146,9 +146,9 @@ def asked(result: Document) -> str:
     return wrap(changes.lines(found)) if found else ""
 
 
-def judged(result: Document) -> str:
+def judged(found: Iterable[dict[str, Any]]) -> str:
     """A line for each --fail-if."""
-    return wrap(f"fail-if {conditions.describe(one)}" for one in result.get("conditions", ()))
+    return wrap(f"fail-if {conditions.describe(one)}" for one in found)
 
 
 def wrap(lines: Iterable[str]) -> str:

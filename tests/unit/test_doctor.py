@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twinhull.host import doctor
+from twinhull.host import attempts, doctor
 from twinhull.host.doctor import Fact, Kvm, Observed
 from twinhull.model import Facts
 
@@ -113,3 +113,7 @@ def test_cgroups_are_judged_by_the_controllers_that_can_be_used(facts: Facts, st
 @pytest.mark.parametrize(("release", "state"), [("5.11.0-1", "missing"), ("5.12.0", "ok"), ("6.1.0-50", "ok")])
 def test_an_old_kernel_is_refused(release: str, state: str) -> None:
     assert fact("kernel", HEALTHY._replace(kernel=release)).state == state
+
+
+def test_a_file_system_that_takes_no_directory_is_a_finding() -> None:
+    assert attempts.overlay("/proc/nope/state").startswith("/proc: ")

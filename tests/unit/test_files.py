@@ -76,3 +76,10 @@ def test_a_link_to_nothing_above_a_directory_is_told(tmp_path: Path) -> None:
     (tmp_path / "kernels").symlink_to(tmp_path / "gone")
     with pytest.raises(HostUnfit, match="kernels is a link to nothing"):
         files.make_directory(f"{tmp_path}/kernels/6.1")
+
+
+@pytest.mark.parametrize("path", ["/proc/nope/state", "/dev/null/state", "/dev/null/a/b"])
+def test_where_no_directory_can_be_made_is_no_bug(path: str) -> None:
+    with pytest.raises(HostUnfit) as caught:
+        files.make_directory(path)
+    assert "TWINHULL_ROOT" in caught.value.hint

@@ -112,5 +112,15 @@ def test_numbers_that_json_does_not_have_are_refused() -> None:
         document.read(json.dumps(found), "FILE")
 
 
+@pytest.mark.parametrize(
+    ("values", "says"), [([], "is empty"), ([0.1, -0.1], "a time below zero"), ([1e308] * 10, "nothing here can reach")]
+)
+def test_samples_that_no_comparison_writes_are_refused(values: list[float], says: str) -> None:
+    found = documents.real()
+    found["samples"]["vm.total_s"] = values
+    with pytest.raises(InvalidRequest, match=f"samples.vm.total_s .*{says}"):
+        document.read(json.dumps(found), "FILE")
+
+
 def test_changes_are_not_taken_from_a_file() -> None:
     assert "changes" not in document.read(json.dumps(asked()), "FILE")

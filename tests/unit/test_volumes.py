@@ -106,3 +106,12 @@ def test_a_name_is_no_path() -> None:
     for name in ("..", "a/b", "", "x" * 256):
         with pytest.raises(InvalidRequest, match="volume name"):
             check_name(name)
+
+
+@pytest.mark.parametrize(
+    ("source", "hint"), [("/nonexistent/docker.sock", "start what"), ("/nonexistent/a", "mkdir -p /nonexistent/a")]
+)
+def test_a_path_that_is_not_there_has_the_hint_that_helps(source: str, hint: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_volume(f"{source}:/inside")
+    assert caught.value.hint.startswith(hint)

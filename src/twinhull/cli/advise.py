@@ -14,7 +14,7 @@ from twinhull.cli.parser import REMAINDER
 from twinhull.cli.progress import prepared
 from twinhull.cli.render import document
 from twinhull.cli.run import configure_request, request_of
-from twinhull.engine import isolation
+from twinhull.engine import isolation, names
 from twinhull.engine.counsel import counsel
 from twinhull.errors import InvalidRequest
 from twinhull.plan.seccomp import UNCONFINED
@@ -39,7 +39,7 @@ def configure_advise(parser: Parser) -> None:
     add(
         "--start-within", type=duration_s, default=0.0, metavar="TIME", help="the longest start that will do: 200ms, 2s"
     )
-    add("--memory-budget", type=size_bytes, default=0, metavar="M", help="what all instances may take together: 2g")
+    add("--memory-budget", type=budget_bytes, default=0, metavar="M", help="what all instances may take together: 2g")
     add("--needs-kernel-module", action="append", default=[], metavar="NAME", help="a module its kernel must have")
     add("--own-kernel", action="store_true", help="it needs a kernel of another release or with other settings")
     add(
@@ -60,7 +60,8 @@ def run_advise(arguments: Arguments, config: Config) -> int:
     """Answer, and say with the exit code whether the answer is to stop.
 
     Raises:
-        InvalidRequest: neither an image nor a file nor another operating system, or a flag behind the image.
+        InvalidRequest: neither an image nor a file nor another operating system, a flag behind the image, or what run
+            would refuse.
     """
     if arguments.compose:
         from twinhull.cli.compose import advise_compose
@@ -72,6 +73,8 @@ def run_advise(arguments: Arguments, config: Config) -> int:
     words = command_behind_image("advise", arguments.command)
     request = request_of(arguments, config)._replace(command=words)
     check_paths(request)
+    if request.name and not names.is_valid(request.name):
+        raise InvalidRequest(f"invalid name {request.name!r}", hint=names.RULE)
     request = request._replace(environment=tuple(arguments.env))
     isolation.check(request)
     extra = tuple(f"--env-file={path}" for path in arguments.env_file)
@@ -154,15 +157,26 @@ def count(text: str) -> int:
     return int(text)
 
 
-def duration_s(text: str) -> float:
-    """ "200ms", "1.5s", "2m" or "2" in seconds.
+def budget_bytes(text: str) -> int:
+    """An amount of memory.
 
     Raises:
-        InvalidRequest: not a positive time.
+        InvalidRequest: no size, or nothing.
+    """
+    if not (size := size_bytes(text)):
+        raise InvalidRequest(f"--memory-budget {text}: nothing fits into nothing", hint="--memory-budget 2g")
+    return size
+
+
+def duration_s(text: str) -> float:
+    """ "200ms", "1.5s" or "2m" in seconds.
+
+    Raises:
+        InvalidRequest: not a positive time, or one without a unit.
     """
     number = text.rstrip("ms")
     try:
-        value = float(number) * UNITS_S[text[len(number) :] or "s"]
+        value = float(number) * UNITS_S[text[len(number) :]]
     except (KeyError, ValueError):
         value = -1.0
     if not 0 < value < 1e9:

@@ -11,6 +11,7 @@ HINT = "write -v /path/on/host:/path/inside or -v name:/path/inside, with :ro fo
 MOUNT_HINT = "--mount type=bind,source=/on/host,target=/inside,readonly; or type=volume, type=tmpfs"
 OPTIONS = {"ro", "rw", "z", "Z", "rprivate", "private", "nocopy"}
 SOURCE, TARGET = ("source", "src"), ("target", "dst", "destination")
+SOCKETS = (".sock", "-sock")  # how sockets are named: one that is not there is no directory to be made
 READONLY = ("readonly", "ro")
 
 
@@ -93,7 +94,8 @@ def on_host(source: str, text: str) -> str:
     if not path or not source.startswith(("/", ".")):
         raise InvalidRequest(f"invalid volume {text!r}: the source is no path of the host", hint=HINT)
     if not os.path.exists(path):
-        raise InvalidRequest(f"invalid volume {text!r}: {path} does not exist", hint=f"mkdir -p {path}")
+        hint = f"start what listens on {path}" if path.endswith(SOCKETS) else f"mkdir -p {path}"
+        raise InvalidRequest(f"invalid volume {text!r}: {path} does not exist", hint=hint)
     return path
 
 

@@ -27,7 +27,11 @@ def open_device(path: str) -> str:
 def overlay(state: str) -> str:
     """Mount an overlay whose upper directory lies where those of workloads will lie."""
     base = nearest_directory(state)
-    with tempfile.TemporaryDirectory(prefix=".twinhull-trial-", dir=base) as place:
+    try:
+        trial = tempfile.TemporaryDirectory(prefix=".twinhull-trial-", dir=base)
+    except OSError as error:
+        return f"{base}: {error.strerror}"
+    with trial as place:
         for name in ("lower", "upper", "work", "root"):
             os.mkdir(f"{place}/{name}")
         options = f"lowerdir={place}/lower,upperdir={place}/upper,workdir={place}/work"

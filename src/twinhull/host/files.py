@@ -12,6 +12,7 @@ from twinhull.errors import HostUnfit
 
 TREE_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 MAX_DEPTH = 64
+ELSEWHERE = "for twinhull's own state, set TWINHULL_ROOT to a directory that can be written to"
 REMOVAL_TRIES = 1000
 
 
@@ -19,7 +20,7 @@ def make_directory(path: str, mode: int = 0o700) -> None:
     """Make a directory and its parents; one that is there already is fine.
 
     Raises:
-        HostUnfit: a link to nothing is in the way.
+        HostUnfit: a link to nothing or a file is in the way, or the file system makes no directories.
     """
     try:
         os.mkdir(path, mode)
@@ -30,7 +31,14 @@ def make_directory(path: str, mode: int = 0o700) -> None:
         make_directory(parent, mode)
         if not os.path.exists(parent):
             raise HostUnfit(f"{parent} is a link to nothing", hint="remove it, or make what it names") from None
-        make_directory(path, mode)
+        try:
+            os.mkdir(path, mode)
+        except FileExistsError:
+            return
+        except FileNotFoundError:  # as in /proc
+            raise HostUnfit(f"no directory can be made in {parent}", hint=ELSEWHERE) from None
+    except NotADirectoryError:
+        raise HostUnfit(f"{path}: what is above it is no directory", hint=ELSEWHERE) from None
 
 
 def write(path: str, content: bytes, mode: int = 0o600) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Document = Mapping[str, Any]
 
 SCHEMA = 1
+LARGEST = 1e18  # of a sample: more seconds or bytes than a machine has
 SIDES = ("vm", "container", "machine")
 
 
@@ -65,9 +66,22 @@ def read(text: str, source: str) -> dict[str, Any]:
         )
         raise InvalidRequest(f"{source} has schema {version!r:.40}; this twinhull reads {SCHEMA}", hint=hint)
     published = schema.load()
-    if wrong := next(schema.complaints(document, published, published["$defs"]), ""):
+    wrong = next(schema.complaints(document, published, published["$defs"]), "") or never_measured(document["samples"])
+    if wrong:
         raise InvalidRequest(f"{source} is not what compare wrote: {wrong}", hint="docs/compare.schema.json")
     return {name: value for name, value in document.items() if name != "changes"}
+
+
+def never_measured(samples: Mapping[str, list[float]]) -> str:
+    """The first samples that no comparison writes, "" without any; phases may be below zero, by two clocks."""
+    for key, values in samples.items():
+        if not values:
+            return f"samples.{key} is empty"
+        if max(map(abs, values)) > LARGEST:
+            return f"samples.{key} has a value that nothing here can reach"
+        if key.endswith("_s") and ".phase_" not in key and min(values) < 0:
+            return f"samples.{key} has a time below zero"
+    return ""
 
 
 def subjects(document: Document) -> dict[str, str]:

@@ -64,10 +64,22 @@ def test_what_was_not_measured_is_not_kept_as_zero() -> None:
     }
 
 
-def test_a_row_keeps_what_the_new_run_did_not_measure() -> None:
-    full = ROW._replace(medians={**MEDIANS, "machine.first_output_s": 9.0})
-    (row,) = parse(text_with([full], ROW._replace(medians={"vm.first_output_s": 0.2}, template_bytes=0.0)))
-    assert row == full._replace(medians={**full.medians, "vm.first_output_s": 0.2})
+def test_figures_of_two_runs_are_never_mixed() -> None:
+    alone = ROW._replace(when=2.0, accelerator="", medians={"container.first_output_s": 0.2}, template_bytes=0.0)
+    rows = parse(text_with([ROW], alone))
+    assert rows == (ROW, alone)
+    assert pick(rows, digest="sha256:a", accelerator="tcg", kernel="6.18").when == ROW.when
+    guest = ROW._replace(when=3.0, medians={"vm.first_output_s": 0.1})
+    rows = parse(text_with([alone], guest))
+    found = pick(rows, digest="sha256:a", accelerator="tcg", kernel="6.18")
+    assert (found.when, found.container, found.vm.start_s) == (3.0, Cost(), 0.1)
+    again = ROW._replace(when=4.0, medians={name: ROW.medians[name] for name in ROW.medians if "first" in name})
+    assert parse(text_with([ROW, guest], again)) == (guest, again)
+
+
+def test_a_row_of_containers_alone_counts_under_any_accelerator() -> None:
+    alone = ROW._replace(accelerator="", medians={"container.first_output_s": 0.2})
+    assert pick((alone,), digest="sha256:a", accelerator="tcg", kernel="6.18").container.start_s == 0.2
 
 
 def test_the_file_keeps_what_was_remembered(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
-"""The last comparisons on this machine, one row an image, accelerator and kernel. Pure.
+"""The last comparisons on this machine, one row an image, accelerator, kernel and what was compared. Pure.
 
-Promise: a row counts only under the kernel and the accelerator it was measured with; KVM and TCG are never mixed.
+Promise: a row counts only under the kernel and the accelerator it was measured with; KVM and TCG are never mixed, and
+figures of two runs neither.
 """
 
 from __future__ import annotations
@@ -52,30 +53,36 @@ def parse(text: str | bytes) -> tuple[Row, ...]:
 
 
 def text_with(rows: Iterable[Row], row: Row) -> str:
-    """The document with one more row, the oldest forgotten.
-
-    It takes the place of an earlier one of the same key, of which it keeps what it did not measure itself.
-    """
-    kept = []
-    for other in rows:
-        if other[:1] + other[2:4] != row[:1] + row[2:4]:
-            kept.append(other)
-        else:
-            medians, template = {**other.medians, **row.medians}, row.template_bytes or other.template_bytes
-            row = row._replace(medians=medians, template_bytes=template)
+    """The document with one more row, which takes the place of an earlier one of the same key; the oldest forgotten."""
+    kept = [other for other in rows if key(other) != key(row)]
     listed = [*kept, row][-MAX_ROWS:]
     return jsontext.dumps({"schema": SCHEMA, "rows": [each._asdict() for each in listed]})
+
+
+def key(row: Row) -> tuple[str, str, str, tuple[str, ...]]:
+    """What two rows are of the same by."""
+    return row.digest, row.accelerator, row.kernel, compared(row)
+
+
+def compared(row: Row) -> tuple[str, ...]:
+    """The isolations that it measured."""
+    return tuple(choice for choice in CHOICES if any(name.startswith(f"{choice}.") for name in row.medians))
 
 
 def pick(rows: Iterable[Row], *, digest: str, accelerator: str, kernel: str) -> Measured:
     """The last row of this image, else the last of another, measured under this kernel and accelerator.
 
+    One that has both a container and a VM comes before later ones that do not.
+
     Args:
-        accelerator: "" takes what was measured last.
+        accelerator: "" takes what was measured last. A row of containers alone has none, and fits any.
     """
-    fitting = [row for row in rows if row.kernel == kernel and accelerator in ("", row.accelerator)]
+    here = [row for row in rows if row.kernel == kernel]
+    fitting = [row for row in here if not accelerator or row.accelerator in ("", accelerator)]
     own = [row for row in fitting if digest and row.digest == digest]
-    return measured(own[-1], own=True) if own else measured(fitting[-1], own=False) if fitting else Measured()
+    found = own or fitting
+    both = [row for row in found if {"container", "vm"} <= {*compared(row)}]
+    return measured((both or found)[-1], own=bool(own)) if found else Measured()
 
 
 def measured(row: Row, *, own: bool) -> Measured:

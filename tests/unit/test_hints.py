@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,3 +34,25 @@ def test_a_state_that_cannot_be_written_is_no_bug(
     shown = capsys.readouterr().err
     assert "Read-only file system: /state/prune.lock" in shown
     assert "bug" not in shown
+
+
+@pytest.mark.parametrize("words", [("version",), ("prove", "--list"), ("prove", "--list", "--format", "json")])
+def test_output_that_cannot_be_written_is_an_error_of_its_own(words: tuple[str, ...]) -> None:
+    done = into_full(words, unbuffered="")
+    assert done.returncode == 125
+    assert done.stderr.startswith("twinhull: standard output: No space left on device\n")
+    assert "state" not in done.stderr
+
+
+def test_output_that_is_not_buffered_is_thought_of() -> None:
+    done = into_full(("version",), unbuffered="1")
+    assert done.returncode == 125
+    assert "where the output goes" in done.stderr
+
+
+def into_full(words: tuple[str, ...], *, unbuffered: str) -> subprocess.CompletedProcess[str]:
+    """Run twinhull where nothing can be written."""
+    argv = (sys.executable, "-m", "twinhull", *words)
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with Path("/dev/full").open("wb") as full:
+        return subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=env)

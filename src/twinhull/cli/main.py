@@ -32,12 +32,26 @@ def main(argv: list[str] | None = None) -> NoReturn:
     words = sys.argv[1:] if argv is None else argv
     complete_streams()
     code = guarded(words)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            pass
+    if lost := unwritten():
+        print(f"twinhull: standard output: {lost}", file=sys.stderr)
+        print("  hint: what was to be shown is lost; send it to where there is room for it", file=sys.stderr)
+        code = code or BUG
+    try:
+        sys.stderr.flush()
+    except OSError:
+        pass
     os._exit(code)
+
+
+def unwritten() -> str:
+    """Why what was printed cannot be written, "" if it can; a reader that has gone wants no more."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return ""
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def complete_streams() -> None:
@@ -63,6 +77,8 @@ def guarded(words: list[str]) -> int:
     except BrokenPipeError:
         return 128 + 13
     except OSError as error:
+        if not debug and unwritten():
+            return BUG  # main says it
         hint = hint_for(error)
         if debug or not hint:
             return bug(error, debug=debug)
@@ -79,8 +95,8 @@ def guarded(words: list[str]) -> int:
 
 def hint_for(error: OSError) -> str:
     """What a user can do about an error of the system, "" where it is no user's affair."""
-    if error.errno in NO_SPACE:
-        return MAKE_ROOM
+    if error.errno in NO_SPACE:  # without a name it may be stdout as well, where Python does not buffer it
+        return MAKE_ROOM if error.filename else "make room for twinhull's state, or where the output goes (df shows it)"
     if error.errno == READ_ONLY:
         return "twinhull keeps its state there: set TWINHULL_ROOT to a directory that can be written to"
     if isinstance(error, PermissionError) and os.geteuid() != 0:

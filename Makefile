@@ -83,7 +83,7 @@ docs: setup-dev
 
 # What works in which isolation, by the tests that try it in both.
 parity: setup-dev
-	TWINHULL_PARITY_PAGE=docs/parity.md $(PYTEST) -q $(wildcard tests/kernel/test_parity*.py)
+	TWINHULL_PARITY_PAGE=docs/parity.md $(PYTEST) -q -m parity tests/kernel
 	@git --no-pager diff --stat -- docs/parity.md
 
 golden: setup-dev

@@ -7,6 +7,8 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+import pytest
+
 from tests.support.command import COMMAND
 from tests.support.wall import Wall
 
@@ -18,6 +20,7 @@ echo ready; exec sleep 1005
 DIFFERENT = ["C /bin", "D /bin/tac", "A /made", "A /made/inside", "A /made/link", "C /root", "A /root/new", "C /var"]
 
 
+@pytest.mark.parity("diff, commit, export")
 def test_diff_commit_and_export_tell_the_same_of_what_runs(wall: Wall, tmp_path: Path) -> None:
     wall.detached("--name", "box", "-e", "KEPT=yes", "-v", f"{tmp_path}:/vol", "busybox", "sh", "-c", SCRIPT)
     wall.await_log("box", "ready")
@@ -48,6 +51,7 @@ def test_diff_commit_and_export_tell_the_same_of_what_runs(wall: Wall, tmp_path:
     wall("rmi", "team/box:1", check=True)
 
 
+@pytest.mark.parity("diff, commit, export")
 def test_what_does_not_run_can_be_committed_and_is_not_started(wall: Wall) -> None:
     wall.created(
         "--name", "box", "busybox", "sh", "-c", "echo $(( $(cat /count 2>/dev/null) + 1 )) > /count; cat /count"
@@ -68,6 +72,7 @@ def test_what_does_not_run_can_be_committed_and_is_not_started(wall: Wall) -> No
     wall("rmi", "team/count", check=True)
 
 
+@pytest.mark.parity("rename")
 def test_a_new_name_is_the_only_one_and_others_find_it(wall: Wall) -> None:
     wall.detached("--name", "old", "--network", "bridge", "busybox", "sleep", "1006")
     wall.created("--name", "taken", "busybox")

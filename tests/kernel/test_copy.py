@@ -8,6 +8,8 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+import pytest
+
 from tests.support.command import COMMAND
 from tests.support.wall import Wall
 
@@ -36,6 +38,7 @@ def raw(wall: Wall, *words: str, stdin: bytes = b"") -> subprocess.CompletedProc
     )
 
 
+@pytest.mark.parity("cp, both ways, running or not")
 def test_files_come_out_of_a_running_workload(wall: Wall, tmp_path: Path) -> None:
     wall.detached("--name", "box", "busybox", "sh", "-c", SCRIPT)
     wall.await_log("box", "ready")
@@ -68,6 +71,7 @@ def test_files_come_out_of_a_running_workload(wall: Wall, tmp_path: Path) -> Non
         assert (refused.exit_code, text in refused.stderr) == (125, True), refused.stderr
 
 
+@pytest.mark.parity("cp, both ways, running or not")
 def test_files_go_into_a_running_workload_and_no_link_leads_out(wall: Wall, tmp_path: Path) -> None:
     local = site(tmp_path)
     volume = tmp_path / "volume"
@@ -104,6 +108,7 @@ def test_files_go_into_a_running_workload_and_no_link_leads_out(wall: Wall, tmp_
         assert (failed.exit_code, text in failed.stderr) == (125, True), failed.stderr
 
 
+@pytest.mark.parity("cp, both ways, running or not")
 def test_a_workload_that_does_not_run_is_copied_to_and_from_and_stays_what_it_is(wall: Wall, tmp_path: Path) -> None:
     local = site(tmp_path)
     script = "echo $(cat /etc/motto) >> /kept; cat /kept; exit 3"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from tests.support.wall import Wall
 
 TICKS = ("busybox", "sh", "-c", "trap 'echo told; exit 5' TERM; while :; do echo tick; sleep 0.1; done")
@@ -13,6 +15,7 @@ def lines(wall: Wall, name: str) -> int:
     return wall("logs", name, check=True).stdout.count("\n")
 
 
+@pytest.mark.parity("pause, unpause")
 def test_a_paused_workload_stands_still_takes_no_exec_and_goes_on(wall: Wall) -> None:
     wall.detached("--name", "still", *TICKS)
     wall.await_log("still", "tick")
@@ -34,6 +37,7 @@ def test_a_paused_workload_stands_still_takes_no_exec_and_goes_on(wall: Wall) ->
     assert (again.exit_code, "is not paused" in again.stderr) == (1, True)
 
 
+@pytest.mark.parity("stop, kill and rm of what is paused")
 def test_stop_lets_a_paused_workload_end_as_it_likes(wall: Wall) -> None:
     wall.detached("--name", "asked", *TICKS)
     wall.await_log("asked", "tick")
@@ -42,6 +46,7 @@ def test_stop_lets_a_paused_workload_end_as_it_likes(wall: Wall) -> None:
     assert wall("wait", "asked").stdout == "5\n"
 
 
+@pytest.mark.parity("stop, kill and rm of what is paused")
 def test_kill_and_rm_end_a_paused_workload(wall: Wall) -> None:
     wall.detached("--name", "first", *TICKS)
     wall("pause", "first", check=True)

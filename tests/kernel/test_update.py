@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.wall import Wall
 
 LIMITED = ("--memory", "64m", "--pids-limit", "40", "--cpus", "1")
@@ -10,6 +12,7 @@ FORKS = (
 )
 
 
+@pytest.mark.parity("update `--memory`, `--cpus`, `--pids-limit`")
 def test_the_limits_of_what_runs_change_at_once_and_stay(wall: Wall) -> None:
     wall.detached("--name", "box", *LIMITED, "busybox", "sleep", "1007")
     assert "fork" not in wall("exec", "box", "sh", "-c", FORKS).stdout

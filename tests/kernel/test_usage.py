@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import time
 
+import pytest
+
 from tests.support.wall import START_S, Wall
 
 BUSY = ("busybox", "sh", "-c", "sleep 1003 & while :; do :; done")
 
 
+@pytest.mark.parity("top")
 def test_top_lists_the_processes_without_asking_the_image(wall: Wall) -> None:
     wall.detached("--name", "busy", "-u", "12", *BUSY)
     deadline = time.monotonic() + START_S
@@ -38,6 +41,7 @@ def test_top_lists_the_processes_without_asking_the_image(wall: Wall) -> None:
     assert row["host_cpu_percent"] < 1
 
 
+@pytest.mark.parity("stats")
 def test_stats_counts_the_network_and_what_does_not_run_uses_nothing(wall: Wall) -> None:
     sender = "while :; do ping -c 1 -s 1000 $(ip route | awk '/default/ {print $3}') > /dev/null; sleep 0.1; done"
     wall.detached("--name", "sender", "--network", "bridge", "--memory", "64m", "busybox", "sh", "-c", sender)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from tests.support import parity
+from tests.support.source import nodes
 
 
 def test_the_page_has_the_rows_of_the_suite() -> None:
@@ -14,8 +15,8 @@ def test_the_page_has_the_rows_of_the_suite() -> None:
 
 
 def test_every_test_of_a_row_runs_in_both_isolations() -> None:
-    for path in parity.ROOT.glob(parity.SUITES):
-        for node in ast.walk(ast.parse(path.read_text())):
+    for path in parity.suites():
+        for node in nodes(path):
             if isinstance(node, ast.FunctionDef) and any("mark.parity" in ast.unparse(d) for d in node.decorator_list):
                 assert "wall" in [argument.arg for argument in node.args.args], f"{path.name}: {node.name}"
 

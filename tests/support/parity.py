@@ -16,13 +16,13 @@ import pytest
 
 PAGE_VARIABLE = "TWINHULL_PARITY_PAGE"
 ROOT = Path(__file__).parents[2]
-SUITES = "tests/kernel/test_parity*.py"
+SUITES = tuple(f"test_{name}.py" for name in ("parity*", "pause", "usage", "copy", "changes", "update"))
 ISOLATIONS = ("container", "vm")
 REASONS = {"refused": "vm", "unlike": "container"}
 PROPERTY = "parity"
 HEAD = """# What a container can do, a virtual machine can do
-`make parity` writes this page: each row is what the tests of the suite (`tests/kernel/test_parity*.py`) found when they
-ran in both isolations. What is refused is refused by physics, with the reason beside it.
+`make parity` writes this page: each row is what tests with its mark (`parity`, in `tests/kernel`) found, run in
+both isolations. What is refused is refused by physics, with the reason beside it.
 
 | What | Container | Virtual machine |
 | --- | --- | --- |
@@ -37,10 +37,15 @@ class Row(NamedTuple):
     vm: str = ""
 
 
+def suites() -> list[Path]:
+    """The files whose tests are rows."""
+    return [path for name in SUITES for path in sorted((ROOT / "tests/kernel").glob(name))]
+
+
 def declared() -> list[Row]:
     """The rows of the suite, in the order of its files, as the marks say them."""
     rows: dict[str, Row] = {}
-    for path in sorted(ROOT.glob(SUITES)):
+    for path in suites():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.parity":
                 name = ast.literal_eval(node.args[0])

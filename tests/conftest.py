@@ -14,6 +14,7 @@ from tests.support import leaks, privileges
 from tests.support.command import TEST_LAUNCHER, Twinhull
 
 pytest_plugins = (
+    "tests.support.workers",
     "tests.support.launch",
     "tests.support.oci",
     "tests.support.shim",

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twinhull.advice import report
 from twinhull.advice.advise import advise, choose, document
 from twinhull.advice.question import Abilities, Cost, Measured, Needs, Packed, Question, Wishes
 from twinhull.advice.rules import CHOICES, RULES, WEIGHTS, Rule
@@ -356,3 +357,13 @@ def test_a_time_without_a_unit_and_no_memory_at_all_are_refused(words: tuple[str
         parser.parse_args([*words, "busybox"])
     found = parser.parse_args(["--start-within", "200ms", "--memory-budget", "1k", "busybox"])
     assert (found.start_within, found.memory_budget) == (0.2, 1024)
+
+
+def test_a_machine_that_was_never_measured_is_told_with_the_command_that_measures_it() -> None:
+    asked = wishing(HERE._replace(missing_modules=("zfs",)))
+    silent = asked._replace(measured=MEASURED._replace(machine=Cost()))
+    told = "machine      not measured here: twinhull compare --subjects container,vm,machine app"
+    assert told in report.render(silent, advise(silent), "", ())
+    assert "not measured" not in report.render(asked, advise(asked), "", ())
+    windows = silent._replace(workload="a windows system", packed=Packed(known=True), wishes=Wishes(system="windows"))
+    assert "--subjects container,vm,machine\n" in report.render(windows, advise(windows), "", ()) + "\n"

@@ -34,6 +34,8 @@ def render(question: Question, advice: Advice, command: str, not_served: Iterabl
         lines += reason(row)
     lines.append(wrap(f"here         {machine(question.here)}", " " * 13))
     lines += cost_lines(question)
+    if advice.choice == "machine" and not question.measured.machine.start_s:
+        lines.append(wrap(f"  machine      not measured here: {measuring_machine(question)}", " " * 13))
     if advice.would_change:
         lines.append("Would change it")
         lines += [wrap(f"  {change}", "    ") for change in advice.would_change]
@@ -75,6 +77,12 @@ def cost_lines(question: Question) -> Iterator[str]:
     yield wrap(f"Costs here, measured with {measured.image}{under} on {when} UTC{other}", "  ")
     width = max(len(name) for name, _ in rows)
     yield from (wrap(f"  {name:{width}}  {text}", " " * (width + 4)) for name, text in rows)
+
+
+def measuring_machine(question: Question) -> str:
+    """The command that measures a machine beside the others; it is no part of a usual comparison."""
+    image = (question.workload,) if question.packed.architecture else ()
+    return shlex.join(("twinhull", "compare", "--subjects", "container,vm,machine", *image))
 
 
 def continued(command: str) -> Iterator[str]:

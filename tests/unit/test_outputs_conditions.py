@@ -142,6 +142,8 @@ def test_a_condition_is_judged_by_the_figure_it_names() -> None:
     assert outcome("vm.load.cpu < 0.32x", document) == outcome("vm.load.cpu.low < 0.31x", document) == "so"
     assert outcome("vm.load.cpu.high < 0.31x", document) == "not so"
     assert outcome("vm.load.read < 1x", document) == "not measured"
+    document["samples"]["vm_cold.phase_kernel_s"] = [2.5] * 10
+    assert outcome("vm_cold.phase.kernel > 2s", document) == "so"
     document["samples"]["vm.phase_kernel_s"] = [0.05] * 10
     assert outcome("vm.phase.kernel > 40ms", document) == "so"
 
@@ -174,6 +176,8 @@ def test_what_was_not_measured_has_its_reason() -> None:
         ("podman.startup > 1s", "this run did not look at it"),
         ("machine.density < 3", "mmdebstrap is not installed"),
         ("noise > 1%", "the noise was not measured"),
+        ("vm.phase.kernel > 100ms", "vm_cold.phase.kernel has it"),
+        ("vm.kernel > 100ms", "vm_cold.kernel has it"),
     ):
         found = conditions.judge(conditions.parse(expression), document)
         assert found.outcome == "not measured"

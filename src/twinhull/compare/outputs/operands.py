@@ -2,7 +2,7 @@
 
     SUBJECT.QUANTITY[.VARIANT][.STATISTIC]     vm.startup.template.p95, container.memory, vm_cold.first_output_s
     FIRST/SECOND.QUANTITY[.VARIANT][.low|high] vm/container.startup, vm/container.startup.cold.high
-    SUBJECT.phase.PHASE[.STATISTIC]            vm.phase.kernel.p95
+    SUBJECT.phase.PHASE[.STATISTIC]            vm.phase.init.p95, vm_cold.phase.kernel
     SUBJECT.load.LOAD[.low|high]               container.load.cpu: the ratio to a plain process
     SUBJECT.density, noise, took
 
@@ -35,6 +35,7 @@ STATISTICS: dict[str, Callable[[Summary], float]] = {
 RATIO_STATISTICS = ("low", "high")
 WHOLE: dict[str, Dimension] = {"noise": "%", "took": "s"}
 DENSITY, LOAD, PHASE = "density", "load", "phase"
+BOOTED = {"phase_kernel_s": "vm_cold.phase.kernel", "kernel_s": "vm_cold.kernel"}  # quantity -> where a kernel boots
 
 
 class Unknown(Exception):
@@ -220,5 +221,7 @@ def few(key: str, size: int) -> str:
 
 def missing(result: Document, key: str) -> str:
     """Why a key has no samples. A guest that does not run takes its variants with it."""
-    subject = key.partition(".")[0]
+    subject, _, quantity = key.partition(".")
+    if quantity in BOOTED and subject in ("vm", "vm_spare") and not {key, subject, "vm"} & result["gaps"].keys():
+        return f"{key}: no kernel boots where a guest starts from a template; {BOOTED[quantity]} has it"
     return f"{key}: {document.reason(result, key, subject, subject.partition('_')[0])}"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinhull.compare import clocks, run, startup, subjects
+from twinhull.compare import clocks, measure, run, startup, subjects
 from twinhull.compare.answer import Answer
 from twinhull.compare.findings import Findings, ImageFacts
 from twinhull.compare.measure import behaviour
@@ -146,4 +146,22 @@ def test_a_service_that_writes_nothing_has_its_answer_and_a_reason_for_no_first_
     startup.record(session, container, timing)
     assert session.findings.samples == {"container.healthy_s": [0.2]}
     assert "writes nothing" in session.findings.gaps["container.first_output_s"]
+    assert not session.failures
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_command_that_writes_nothing_has_its_end_timed_and_is_no_failure(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config("/no/such/state", "/no/such/run", "/no/such/launcher")
+    container = CommandLine("container", config, (), prefix="x", place="/no/such/place")
+    session = Session([container], Findings(ImageFacts("busybox")), QUICK, lambda _: None, config)
+    timing = Timing(None, None, 0.05, status, b"", "")
+    assert measure.failure(session, timing) == "it wrote nothing"
+    monkeypatch.setattr(CommandLine, "run", lambda *_, **__: timing)
+    assert measure.warm_up(session, "busybox", ("true",)) == ("true",)
+    startup.measure_startup(session, "busybox", ("true",))
+    measure.measure_copies(session, "busybox", ("true",))
+    assert session.findings.samples == {"container.total_s": [0.05] * QUICK.pairs}
+    assert session.findings.gaps == dict.fromkeys(("container.first_output_s", "container.copies_s"), measure.NO_BYTE)
     assert not session.failures

@@ -28,6 +28,7 @@ NEVER_RAN = (125, 126, 127)  # twinhull failed, or the program could not be star
 NOISE_REPEATS = 25
 NOISE_STEPS = 60_000
 SILENT = "it writes nothing: its first answer on a port is what is timed"
+NO_BYTE = "it ran, but wrote nothing: the first byte cannot be timed"
 FALLBACK = ("echo", "hi")
 # What `run` says when a saved guest does not start.
 INSTEAD = ("booting instead", "starting from the template instead")
@@ -46,18 +47,21 @@ def noise_samples() -> list[float]:
 
 
 def warm_up(session: Session, image: str, wanted: Sequence[str]) -> tuple[str, ...]:
-    """Run each subject a few times for nothing, and return the command that writes something.
+    """Run each subject a few times for nothing, and return the command that is measured.
 
     Without `wanted` the image's own command is taken, or an echo where that writes nothing. The
     container goes first: what it writes to stderr is its own, while a VM's start may have notices.
     """
     command = tuple(wanted)
+    outcomes = []
     for name in ("container", "vm"):
         for subject in session.living(name):
             session.tell(f"warming up: {name}")
-            if first_run(session, subject, image, command) == "silent" and not wanted:
+            outcomes.append(first_run(session, subject, image, command))
+            if outcomes[-1] == "silent" and not wanted:
                 command = FALLBACK
                 first_run(session, subject, image, command)
+    session.silent = bool(wanted) and next(filter(None, outcomes), "") == "silent"
     if not session.service.streams:
         for subject in session.living("podman", "crun", "plain"):
             session.findings.gap(subject.name, "the workload writes nothing, and here it cannot be asked on its port")
@@ -84,6 +88,8 @@ def failure(session: Session, timing: Timing) -> str:
         return timing.complaint or f"exit status {timing.exit_code}"
     if any(text in timing.complaint for text in INSTEAD):
         return timing.complaint  # what was timed is another kind of start
+    if session.silent and timing.total_s is not None:
+        return ""
     if timing.first_s(session.stream) is None and timing.answer_s is None:
         silence = "it wrote nothing" if timing.total_s else f"no output within {START_S:.0f} s"
         return timing.complaint or silence
@@ -129,8 +135,8 @@ def measure_copies(session: Session, image: str, command: Sequence[str]) -> None
             break
         for subject in session.living(*ISOLATIONS):
             key = f"{subject.name}.copies_s"
-            if not session.service.streams:
-                findings.gap(key, SILENT)
+            if session.silent or not session.service.streams:
+                findings.gap(key, NO_BYTE if session.silent else SILENT)
                 continue
             session.tell(f"{findings.copies} copies at once ({subject.name})")
             try:

@@ -83,6 +83,7 @@ class Session:
         self.config = config
         self.chance = random.Random()
         self.service = Service()
+        self.silent = False  # the workload ends without a byte and without an answer: only its end can be timed
         self.port = 0  # that the workload answers on; 0: none is known
         self.probe_image = ""
         self.layers: dict[str, tuple[Layer, ...]] = {}  # of subjects that ran before the others

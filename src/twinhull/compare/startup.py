@@ -6,7 +6,7 @@ Promise: a start of another kind than was asked for, or that failed, gives no sa
 from __future__ import annotations
 
 from twinhull.compare import clocks
-from twinhull.compare.measure import SILENT, failure, run
+from twinhull.compare.measure import NO_BYTE, SILENT, failure, run
 from twinhull.compare.run import Timing
 from twinhull.compare.session import Session
 from twinhull.compare.subject import Subject
@@ -68,7 +68,7 @@ def record(session: Session, subject: Subject, timing: Timing) -> None:
     if first is not None:
         findings.add(f"{name}.first_output_s", first)
     else:
-        findings.gap(f"{name}.first_output_s", SILENT)
+        findings.gap(f"{name}.first_output_s", NO_BYTE if session.silent else SILENT)
     if timing.answer_s is not None:
         findings.add(f"{name}.healthy_s", timing.answer_s)
     if timing.total_s is None:

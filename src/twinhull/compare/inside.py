@@ -8,23 +8,24 @@ from __future__ import annotations
 import os
 import time
 
-from twinhull.compare import escapes, probe
+from twinhull.compare import escapes, footprint, probe
 from twinhull.compare.findings import NAMESPACES, Monitor
 from twinhull.compare.session import Instances, Session
 from twinhull.compare.subject import MeasurementFailed
+from twinhull.errors import HostUnfit
 from twinhull.host import memory
 from twinhull.host.facts import read
 from twinhull.host.machine import namespace
 from twinhull.host.stack import accelerator_of, monitor_pid
-from twinhull.runtime import vm
+from twinhull.runtime import kernel, vm
 from twinhull.runtime.container import launcher_path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from twinhull.config import Config
 
 FIRST_START_S = 240.0  # a guest's kernel is fetched and a template made
 LABELS = {"container": "container", "vm": "virtual machine"}
-FIRST_STARTS = (
-    ("container", "the first container"),
-    ("vm", "the first virtual machine: fetching a guest kernel and making a template, once for this machine"),
-)
 
 
 def observe_inside(session: Session) -> None:
@@ -35,10 +36,11 @@ def observe_inside(session: Session) -> None:
     """
     findings = session.findings
     findings.inside["host"] = probe.look_outside((launcher_path(session.config.launcher), "probe"))
-    for name, saying in FIRST_STARTS:
+    for name, label in LABELS.items():
         if name not in session.subjects:
             continue
-        session.tell(saying)
+        made = made_first(session.config) if name == "vm" else ""
+        session.tell(f"the first {label}{f': {made}, once for this machine' if made else ''}")
         began = time.monotonic()
         try:
             with session.apart():  # what is made once for this machine takes no time from what is measured each time
@@ -47,9 +49,19 @@ def observe_inside(session: Session) -> None:
             findings.gap(name, error.message)
             continue
         findings.inside[name] = found
-        session.tell(f"the first {LABELS[name]} took {time.monotonic() - began:.2f} s")
+        session.tell(f"the first {label} took {time.monotonic() - began:.2f} s")
     observe_monitor(session)
     escapes.try_escapes(session)
+
+
+def made_first(config: Config) -> str:
+    """What a first guest still has to wait for; "" if it is all here, or cannot be told."""
+    try:
+        if not kernel.present(config):
+            return "fetching a guest kernel and making a template"
+    except HostUnfit:  # the start says so
+        return ""
+    return "" if footprint.template_bytes(config.state) else "making a template"
 
 
 def observe_monitor(session: Session) -> None:

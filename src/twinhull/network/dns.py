@@ -35,6 +35,7 @@ ANSWER_TIMEOUT_S, ANSWER_STEP_S = 1.0, 0.002
 START_PATIENCE_S = (0.02, 0.05, 0.1, 0.0)
 START_TIMEOUT_S = 10.0  # it takes 15 ms; one that hangs is no reason to wait for ever
 BUSY, HUNG = "Address already in use", "it did not come up in time"
+VANISHED = "failed to find list of interfaces"  # any one of the host went while it looked
 STDERR = 2
 RECURSIVE_QUESTION = b"\1\0\0\1\0\0\0\0\0\0"  # RFC 1035 4.1.1: flags, one question, nothing else
 HEADER_BYTES = 12
@@ -136,6 +137,11 @@ def make_directories(directory: str) -> None:
         os.umask(before)
 
 
+def is_passing(complaint: str) -> bool:
+    """True for what another try may not meet."""
+    return BUSY in complaint or VANISHED in complaint or complaint == HUNG
+
+
 class Starter:
     """A dnsmasq on its way: the process that was started ends when the one it leaves behind is ready."""
 
@@ -171,7 +177,7 @@ class Starter:
                 said = os.pread(self.complaint, 1000, 0).decode("utf-8", "replace").strip().removeprefix("dnsmasq: ")
                 if BUSY in said and pid_of(self.pid_file):
                     return
-                if (BUSY not in said and said != HUNG) or not patience_s:
+                if not is_passing(said) or not patience_s:
                     raise HostUnfit(
                         f"the {self.what} cannot start: {said}",
                         hint=f"ss -lnup 'sport = {self.port}' shows who listens" if BUSY in said else "",

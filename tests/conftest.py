@@ -21,6 +21,7 @@ pytest_plugins = (
     "tests.support.registry",
     "tests.support.images",
     "tests.support.machines",
+    "tests.support.netlab",
     "tests.support.store",
     "tests.support.wall",
     "tests.support.foreign",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,6 @@ from twinhull.model import Endpoint
 from twinhull.network.alone import plan_none
 
 BRIDGE_NETFILTER = "/proc/sys/net/bridge/bridge-nf-call-iptables"
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with netlab.opened(tmp_path) as lab:
-        lab.ensure()
-        yield lab
 
 
 def test_a_workload_has_the_address_and_route_of_its_endpoint(lab: Lab) -> None:

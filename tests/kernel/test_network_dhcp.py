@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.kernel.test_network_names import wait_until_over
-from tests.support import leaks, netlab
 from tests.support.netlab import Lab, Workload, inside, sh
 from twinhull.errors import HostUnfit
 from twinhull.network import dhcp, dns
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with netlab.opened(tmp_path) as lab:
-        lab.ensure()
-        yield lab
-    leaks.reap()
 
 
 @pytest.fixture

@@ -24,14 +24,6 @@ READY_S = 5.0
 LOOPBACK6 = "::1"
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with netlab.opened(tmp_path) as lab:
-        lab.ensure()
-        yield lab
-    leaks.reap()
-
-
 def plan(lab: Lab, *published: str, guest: bool = False) -> tuple[Endpoint, tuple[Op, ...], tuple[Op, ...]]:
     wanted: list[Port] = [port for text in published for port in ports.parse(text)]
     place, taken = lab.allocate(os.urandom(32).hex(), wanted)

@@ -7,28 +7,19 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.support import leaks, netlab
+from tests.support import netlab
 from tests.support.netlab import Lab, Workload, inside, sh
 from twinhull.errors import HostUnfit
 from twinhull.network import dns
 
 A, AAAA = 1, 28
 NXDOMAIN = 3
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with netlab.opened(tmp_path) as lab:
-        lab.ensure()
-        yield lab
-    leaks.reap()
 
 
 def resolve(workload: Workload, name: str, kind: int = A) -> tuple[int, list[str]]:

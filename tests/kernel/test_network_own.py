@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.kernel.test_network_names import NXDOMAIN, resolve, wait_until_over
-from tests.support import leaks, netlab
+from tests.support import netlab
 from tests.support.netlab import UPLINK_ADDRESS, WORLD_ADDRESS, Lab, Workload, fetch, inside, serving, sh
 from twinhull.errors import Conflict, InvalidRequest, NotFound
 from twinhull.model import Attachment, Endpoint
@@ -22,14 +21,6 @@ from twinhull.network.networks import Wish
 from twinhull.store.db import transaction
 
 REFUSED_AFTER_S = 0.3
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with netlab.opened(tmp_path) as lab:
-        lab.ensure()
-        yield lab
-    leaks.reap()
 
 
 def create(lab: Lab, name: str, **wish: Any) -> networks.Network:

@@ -7,8 +7,6 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,13 +15,6 @@ from tests.support.command import Twinhull
 from tests.support.netlab import UPLINK_ADDRESS, WORLD_ADDRESS, Lab, Workload, fetch, inside, serving, sh
 
 REFUSED_AFTER_S = 0.4
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with netlab.opened(tmp_path) as lab:
-        lab.ensure()
-        yield lab
 
 
 def aim_at_loopback(workload: Workload) -> None:

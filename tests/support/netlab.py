@@ -19,6 +19,9 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
+from tests.support import leaks
 from twinhull.config import Config
 from twinhull.host import netlink
 from twinhull.model import Endpoint, Port
@@ -263,3 +266,12 @@ def fetch(namespace: int | None, address: str, port: int, timeout_s: float = TIM
         sock.settimeout(timeout_s)
         sock.connect((address, port))
         return sock.recv(100).decode()
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    """A network in a namespace of its own, ready for workloads."""
+    with opened(tmp_path) as lab:
+        lab.ensure()
+        yield lab
+    leaks.reap()

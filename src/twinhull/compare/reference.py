@@ -9,7 +9,7 @@ import os
 import shutil
 import socket
 
-from twinhull.compare import clients
+from twinhull.compare import abandoned, clients
 from twinhull.compare.clients import Client
 from twinhull.compare.run import Run, Service, Timing, last_line
 from twinhull.compare.subject import TERM_S, Idle, MeasurementFailed, ended_on_term, timed
@@ -36,7 +36,7 @@ class Reference:
 
     def __init__(self, name: str, title: str) -> None:
         self.name, self.title = name, title
-        self.prefix, self.count = f"twinhull-compare-{os.getpid()}-{name}", 0
+        self.prefix, self.count = abandoned.container_prefix(name), 0
 
     def next_name(self) -> str:
         """A name that no other container of this comparison has."""

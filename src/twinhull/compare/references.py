@@ -10,7 +10,7 @@ import os
 import shutil
 from contextlib import ExitStack
 
-from twinhull.compare import clients
+from twinhull.compare import abandoned, clients
 from twinhull.compare.clients import Client
 from twinhull.compare.reference import MEMORY_BYTES, Engined, Plain, Reference, Runtime, process_of
 from twinhull.compare.root import mounted_root, own_place
@@ -63,7 +63,8 @@ def open_engine(client: Client, title: str, engine: Engine, image: Image, place:
     if reason := clients.absence(client):
         raise MeasurementFailed(reason)
     os.mkdir(place)
-    name = f"localhost/twinhull-compare:{os.getpid()}"
+    abandoned.remove_from(client)
+    name = abandoned.image_name()
     save(engine, image, name, f"{place}/image.tar")
     done = spawn.run_tool(("timeout", LOAD_S, *client.call("load", "--input", f"{place}/image.tar")))
     os.unlink(f"{place}/image.tar")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support import documents
@@ -89,6 +89,7 @@ def test_an_error_points_at_the_place_and_names_what_was_meant(text: str, wrong:
     assert caught.value.exit_code == 125
 
 
+@example("\uabee?<0")
 @given(st.text(max_size=60) | st.text(alphabet="vm.container/startup><=!0123456789sMB% ", max_size=40))
 def test_any_text_is_a_condition_or_an_error_that_can_be_printed(text: str) -> None:
     caught: InvalidRequest | None = None

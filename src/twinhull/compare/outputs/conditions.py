@@ -131,7 +131,7 @@ def refuse(text: str, why: str, place: int, width: int, hint: str = "") -> NoRet
     Raises:
         InvalidRequest: always.
     """
-    shown = "".join(letter if letter.isprintable() else "?" for letter in text)
+    why, shown = ("".join(letter if letter.isprintable() else "?" for letter in part) for part in (why, text))
     pointer = f"{' ' * place}{'^' * max(width, 1)}"
     raise InvalidRequest(f"--fail-if: {why}\n    {shown}\n    {pointer}", hint=hint or f"for example '{EXAMPLE}'")
 

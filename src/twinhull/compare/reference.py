@@ -5,7 +5,6 @@ Promise: each runs the image that it was made with, whatever the image is called
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 

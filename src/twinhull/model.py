@@ -144,6 +144,7 @@ class Request(NamedTuple):
     mac: str = ""
     untrusted: bool = False  # it starts behind a wall that somebody promises, or not at all
     accept_weak_wall: bool = False  # unless this says that another will do
+    boots: bool = False  # a virtual machine boots, though there is a saved guest
 
     @property
     def walled(self) -> bool:

@@ -105,3 +105,12 @@ def test_where_nothing_starts_from_templates_none_is_made(tmp_path: Path, nothin
     done = twinhull("vm", "warm")
     assert done.exit_code == 125 and "vm_template = false" in done.stderr
     assert twinhull("vm", "template", "ls", "--format", "json", check=True).json() == []
+
+
+def test_a_start_can_do_without(tmp_path: Path, nothing_is_left_behind: None) -> None:
+    twinhull = Twinhull(tmp_path)
+    done = twinhull("run", "--rm", "--vm", "--no-template", "--network", "none", "busybox", "echo", "hi", timeout_s=120)
+    assert done.stdout == "hi\n"
+    assert twinhull("vm", "template", "ls", "--format", "json", check=True).json() == []
+    refused = twinhull("run", "--rm", "--isolation", "container", "--no-template", "busybox", "true")
+    assert refused.exit_code == 125 and "no kernel to boot" in refused.stderr

@@ -25,7 +25,7 @@ def test_it_serves_what_is_decided_in_the_guest(changes: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize(
-    "changes", [{"isolation": "container"}, {"volumes": (VOLUME,)}, {"cpus": 0.5}, {"ports": (PORT,)}]
+    "changes", [{"isolation": "container"}, {"volumes": (VOLUME,)}, {"cpus": 0.5}, {"ports": (PORT,)}, {"boots": True}]
 )
 def test_it_does_not_serve_what_was_decided_when_its_machine_was_made(changes: dict[str, Any]) -> None:
     assert not spares.is_eligible(Config(), REQUEST._replace(**changes))

@@ -47,6 +47,8 @@ def flags(request: Request, isolation: IsolationChoice) -> Iterator[str]:
         yield f"--network={request.network}"
     if request.user_namespace:
         yield "--userns=private"
+    if request.boots:
+        yield "--no-template"
     yield from limits(request)
     yield from (f"--cap-add={name}" for name in request.cap_add)
     yield from (f"--cap-drop={name}" for name in request.cap_drop)

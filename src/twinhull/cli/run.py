@@ -69,6 +69,7 @@ def configure_request(parser: Parser) -> None:
     add("--pull", choices=("always", "missing", "never"), default="missing", help="when to ask the registry")
     add("--userns", choices=("host", "private"), default="host", help="private: a user namespace of its own")
     add("--stop-signal", default="", help="what `stop` sends first")
+    add("--no-template", action="store_true", help="a virtual machine boots instead of starting from a saved guest")
     configure_privileges(parser)
     configure_options(parser)
 
@@ -197,6 +198,7 @@ def request_of(arguments: Arguments, config: Config) -> Request:
         labels=tuple(label_of(text) for text in label_texts(arguments)),
         untrusted=arguments.untrusted,
         accept_weak_wall=arguments.accept_weak_wall,
+        boots=arguments.no_template,
         **privileges(arguments),
         **merged(options(arguments), mounts(arguments)),
     )

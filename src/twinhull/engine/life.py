@@ -116,15 +116,17 @@ def new_instance(home: Home, image: Image, request: Request) -> Instance:
 
 
 def check_isolation(request: Request) -> None:
-    """Refuse a word that is no isolation: it must never mean one that the caller did not ask for.
+    """Refuse a word that is no isolation, which must never mean one that the caller did not ask for.
 
     Raises:
-        InvalidRequest: it is none.
+        InvalidRequest: it is none, or cannot be had as it was asked for.
     """
     if request.isolation == "machine":
         raise InvalidRequest("a machine is created from a disk, not from an image", hint="Engine.create_machine")
     if request.isolation not in ("container", "vm"):
         raise InvalidRequest(f"no such isolation: {request.isolation!r}", hint="container, vm or auto")
+    if request.boots and request.isolation == "container":
+        raise InvalidRequest("--no-template: a container has no kernel to boot", hint="add --vm")
 
 
 def require_root(home: Home) -> None:
@@ -282,7 +284,7 @@ def launch(
 ) -> Sandbox:
     """Steps 3 to 7, once more from the beginning where a saved guest does not start. The instance's lock is held."""
     saved: list[Origin] = [spare] if spare else []
-    saved += ["template"] if home.config.vm_template else []
+    saved += ["template"] if home.config.vm_template and not request.boots else []
     for origin in saved:
         try:
             return attempt(home, instance, image, request, size, origin)

@@ -50,7 +50,7 @@ def is_eligible(config: Config, request: Request) -> bool:
     """
     made_before = request.volumes or request.cpus or request.ports or request.cpu_shares or request.cpuset
     several = len(request.networks) > 1
-    wanted = config.vm_spare and config.vm_template and request.isolation == "vm"
+    wanted = config.vm_spare and config.vm_template and not request.boots and request.isolation == "vm"
     return wanted and not made_before and not several and is_ordinary()
 
 

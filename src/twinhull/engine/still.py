@@ -53,7 +53,7 @@ def make(home: Home, instance: Instance) -> Prepared:
     request = request._replace(network="none", ports=(), tty=False, interactive=False)
     alone = instance._replace(endpoints=(), ports=())
     bundle = make_bundle(home, alone, images.of_instance(home, instance), request, (0, 0))
-    saved: tuple[Origin, ...] = ("template",) if home.config.vm_template else ()
+    saved: tuple[Origin, ...] = ("template",) if home.config.vm_template and not request.boots else ()
     for origin in saved:
         try:
             return life.prepare(home, alone, bundle, origin, still=True)

@@ -24,6 +24,7 @@ FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
 def in_pieces(content: bytes, size: int = 700) -> Iterator[bytes]:
     for start in range(0, len(content), size):
         yield content[start : start + size]
+        yield b""  # says nothing, and ends nothing
 
 
 def read(content: bytes, size: int = 700) -> list[tuple[Header, bytes]]:

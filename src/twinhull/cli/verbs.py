@@ -220,6 +220,12 @@ VERBS = {
         "change the limits of workloads, while they run too",
         ("twinhull update --memory 512m --cpus 1.5 web", "twinhull update --pids-limit 100 web db"),
     ),
+    "switch": Verb(
+        "switch",
+        "switch",
+        "move a workload to the other side of the wall, with everything but its processes",
+        ("twinhull switch web --to vm", "twinhull switch --to container -t 30 web"),
+    ),
     "attach": Verb("exec", "attach", "connect to a running workload's streams", ("twinhull attach web",)),
     "ps": Verb("ps", "ps", "list workloads", ("twinhull ps", "twinhull ps -a --format json")),
     "top": Verb(

@@ -9,6 +9,7 @@ from twinhull.store import instances
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinhull.engine.processes import Process
+    from twinhull.engine.switching import Side
     from twinhull.engine.updating import Limits
     from twinhull.engine.usage import Sample
 
@@ -52,6 +53,12 @@ class Live:
         from twinhull.engine import renaming
 
         renaming.rename(self.home, self.find(name), new)
+
+    def switch(self, name: str, side: Side, *, timeout_s: float | None = None) -> None:
+        """Move it to the other isolation with everything but its processes."""
+        from twinhull.engine import switching
+
+        switching.switch(self.home, self.find(name), side, timeout_s=timeout_s)
 
     def update(self, name: str, limits: Limits) -> None:
         """Change its limits, at once if it runs."""

@@ -20,6 +20,10 @@ from twinhull.oci.spec import Identity
 from twinhull.plan.compile import Network, Root, compile_plan
 from twinhull.plan.ops import Op
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from twinhull.plan.ops import Plan
+
 EXAMPLE_ID = "0" * 64
 EXAMPLE_HOSTNAME = "0" * 12
 EXAMPLE_PORT = 32768
@@ -31,13 +35,24 @@ def preview(config: Config, request: Request) -> tuple[Op, ...]:
     image = image_of(home, request)
     request = isolation.settle(home, request, image, prove=False)
     connectivity.check(request)
+    plan = plan_of(home, image, request)
+    return (*plan.host, *plan.child, *plan.undo)
+
+
+def plan_of(home: Home, image: Image, request: Request) -> Plan:
+    """The plan of a request whose isolation is decided.
+
+    Raises:
+        UnsupportedSpec, InvalidRequest: that isolation cannot do it.
+    """
+    config = home.config
     request = with_paths(home, with_volumes(image, request))
     facts = read_facts()
     directory = home.directory(EXAMPLE_ID)
     etc = tuple((f"{directory}/{name}", f"/etc/{name}") for name in ("hostname", "hosts", "resolv.conf"))
     hostname = request.hostname or (os.uname().nodename if request.network == "host" else EXAMPLE_HOSTNAME)
     spec = workload_spec(image, request, Identity(EXAMPLE_ID, hostname, etc), facts)
-    plan = compile_plan(
+    return compile_plan(
         spec,
         facts,
         root_of(home_base(config), len(image.layers), directory, volatile=request.remove),
@@ -46,7 +61,6 @@ def preview(config: Config, request: Request) -> tuple[Op, ...]:
         seccomp=spec_filter(config.state, spec),
         stdin=stdin_mode(request),
     )
-    return (*plan.host, *plan.child, *plan.undo)
 
 
 def image_of(home: Home, request: Request) -> Image:

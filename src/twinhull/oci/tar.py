@@ -68,7 +68,7 @@ def broken(what: str) -> RegistryError:
 
 
 class Stream:
-    """Bytes that arrive in chunks of any size, taken in the amounts a tar needs."""
+    """Bytes that arrive in chunks of any size, empty ones too, taken in the amounts a tar needs."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self.chunks = chunks
@@ -96,7 +96,7 @@ class Stream:
         """Give the next `count` bytes in the pieces they came in, without copying."""
         while count:
             if self.position == len(self.chunk):
-                self.chunk, self.position = next(self.chunks, b""), 0
+                self.chunk, self.position = next(filter(None, self.chunks), b""), 0
                 if not self.chunk:
                     if may_end:
                         return

@@ -93,6 +93,12 @@ def set_request(db: Connection, identity: str, request: Request) -> None:
     db.execute("UPDATE instance SET request=? WHERE id=?", (request_text(request), identity))
 
 
+def set_side(db: Connection, identity: str, request: Request) -> None:
+    """Say that from now on it has the request's isolation, which has to be a decided one."""
+    row = (request.isolation, request_text(request), identity)
+    db.execute("UPDATE instance SET isolation=?, request=?, accelerator='' WHERE id=?", row)
+
+
 def mark_started(db: Connection, identity: str, when: float, boot_id: str, accelerator: str) -> None:
     """The start mark: from here on a workload without exit record and without shim is lost.
 

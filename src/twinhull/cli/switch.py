@@ -1,0 +1,46 @@
+"""switch: a container becomes a virtual machine, or the other way round."""
+
+from __future__ import annotations
+
+import sys
+
+from twinhull.cli.control import seconds
+from twinhull.cli.progress import prepared
+from twinhull.errors import InvalidRequest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from twinhull.cli.parser import Arguments, Parser
+    from twinhull.config import Config
+
+RUNNING, STOPPED = "its processes started anew", "it was not running, and is not"
+
+
+def configure_switch(parser: Parser) -> None:
+    """Flags of switch."""
+    parser.add_argument("--to", choices=("container", "vm"), default="", help="the side that it goes to")
+    parser.add_argument(
+        "-t", "--time", type=seconds, default=None, metavar="S", help="seconds that its process has to end"
+    )
+    parser.add_argument("name", metavar="NAME")
+
+
+def run_switch(arguments: Arguments, config: Config) -> int:
+    """Move one workload and say what that meant.
+
+    Raises:
+        InvalidRequest: nobody says where to.
+    """
+    if not arguments.to:
+        raise InvalidRequest("switch: where to?", hint=f"twinhull switch {arguments.name} --to vm")
+    engine = prepared(config)
+    engine.live.switch(arguments.name, arguments.to, timeout_s=arguments.time)
+    instance = engine.find(arguments.name)
+    running = engine.status(instance) == "running"
+    kept = "its files, volumes, networks and name are the same; " + (RUNNING if running else STOPPED)
+    print(
+        f"{instance.name} is a {'virtual machine' if arguments.to == 'vm' else 'container'} now: {kept}",
+        file=sys.stderr,
+    )
+    print(arguments.name)
+    return 0

@@ -1,0 +1,136 @@
+"""A workload on the other side of the wall: the same files, volumes, networks, address, ports and name; new processes.
+
+Promise: until the row says otherwise it is what it was, and its writable layer is where it was; a kill at any moment
+leaves one of the two whole.
+"""
+
+from __future__ import annotations
+
+import os
+
+from twinhull.engine import changes, connectivity, control, images, isolation, life, preview, tools
+from twinhull.engine.state import Home, status
+from twinhull.errors import HostUnfit, InvalidRequest
+from twinhull.host import files, locks, spawn
+from twinhull.model import Attachment, Instance, Request
+from twinhull.runtime import scratch
+from twinhull.store import instances
+from twinhull.store.db import transaction
+from twinhull.store.unpack import unpack
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from twinhull.runtime.sandbox import Sandbox
+
+    Side = Literal["container", "vm"]
+
+TITLES = {"container": "container", "vm": "virtual machine", "machine": "machine"}
+GATHERED = "switching"  # the writable layer as files, on its way
+
+
+def switch(home: Home, instance: Instance, side: Side, *, timeout_s: float | None = None) -> None:
+    """Move a workload to the other side; what ran runs there again, from its beginning.
+
+    Args:
+        timeout_s: how long its process has to end, as for stop.
+
+    Raises:
+        InvalidRequest: it is there already, goes when it stops, or asks for what that side cannot give.
+        NoWall: it is not trusted.
+    """
+    request = checked(home, instance, side)
+    running = status(home, instance) in ("running", "paused")
+    pinned = with_places(request, instance) if running else request
+    control.stop(home, instance, timeout_s=timeout_s)
+    move(home, instance, side, pinned)
+    if running:
+        start(home, instance.id, request)
+
+
+def checked(home: Home, instance: Instance, side: Side) -> Request:
+    """The request as it is on that side, which has been planned without effects."""
+    request = instances.request_from(instance.request)
+    if instance.isolation == "machine":
+        raise InvalidRequest(f"{instance.name} is a machine: it has no image that another side could run")
+    if instance.isolation == side:
+        raise InvalidRequest(f"{instance.name} is a {TITLES[side]} already")
+    if instance.remove:
+        raise InvalidRequest(
+            f"{instance.name} was made with --rm: it goes with all it wrote when it stops",
+            hint=f"twinhull commit {instance.name} IMAGE keeps its files",
+        )
+    if request.user_namespace:
+        raise InvalidRequest(f"{instance.name} has a user namespace: its files have owners that only this side maps")
+    request = request._replace(isolation=side)
+    isolation.check(request)
+    life.require_root(home)
+    connectivity.check(request)
+    preview.plan_of(home, images.of_instance(home, instance), request)
+    return request
+
+
+def with_places(request: Request, instance: Instance) -> Request:
+    """The request with the addresses and ports that it has now."""
+    wanted = {attachment.network: attachment for attachment in request.networks}
+    held = tuple(
+        wanted.get(place.network, Attachment(place.network))._replace(address=place.address, address6=place.address6)
+        for place in instance.endpoints
+    )
+    return request._replace(attachments=held, ports=instance.ports) if held else request
+
+
+def move(home: Home, instance: Instance, side: Side, request: Request) -> None:
+    """Bring the writable layer over, then the row, then take away what was left behind."""
+    directory = home.directory(instance.id)
+    with tools.conversation_with(home, instance) as conversation:
+        gather(home, instance, conversation, f"{directory}/{GATHERED}")
+        place(directory, side)
+        with transaction(home.db):
+            instances.set_side(home.db, instance.id, request)
+    with locks.locked(f"{directory}/lock"):
+        left_behind(directory, side)
+
+
+def gather(home: Home, instance: Instance, conversation: Sandbox, path: str) -> None:
+    """Write what differs from the image as the writable layer of an overlay."""
+    files.remove_tree(path)
+    files.make_directory(path, 0o700)
+    files.make_directory(f"{path}/upper", 0o755)
+    rows = changes.different(home, instance, conversation, content=True)
+    unpack(changes.layer_of(changes.kept(rows, changes.hidden(home, instance))), f"{path}/upper")
+
+
+def place(directory: str, side: Side) -> None:
+    """Put the gathered files where a start on that side looks for them, on the disk before anything relies on it."""
+    gathered = f"{directory}/{GATHERED}"
+    if side == "vm":
+        scratch.format_disk(f"{directory}/scratch", journal=True, content=gathered)
+        return
+    for name in ("upper", "work"):
+        files.remove_tree(f"{directory}/{name}")
+    os.rename(f"{gathered}/upper", f"{directory}/upper")
+    synced = spawn.run_tool(("sync", "--file-system", directory))
+    if synced.returncode:
+        raise HostUnfit(f"what it wrote cannot be synced: {synced.stderr.strip()}")
+
+
+def left_behind(directory: str, side: Side) -> None:
+    """Remove the writable layer of the other side, and what helped."""
+    files.remove_tree(f"{directory}/{GATHERED}")
+    if side == "container":
+        files.remove_file(f"{directory}/scratch")
+        return
+    for name in ("upper", "work"):
+        files.remove_tree(f"{directory}/{name}")
+
+
+def start(home: Home, identity: str, request: Request) -> None:
+    """Start it at the places that its row names now, and let later starts take any."""
+    instance = instances.find(home.db, identity)
+    try:
+        life.start(home, instance, images.of_instance(home, instance)).close()
+    finally:
+        with transaction(home.db):
+            instances.set_request(home.db, identity, request)

@@ -1,0 +1,122 @@
+"""switch: a workload on the other side of the wall, with everything but its processes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import time
+
+import pytest
+
+from tests.support.command import COMMAND, Twinhull
+from tests.support.wall import Wall
+
+OTHER = {"container": "vm", "vm": "container"}
+SCRIPT = """
+if [ ! -e /made ]; then
+  rm /bin/tac; mkdir -p -m 711 /made/inside; touch /made/empty; head -c 1024 /dev/zero > /made/whole
+  echo '#changed' >> /etc/profile; ln -s nowhere /made/link; mkfifo -m 640 /made/fifo; chown 5:6 /made/empty
+fi
+echo start >> /vol/starts; echo ready; exec sleep 1015
+"""
+LOOK = "cat /vol/starts | wc -l; hostname; ip -4 -o address show eth0 | grep -o 'inet [0-9./]*'; ls /bin/tac"
+LIST = "cd /; stat -c '%n %F %a %u %g %s %Y' /made /made/* /etc/profile; readlink /made/link; tail -n 1 /etc/profile"
+
+
+@pytest.mark.parity("switch")
+def test_it_goes_over_with_everything_but_its_processes(wall: Wall) -> None:
+    wall("volume", "create", "shared", check=True)
+    words = ("--name", "box", "--network", "bridge", "-p", "80", "-v", "shared:/vol", "-e", "KEPT=yes")
+    wall.detached(*words, "busybox", "sh", "-c", SCRIPT)
+    wall.await_log("box", "ready")
+    before = [wall("exec", "box", "sh", "-c", text).stdout for text in (LOOK, LIST)]
+    kernel = wall("exec", "box", "uname", "-r").stdout
+    ports, changed = (wall(verb, "box", check=True).stdout for verb in ("port", "diff"))
+    row = wall.row("box")
+
+    done = wall("switch", "box", "--to", OTHER[wall.isolation], "-t", "0", check=True)
+
+    assert done.stdout == "box\n" and "its processes started anew" in done.stderr
+    there = wall.row("box")
+    assert (there["isolation"], there["status"], there["id"]) == (OTHER[wall.isolation], "running", row["id"])
+    again = wall("exec", "box", "sh", "-c", LOOK).stdout
+    assert again.splitlines()[0] == "2" and again.splitlines()[1:] == before[0].splitlines()[1:]
+    assert wall("exec", "box", "sh", "-c", LIST).stdout == before[1]
+    assert wall("exec", "box", "sh", "-c", "echo $KEPT").stdout == "yes\n"
+    assert (wall("port", "box").stdout, wall("diff", "box").stdout) == (ports, changed)
+    assert wall("exec", "box", "uname", "-r").stdout != kernel
+    assert wall("logs", "box", check=True).stdout.count("ready") == 2
+    wall("rm", "-f", "box", check=True)
+    wall("volume", "rm", "shared", check=True)
+
+
+@pytest.mark.parity("switch")
+def test_what_does_not_run_goes_over_and_back_and_is_not_started(wall: Wall) -> None:
+    wall.created("--name", "box", "busybox", "sh", "-c", "echo $(( $(cat /n 2>/dev/null) + 1 )) > /n; cat /n")
+    for number, side in enumerate((OTHER[wall.isolation], wall.isolation, OTHER[wall.isolation]), 1):
+        assert wall("start", "-a", "box").stdout == f"{number}\n"
+        done = wall("switch", "--to", side, "box", check=True)
+        assert "it was not running" in done.stderr
+        row = wall.row("box")
+        assert (row["isolation"], row["status"]) == (side, "exited")
+        assert wall("diff", "box", check=True).stdout == "A /n\n"
+    assert wall("start", "-a", "box").stdout == "4\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "side", "text"),
+    [
+        ((), "container", "is a container already"),
+        (("--rm",), "vm", "was made with --rm"),
+        (("--network", "host"), "vm", "cannot share the host's network"),
+        (("--userns", "private"), "vm", "user namespace"),
+        ((), "", "where to?"),
+    ],
+)
+def test_what_the_other_side_cannot_give_is_refused_and_nothing_ends(
+    parity_home: Twinhull, words: tuple[str, ...], side: str, text: str
+) -> None:
+    network = () if "--network" in words else ("--network", "none")
+    parity_home("run", "-d", "--name", "box", *network, *words, "busybox", "sleep", "1016", check=True)
+    refused = parity_home("switch", "box", *(("--to", side) if side else ()))
+    (row,) = parity_home("ps", "--format", "json", check=True).json()
+    parity_home.remove_all()
+    assert (refused.exit_code, refused.stdout, text in refused.stderr) == (125, "", True), refused.stderr
+    assert row["status"] == "running"
+
+
+def test_killed_at_any_moment_it_is_whole_on_one_side(parity_home: Twinhull) -> None:
+    script = "rm /bin/tac; mkdir /made; for i in $(seq 50); do echo $i > /made/$i; done; touch /made/empty"
+    parity_home("run", "--network", "none", "--name", "box", "busybox", "sh", "-c", script, check=True)
+    changed = parity_home("diff", "box", check=True).stdout
+    assert changed.count("\n") == 54
+    began = time.monotonic()
+    parity_home("switch", "box", "--to", "vm", check=True)
+    took_s = time.monotonic() - began
+    for part in range(1, 8):
+        (row,) = parity_home("ps", "-a", "--format", "json", check=True).json()
+        words = ("switch", "box", "--to", OTHER[row["isolation"]])
+        with subprocess.Popen([COMMAND, *words], env=parity_home.environment(), stderr=subprocess.DEVNULL) as switching:
+            time.sleep(took_s * part / 8)
+            switching.kill()
+        assert parity_home("diff", "box", check=True).stdout == changed
+        (row,) = parity_home("ps", "-a", "--format", "json", check=True).json()
+        assert row["status"] == "exited"
+    assert parity_home("start", "-a", "box").exit_code == 0
+    parity_home.remove_all()
+
+
+def test_what_is_not_trusted_never_goes_to_the_hosts_kernel(parity_home: Twinhull) -> None:
+    """As it would be under KVM, where a virtual machine needs nobody to accept anything."""
+    words = ("--vm", "--untrusted", "--accept-weak-wall", "--network", "none", "--name", "box")
+    parity_home("create", *words, "busybox", "true", check=True)
+    with sqlite3.connect(parity_home.root / "state/twinhull.db") as database:
+        (text,) = database.execute("SELECT request FROM instance").fetchone()
+        wanted = {**json.loads(text), "accept_weak_wall": False}
+        database.execute("UPDATE instance SET request=?", (json.dumps(wanted),))
+    refused = parity_home("switch", "box", "--to", "container")
+    (row,) = parity_home("ps", "-a", "--format", "json", check=True).json()
+    parity_home.remove_all()
+    assert (refused.exit_code, "shares the host's kernel" in refused.stderr) == (125, True), refused.stderr
+    assert row["isolation"] == "vm"

@@ -13,6 +13,7 @@
 #include "descriptor.h"
 #include "directory.h"
 #include "kernel.h"
+#include "links.h"
 #include "tool.h"
 
 #define MODE_MASK 07777
@@ -29,6 +30,7 @@ struct walk {
 	uint64_t mount; /* of the root */
 	int depth;
 	size_t length;
+	struct links links;
 	char path[PATH_MAX]; /* of the entry at hand, relative to where the walk began; on an error: of the culprit */
 };
 
@@ -142,6 +144,23 @@ static int put_record(struct walk *walk, uint32_t tag, const struct statx *statu
 	return error || !content ? error : put_content(walk, fd, record.size);
 }
 
+static uint64_t device_of(const struct statx *status)
+{
+	return (uint64_t)status->stx_dev_major << 32 | status->stx_dev_minor;
+}
+
+/* A file with its content, or as one more name of one that was told. */
+static int put_file(struct walk *walk, uint32_t tag, struct statx *status, int fd)
+{
+	const char *first = NULL;
+	if (status->stx_nlink > 1 && fd >= 0)
+		first = links_first(&walk->links, device_of(status), status->stx_ino, walk->path);
+	if (!first)
+		return put_record(walk, tag, status, "", fd);
+	status->stx_size = 0;
+	return put_record(walk, TAG_HARDLINK, status, first, -1);
+}
+
 /* The record of one entry. A file is opened by its name once more: if something else lies there now, it is empty. */
 static int put_node(struct walk *walk, const struct node *node, uint32_t tag, int path_fd)
 {
@@ -160,7 +179,7 @@ static int put_node(struct walk *walk, const struct node *node, uint32_t tag, in
 		fd_close(&fd);
 	if (fd >= 0)
 		status = again;
-	return put_record(walk, tag, &status, link, fd);
+	return put_file(walk, tag, &status, fd);
 }
 
 typedef int visit(struct walk *walk, const struct node *node, int path_fd, int lower);

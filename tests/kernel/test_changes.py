@@ -15,9 +15,12 @@ from tests.support.wall import Wall
 SCRIPT = """
 echo new > /root/new; echo '#changed' >> /etc/profile; rm /bin/tac; mkdir -p /made/inside; ln -s nowhere /made/link
 chmod 711 /var; echo volume > /vol/file; chown 5:6 /root/new
+ln /root/new /made/inside/again; ln /root/new /root/third
 echo ready; exec sleep 1005
 """
-DIFFERENT = ["C /bin", "D /bin/tac", "A /made", "A /made/inside", "A /made/link", "C /root", "A /root/new", "C /var"]
+DIFFERENT = """
+C /bin|D /bin/tac|A /made|A /made/inside|A /made/inside/again|A /made/link|C /root|A /root/new|A /root/third|C /var
+""".strip().split("|")
 
 
 @pytest.mark.parity("diff, commit, export")
@@ -35,11 +38,10 @@ def test_diff_commit_and_export_tell_the_same_of_what_runs(wall: Wall, tmp_path:
     for isolation in ("container", "vm"):
         again = ("run", "--rm", "--network", "none", "--isolation", isolation, "team/box:1")
         assert wall(*again, check=True).stdout == "new\n"
-        look = (
-            "echo $KEPT $MORE $TWO; stat -c '%u %g' /root/new; stat -c %a /var; readlink /made/link; ls /bin/tac /vol"
-        )
+        look = "echo $KEPT $MORE $TWO; stat -c '%u %g %h' /root/new; stat -c %a /var; readlink /made/link"
+        look += "; ls /bin/tac /vol"
         shown = wall(*again, "sh", "-c", look)
-        assert shown.stdout.splitlines() == ["yes 1 2 3", "5 6", "711", "nowhere"], shown
+        assert shown.stdout.splitlines() == ["yes 1 2 3", "5 6 3", "711", "nowhere"], shown
     exported = subprocess.run(
         [COMMAND, "export", "box"], env=wall.twinhull.environment(), capture_output=True, check=True, timeout=60
     ).stdout
@@ -48,6 +50,9 @@ def test_diff_commit_and_export_tell_the_same_of_what_runs(wall: Wall, tmp_path:
         assert {"bin/busybox", "root/new", "made/inside", "proc", "vol"} <= set(names)
         assert not [name for name in names if name.startswith(("proc/", "vol/", "dev/", "sys/"))]
         assert archive.getmember("root/new").gid == 6
+        of_one = [archive.getmember(name) for name in ("made/inside/again", "root/new", "root/third")]
+        assert sorted(member.islnk() for member in of_one) == [False, True, True]
+        assert [archive.extractfile(member).read() for member in of_one] == [b"new\n"] * 3  # type: ignore[union-attr]
     wall("rmi", "team/box:1", check=True)
 
 

@@ -16,6 +16,7 @@ from tests.support.wall import Wall
 SCRIPT = """
 mkdir -p /data/sub; echo one > /data/a; echo two > /data/sub/b; chmod 640 /data/a; chown 7:8 /data/a
 touch -d '2020-01-02 03:04:05' /data/a; ln -s a /data/link; ln -s / /data/escape; chmod u+s /data/sub/b
+ln /data/sub/b /data/sub/same
 echo ready; exec sleep 1004
 """
 
@@ -50,6 +51,7 @@ def test_files_come_out_of_a_running_workload(wall: Wall, tmp_path: Path) -> Non
     assert os.stat(tmp_path / "data/a")[4:6] == (7, 8)
     assert os.readlink(tmp_path / "data/escape") == "/"
     assert os.stat(tmp_path / "data/sub/b").st_mode & 0o4000
+    assert os.stat(tmp_path / "data/sub/b").st_ino == os.stat(tmp_path / "data/sub/same").st_ino
     (tmp_path / "into").mkdir()
     wall("cp", "box:/data/.", str(tmp_path / "into"), check=True)
     assert sorted(os.listdir(tmp_path / "into")) == ["a", "escape", "link", "sub"]

@@ -17,11 +17,12 @@ SCRIPT = """
 if [ ! -e /made ]; then
   rm /bin/tac; mkdir -p -m 711 /made/inside; touch /made/empty; head -c 1024 /dev/zero > /made/whole
   echo '#changed' >> /etc/profile; ln -s nowhere /made/link; mkfifo -m 640 /made/fifo; chown 5:6 /made/empty
+  ln /made/empty /made/inside/hard
 fi
 echo start >> /vol/starts; echo ready; exec sleep 1015
 """
 LOOK = "cat /vol/starts | wc -l; hostname; ip -4 -o address show eth0 | grep -o 'inet [0-9./]*'; ls /bin/tac"
-LIST = "cd /; stat -c '%n %F %a %u %g %s %Y' /made /made/* /etc/profile; readlink /made/link; tail -n 1 /etc/profile"
+LIST = "cd /; stat -c '%n %F %a %u %g %s %Y %h' /made/* /etc/profile; readlink /made/link; tail -n 1 /etc/profile"
 
 
 @pytest.mark.parity("switch")

@@ -136,7 +136,7 @@ def export(home: Home, instance: Instance, output: BinaryIO) -> None:
     """Write the whole root as a tar; volumes and the kernel's file systems are empty directories in it."""
     with tools.conversation_with(home, instance) as conversation:
         rows = copy.outgoing(conversation, instance.name, "/", follow=False, one_mount=True)
-        entries = ((copy.checked(record, record.name), body) for record, body in rows if record.name)
+        entries = ((copy.checked(record), body) for record, body in rows if record.name)
         output.writelines(records.tar_of(entries))
     output.flush()
 
@@ -151,6 +151,6 @@ def layer_of(rows: Iterator[tuple[Record, Body]]) -> Iterator[bytes]:
                 gone = Record(records.ENTRY, records.TYPES["file"], name=parent + slash + b".wh." + name)
                 yield records.header_of(gone, gone.name), copy.nothing
             else:
-                yield copy.checked(record, record.name), body
+                yield copy.checked(record), body
 
     return records.tar_of(entries())

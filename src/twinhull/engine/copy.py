@@ -119,7 +119,7 @@ def outgoing(
         for record in records.decoded(stream):
             if record.tag == records.ERROR and record.mode in (ENOENT, ENOTDIR):
                 raise NotFound(f"{name} has no file {path}")
-            if record.tag != records.ENTRY:
+            if record.tag not in (records.ENTRY, records.HARDLINK):
                 raise tools.failed(f"cp {name}:{path}", record.mode, os.fsdecode(record.name))
             left = Content(stream, record)
             if record.kind is not None:
@@ -154,20 +154,27 @@ def renamed(top: bytes, name: bytes) -> bytes:
     return b"/".join(filter(None, (top, name)))
 
 
+def below(top: bytes, record: Record) -> Record:
+    """The record under a name of ours, and with it the file that it is one more name of."""
+    link = renamed(top, record.link) if record.tag == records.HARDLINK else record.link
+    return record._replace(name=renamed(top, record.name), link=link)
+
+
 def tar_out(home: Home, instance: Instance, path: str, output: BinaryIO, *, follow: bool = False) -> None:
     """Write a path of the workload to a stream, as a tar."""
     top = b"" if is_contents(path) else os.fsencode(os.path.basename(path.rstrip("/")))
     with tools.conversation_with(home, instance) as conversation:
         rows = outgoing(conversation, instance.name, path, follow=follow)
-        entries = ((checked(record, renamed(top, record.name) or b"."), body) for record, body in rows)
+        entries = ((checked(below(top, record)), body) for record, body in rows)
         output.writelines(records.tar_of(entries))
     output.flush()
 
 
-def checked(record: Record, name: bytes) -> Header:
-    """The header of a record whose name leads nowhere else."""
-    parts = clean(name)
-    header = records.header_of(record, b"/".join(parts) or b".")
+def checked(record: Record) -> Header:
+    """The header of a record whose names lead nowhere else."""
+    if record.tag == records.HARDLINK:
+        record = record._replace(link=b"/".join(clean(record.link)))
+    header = records.header_of(record, b"/".join(clean(record.name)) or b".")
     return header._replace(name=header.name + b"/") if record.kind == "directory" else header
 
 
@@ -190,10 +197,10 @@ def copy_out(
         place = target_of(there, target, name, source_is_directory=directory, contents=is_contents(path))
         if not os.path.isdir(place.directory):
             raise NotFound(f"no such directory: {place.directory}")
-        unpacker = Unpacker(os.path.realpath(place.directory))
+        unpacker, made = Unpacker(os.path.realpath(place.directory)), set[bytes]()
         try:
             for record, body in outgoing(conversation, instance.name, path, follow=follow or path.endswith("/")):
-                take_out(unpacker, place.name, record, body, archive=archive)
+                take_out(unpacker, below(place.name, record), body, made, archive=archive)
             unpacker.times.pop(b"", None)
             unpacker.set_times()
         except RegistryError as error:
@@ -202,15 +209,22 @@ def copy_out(
             unpacker.close()
 
 
-def take_out(unpacker: Unpacker, top: bytes, record: Record, body: Body, *, archive: bool) -> None:
-    """Make one file of a workload on the host."""
-    name = renamed(top, record.name)
-    parts = clean(name)
+def take_out(unpacker: Unpacker, record: Record, body: Body, made: set[bytes], *, archive: bool) -> None:
+    """Make one file of a workload on the host.
+
+    Args:
+        made: the files that were made so far, to which this one is added: only they can get another name.
+    """
+    parts = clean(record.name)
     if record.kind in ("character", "block"):
-        raise InvalidRequest(f"{os.fsdecode(name)!r} is a device: a workload gives the host none")
+        raise InvalidRequest(f"{os.fsdecode(record.name)!r} is a device: a workload gives the host none")
     if not parts:
         return  # the directory that is copied into
-    header = records.header_of(record, name)
+    if record.tag == records.HARDLINK and record.link not in made:
+        raise GuestError(f"{os.fsdecode(record.name)!r} is sent as a name of a file that was not sent")
+    if record.kind == "file":
+        made.add(record.name)
+    header = records.header_of(record, record.name)
     if not archive:
         header = header._replace(uid=os.geteuid(), gid=os.getegid(), mode=header.mode & ~SET_ID, xattrs=())
     refuse_replacing(unpacker, parts, directory=header.kind == "directory")

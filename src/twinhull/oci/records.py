@@ -72,7 +72,7 @@ def decode(stream: Stream) -> Record:
     head = exactly(stream, HEAD.size)
     fields = HEAD.unpack(head)
     lengths = fields[7:10]
-    known = ENTRY <= fields[0] <= ERROR
+    known = ENTRY <= fields[0] <= HARDLINK
     if not known or max(lengths[:2]) >= MAX_NAME_BYTES or lengths[2] > MAX_CAPABILITY_BYTES or fields[6] >= 10**9:
         raise GuestError("the workload's side has sent what is no record of a file")
     name, link, capability = (exactly(stream, length) if length else b"" for length in lengths)
@@ -114,11 +114,11 @@ def header_of(record: Record, name: bytes) -> Header:
     assert kind, "the caller has asked"
     return Header(
         name,
-        kind,
+        "hardlink" if record.tag == HARDLINK else kind,
         record.mode & 0o7777,
         record.uid,
         record.gid,
-        record.size_bytes,
+        0 if record.tag == HARDLINK else record.size_bytes,
         record.mtime_ns,
         record.link,
         record.major,

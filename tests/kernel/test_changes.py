@@ -52,7 +52,7 @@ def test_diff_commit_and_export_tell_the_same_of_what_runs(wall: Wall, tmp_path:
         assert archive.getmember("root/new").gid == 6
         of_one = [archive.getmember(name) for name in ("made/inside/again", "root/new", "root/third")]
         assert sorted(member.islnk() for member in of_one) == [False, True, True]
-        assert [archive.extractfile(member).read() for member in of_one] == [b"new\n"] * 3  # type: ignore[union-attr]
+        assert [archive.extractfile(member).read() for member in of_one] == [b"new\n"] * 3  # type: ignore[union-attr]  # None for no file
     wall("rmi", "team/box:1", check=True)
 
 

@@ -19,9 +19,11 @@
 #include "kernel.h"
 #include "log.h"
 #include "record.h"
+#include "restart.h"
 #include "seal.h"
 #include "server.h"
 #include "stats.h"
+#include "stream.h"
 
 #define PLAN_FD 3
 #define CLIENT_FD 4
@@ -48,6 +50,8 @@ struct shim {
 	int directory_fd;
 	bool locked;    /* `alive` is ours: so is what the undo list names */
 	bool hand_over; /* QEMU has started, the relay has not */
+	int64_t started_ms;
+	int restart_ms; /* until a command starts it again, or -1 */
 	struct host host;
 	struct log log;
 	struct keeper keeper;
@@ -159,6 +163,8 @@ static void on_settle(void *context, struct outcome *outcome)
 		outcome->status = (struct exit_status){.code = outcome->failure.exit_code};
 	/* The engine has committed the start: whatever became of it, it must find an end. */
 	bool ended = outcome->start_received && !shim->options.still;
+	if (ended && outcome->kind == OUTCOME_EXITED)
+		shim->restart_ms = restart_decide(shim->directory_fd, &outcome->status, now_ms() - shim->started_ms);
 	if (ended)
 		record_write(shim->directory_fd, &outcome->status, !shim->options.remove);
 	FAULT("after-record");
@@ -180,6 +186,7 @@ static void on_started(void *context)
 {
 	struct shim *shim = context;
 	shim->hand_over = shim->options.vm;
+	shim->started_ms = now_ms();
 }
 
 static size_t on_stats(void *context, char *text, size_t size)
@@ -270,6 +277,8 @@ static void serve(struct shim *shim)
 	}
 	server_close(&shim->server);
 	keeper_wait(&shim->keeper);
+	if (shim->restart_ms >= 0)
+		restart_later(shim->directory_fd, shim->restart_ms);
 }
 
 int shim_main(int argc, char **argv)
@@ -281,6 +290,7 @@ int shim_main(int argc, char **argv)
 		fprintf(stderr, "usage: launcher shim [--log-max BYTES] [--remove] [--exited PATH] [--vm] [--still]\n");
 		return 125;
 	}
+	shim.restart_ms = -1;
 	int sealed = detach(argv);
 	int opened = plan_open(&file, PLAN_FD, &why);
 	close_strangers(opened == 0 ? file.plan : NULL);

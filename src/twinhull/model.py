@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     Isolation = Literal["container", "vm", "machine"]
     IsolationChoice = Literal["container", "vm", "machine", "auto"]
-    Status = Literal["created", "running", "paused", "exited", "lost"]
+    Status = Literal["created", "running", "paused", "restarting", "exited", "lost"]
 
 
 class Volume(NamedTuple):
@@ -135,6 +135,7 @@ class Request(NamedTuple):
     cpuset: str = ""
     oom_score_adj: int | None = None
     stop_timeout: int | None = None  # seconds; -1 for ever
+    restart: str = ""  # on-failure, on-failure:N, always or unless-stopped; "": it does not start by itself
     umask: int | None = None
     hosts: tuple[tuple[str, str], ...] = ()
     dns: tuple[str, ...] = ()

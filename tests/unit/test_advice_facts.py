@@ -143,6 +143,7 @@ requests = st.builds(
     cpuset=st.sampled_from(("", "0")),
     oom_score_adj=st.sampled_from((None, 0, -5)),
     stop_timeout=st.sampled_from((None, 0, -1)),
+    restart=st.sampled_from(("", "always", "on-failure:3")),
     umask=st.sampled_from((None, 0, 0o77)),
     hosts=st.sampled_from(((), (("db", "fd00::2"), ("gw", "host-gateway")))),
     dns=st.sampled_from(((), ("9.9.9.9",))),

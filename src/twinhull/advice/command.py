@@ -95,6 +95,8 @@ def rarer(request: Request) -> Iterator[str]:
         yield f"--shm-size={request.shm_bytes}"
     if request.umask is not None:
         yield f"--umask={request.umask:o}"
+    if request.restart:
+        yield f"--restart={request.restart}"
     for flag, value in (("oom-score-adj", request.oom_score_adj), ("stop-timeout", request.stop_timeout)):
         if value is not None:
             yield f"--{flag}={value}"

@@ -63,7 +63,12 @@ def configure_start(parser: Parser) -> None:
     """Flags of start."""
     parser.add_argument("-a", "--attach", action="store_true", help="show its output and end with its status")
     parser.add_argument("-i", "--interactive", action="store_true", help="pass stdin on (with -a)")
-    add_names(parser)
+    parser.add_argument(
+        "--boot",
+        action="store_true",
+        help="what the restart policies always and unless-stopped have running, after a boot",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="name, id, or beginning of an id")
 
 
 def run_start(arguments: Arguments, config: Config) -> int:
@@ -71,9 +76,12 @@ def run_start(arguments: Arguments, config: Config) -> int:
     from twinhull.cli.foreground import attach, terminal_size
     from twinhull.store.instances import request_from
 
+    if arguments.boot == bool(arguments.names):
+        raise InvalidRequest("start takes workloads, or --boot", hint="twinhull ps -a lists them")
     engine = prepared(config)
     if not arguments.attach:
-        return each(arguments.names, lambda name: engine.start(name).close())
+        names = engine.live.due_at_boot() if arguments.boot else arguments.names
+        return each(names, lambda name: engine.start(name).close())
     if len(arguments.names) != 1:
         raise InvalidRequest("-a takes one workload", hint="start the others without -a")
     name = arguments.names[0]

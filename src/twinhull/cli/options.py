@@ -6,6 +6,7 @@ import ipaddress
 import os
 
 from twinhull.cli.arguments import size_bytes
+from twinhull.engine import policy
 from twinhull.errors import InvalidRequest
 from twinhull.model import Device
 from twinhull.oci import options
@@ -42,6 +43,7 @@ def fields(arguments: Arguments) -> dict[str, Any]:
         "cpuset": cpuset(arguments.cpuset_cpus),
         "oom_score_adj": optional(arguments.oom_score_adj, "--oom-score-adj", -1000, 1000),
         "stop_timeout": optional(arguments.stop_timeout, "--stop-timeout", -1, 1 << 31),
+        "restart": policy.parse(arguments.restart) if arguments.restart else "",
         "umask": umask(arguments.umask),
         "hosts": tuple(map(host, arguments.add_host)),
         "dns": tuple(address(text, "--dns") for text in arguments.dns),

@@ -9,7 +9,7 @@ from twinhull import jsontext
 from twinhull.cli.arguments import add_format
 from twinhull.cli.progress import prepared
 from twinhull.cli.render import document, duration, table, timestamp
-from twinhull.engine import Engine
+from twinhull.engine import Engine, policy
 from twinhull.engine.state import Wall, exit_record, wall
 from twinhull.errors import InvalidRequest, NotFound
 from twinhull.model import Instance, Port
@@ -105,7 +105,8 @@ def state_text(engine: Engine, instance: Instance, state: Status) -> str:
     record = exit_record(engine.home, instance.id)
     if record is None:
         return state
-    return f"exited ({record.code}) {duration(now - record.finished)} ago"
+    word = "restarting" if state == "restarting" else "exited"
+    return f"{word} ({record.code}) {duration(now - record.finished)} ago"
 
 
 def port_text(port: Port) -> str:
@@ -116,6 +117,7 @@ def port_text(port: Port) -> str:
 def described(engine: Engine, instance: Instance, state: Status) -> dict[str, Any]:
     """A workload for programs."""
     record, kept = exit_record(engine.home, instance.id), wall_of(engine, instance)
+    request = jsontext.loads(instance.request)
     return {
         "id": instance.id,
         "name": instance.name,
@@ -132,10 +134,11 @@ def described(engine: Engine, instance: Instance, state: Status) -> dict[str, An
         "finished": timestamp(record.finished) if record else None,
         "exit_code": record.code if record else None,
         "oom_killed": record.oom if record else False,
+        "restart": policy.described(engine.home.directory(instance.id), request.get("restart", "")),
         "ports": [port._asdict() for port in instance.ports],
         "network": instance.endpoint._asdict() if instance.endpoint else None,
         "networks": [place._asdict() for place in instance.endpoints],
-        "request": jsontext.loads(instance.request),
+        "request": request,
     }
 
 

@@ -123,6 +123,12 @@ def configure_options(parser: Parser) -> None:
     add("--cpuset-cpus", default="", metavar="LIST", help="the processors that it may use: 0-1,3")
     add("--oom-score-adj", default="", metavar="N", help="-1000 to 1000: the higher, the sooner it is ended for memory")
     add("--stop-timeout", default="", metavar="S", help="seconds that `stop` gives it (default: 10); -1 for ever")
+    add(
+        "--restart",
+        default="",
+        metavar="POLICY",
+        help="start it again when it ends: no (default), on-failure[:N], always, unless-stopped",
+    )
     add("--umask", default="", metavar="MASK", help="umask of its process (default: 0022)")
     add(
         "--add-host",
@@ -142,7 +148,7 @@ def configure_options(parser: Parser) -> None:
 
 # Every flag of configure_options that makes a field of a request.
 OPTIONS = """ulimit init sysctl tmpfs shm_size device group_add memory_swap cpu_shares cpuset_cpus oom_score_adj
-    stop_timeout umask add_host dns dns_search dns_option domainname mac_address""".split()
+    stop_timeout restart umask add_host dns dns_search dns_option domainname mac_address""".split()
 
 
 def shm_size(text: str) -> int:

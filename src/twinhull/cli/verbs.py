@@ -170,7 +170,10 @@ VERBS = {
     ),
     "create": Verb("run", "create", "write a workload down without starting it", ("twinhull create --name web nginx",)),
     "start": Verb(
-        "control", "start", "start workloads that do not run", ("twinhull start web", "twinhull start -a web")
+        "control",
+        "start",
+        "start workloads that do not run",
+        ("twinhull start web", "twinhull start -a web", "twinhull start --boot"),
     ),
     "restart": Verb("control", "restart", "stop workloads and start them again", ("twinhull restart -t 2 web",)),
     "stop": Verb("control", "stop", "ask workloads to end, and end them after a while", ("twinhull stop -t 2 web",)),
@@ -217,8 +220,8 @@ VERBS = {
     "update": Verb(
         "update",
         "update",
-        "change the limits of workloads, while they run too",
-        ("twinhull update --memory 512m --cpus 1.5 web", "twinhull update --pids-limit 100 web db"),
+        "change the limits and the restart policy of workloads, while they run too",
+        ("twinhull update --memory 512m --cpus 1.5 web", "twinhull update --restart unless-stopped web db"),
     ),
     "switch": Verb(
         "switch",

@@ -6,14 +6,19 @@ import os
 import time
 
 from twinhull.engine.reconcile import discard, examine, finish, forget
-from twinhull.engine.state import Home, exit_record, is_frozen, status
+from twinhull.engine.state import Home, exit_record, is_frozen, is_to_restart, status
 from twinhull.errors import Conflict, InvalidRequest, LaunchError, NotFound, SupervisorLost, TwinhullError
 from twinhull.host import files, locks
 from twinhull.model import Instance
 from twinhull.plan.defaults import STOP_TIMEOUT_S
 from twinhull.plan.frames import ExitStatus
 from twinhull.runtime import sandbox
+from twinhull.scopes import contextmanager
 from twinhull.store import instances
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SIGKILL = 9
 END_TIMEOUT_S = 30.0
@@ -45,6 +50,8 @@ def require_running(home: Home, instance: Instance) -> None:
         Conflict: it is not running.
     """
     state = status(home, instance)
+    if state == "restarting":
+        raise Conflict(f"workload {instance.name} is restarting", hint=f"twinhull logs {instance.name} says why")
     if state not in ("running", "paused"):
         raise Conflict(
             f"workload {instance.name} is not running (it is {state})", hint=f"twinhull start {instance.name}"
@@ -71,8 +78,39 @@ def release(instance: Instance, conversation: sandbox.Sandbox) -> None:
         pass  # it has ended of the signal
 
 
+def has_policy(home: Home, instance: Instance) -> bool:
+    """True if it may start again by itself."""
+    return os.path.exists(f"{home.directory(instance.id)}/restart")
+
+
 def kill(home: Home, instance: Instance, signal: int) -> None:
-    """Send a signal to the main process."""
+    """Send a signal to the main process.
+
+    One that means the end is the end of a restart policy too: KILL, and as in Docker the signal that the workload
+    names for its end, or any if it names none.
+    """
+    if not has_policy(home, instance) or not is_final(home, instance, signal):
+        send(home, instance, signal)
+        return
+    if status(home, instance) != "restarting":
+        require_running(home, instance)
+    with for_good(home, instance):
+        while status(home, instance) in ("running", "paused"):
+            try:
+                send(home, instance, signal)
+                return
+            except (Conflict, SupervisorLost):
+                time.sleep(POLL_S)  # it ends at this moment
+
+
+def is_final(home: Home, instance: Instance, signal: int) -> bool:
+    """True if a signal says that the workload shall end."""
+    named = instances.request_from(instance.request).stop_signal
+    return signal in (SIGKILL, signal_number(named) if named else image_stop_signal(home, instance, signal))
+
+
+def send(home: Home, instance: Instance, signal: int) -> None:
+    """Send a signal to the main process; return after KILL when it has ended."""
     require_running(home, instance)
     conversation = sandbox.connect(home.directory(instance.id))
     try:
@@ -95,15 +133,50 @@ def stop(home: Home, instance: Instance, *, signal: str = "", timeout_s: float |
     """
     directory = home.directory(instance.id)
     with locks.locked(f"{directory}/lock"):
-        if status(home, instance) not in ("running", "paused"):
+        if status(home, instance) not in ("running", "paused", "restarting"):
             return
+        forbid_restart(home, instance)
         if instance.isolation == "machine" and not signal:
             switch_off(home, instance, timeout_s)
         else:
             seconds = stop_seconds(instance) if timeout_s is None else timeout_s
             ask_to_end(home, instance, stop_signal(home, instance, signal), seconds)
         wait_for_shim(home, instance)
+        forbid_restart(home, instance)
     finish(home, instance.id)
+
+
+def forbid_restart(home: Home, instance: Instance) -> None:
+    """From here on it does not start by itself, and waits for no start; the lock is held."""
+    if has_policy(home, instance):
+        from twinhull.engine import policy
+
+        policy.forbid(home.directory(instance.id))
+        policy.take_back(home.directory(instance.id))
+
+
+@contextmanager
+def for_good(home: Home, instance: Instance) -> Iterator[None]:
+    """What ends in the block does not start again by itself; whoever else is stopping it need not be waited for."""
+    if not has_policy(home, instance):
+        yield
+        return
+    from twinhull.engine import policy
+
+    policy.forbid(home.directory(instance.id))
+    take_back(home, instance)
+    yield
+    take_back(home, instance)  # it had ended at the same moment
+
+
+def take_back(home: Home, instance: Instance) -> None:
+    """End the wait for a restart, if there is one."""
+    from twinhull.engine import policy
+
+    directory = home.directory(instance.id)
+    if policy.is_waiting(directory):
+        with locks.locked(f"{directory}/lock"):
+            policy.take_back(directory)
 
 
 def stop_seconds(instance: Instance) -> float:
@@ -158,8 +231,8 @@ def ask_to_end(home: Home, instance: Instance, number: int, timeout_s: float) ->
         conversation.close()
 
 
-def image_stop_signal(home: Home, instance: Instance) -> int:
-    """The signal the image asks for, TERM otherwise: an image that names none there is must not go on for ever."""
+def image_stop_signal(home: Home, instance: Instance, default: int = 0) -> int:
+    """The signal the image asks for, else the default, else TERM: one that names none there is must end too."""
     from twinhull import jsontext
     from twinhull.plan.defaults import STOP_SIGNAL
     from twinhull.store import images
@@ -167,20 +240,20 @@ def image_stop_signal(home: Home, instance: Instance) -> int:
     image = images.by_digest(home.db, instance.image_digest)
     config = (jsontext.loads(image.config).get("config") if image else None) or {}
     try:
-        return signal_number(str(config.get("StopSignal") or STOP_SIGNAL))
+        return signal_number(str(config.get("StopSignal") or default or STOP_SIGNAL))
     except InvalidRequest:
         return signal_number(STOP_SIGNAL)
 
 
 def wait_for_shim(home: Home, instance: Instance, timeout_s: float = END_TIMEOUT_S) -> None:
-    """Return when the supervisor has undone everything and ended.
+    """Return when the supervisor has undone everything and ended, or waits to start the workload again.
 
     Raises:
         TwinhullError: it has not, in time.
     """
     deadline = time.monotonic() + timeout_s
-    alive = f"{home.directory(instance.id)}/alive"
-    while locks.is_held(alive):
+    directory = home.directory(instance.id)
+    while locks.is_held(f"{directory}/alive") and not is_to_restart(directory):
         if time.monotonic() > deadline:
             raise TwinhullError(f"workload {instance.name} does not end", hint="twinhull doctor looks for the cause")
         time.sleep(POLL_S)
@@ -188,15 +261,13 @@ def wait_for_shim(home: Home, instance: Instance, timeout_s: float = END_TIMEOUT
 
 def wait(home: Home, instance: Instance) -> ExitStatus:
     """Return how the workload ended, now or when it does."""
-    if status(home, instance) in ("running", "paused"):
+    while (state := status(home, instance)) in ("running", "paused", "restarting"):
         try:
-            conversation = sandbox.connect(home.directory(instance.id))
-            try:
-                return conversation.wait()
-            finally:
-                conversation.close()
+            if state != "restarting":
+                return wait_now(home, instance)
         except SupervisorLost:
-            wait_for_shim(home, instance)
+            pass  # it ends, or begins, at this moment
+        time.sleep(POLL_S)
     examine(home, instance.id)
     record = exit_record(home, instance.id)
     if record is None:
@@ -204,6 +275,15 @@ def wait(home: Home, instance: Instance) -> ExitStatus:
             raise Conflict(f"workload {instance.name} was never started", hint=f"twinhull start {instance.name}")
         raise NotFound(f"workload {instance.name} ended and its record is gone: it was started with --rm")
     return ExitStatus(record.code, record.signal, record.oom)
+
+
+def wait_now(home: Home, instance: Instance) -> ExitStatus:
+    """Return how what runs has ended."""
+    conversation = sandbox.connect(home.directory(instance.id))
+    try:
+        return conversation.wait()
+    finally:
+        conversation.close()
 
 
 def remove(home: Home, instance: Instance, *, force: bool = False, volumes: bool = False) -> None:
@@ -215,17 +295,18 @@ def remove(home: Home, instance: Instance, *, force: bool = False, volumes: bool
     Raises:
         Conflict: it runs, and `force` is not given.
     """
+    directory = home.directory(instance.id)
     state = status(home, instance)
-    if state in ("running", "paused"):
+    if state in ("running", "paused", "restarting"):
         if not force:
             verb = "twinhull machine" if instance.isolation == "machine" else "twinhull"
             raise Conflict(
                 f"workload {instance.name} is {state}",
                 hint=f"{verb} stop {instance.name}, or {verb} rm --force {instance.name}",
             )
-        ask_to_end(home, instance, SIGKILL, END_TIMEOUT_S)
-        wait_for_shim(home, instance)
-    directory = home.directory(instance.id)
+        with for_good(home, instance):
+            ask_to_end(home, instance, SIGKILL, END_TIMEOUT_S)
+            wait_for_shim(home, instance)
     if not os.path.isdir(directory):
         forget(home, instance.id)
         return

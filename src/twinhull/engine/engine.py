@@ -215,12 +215,12 @@ class Engine:
 
     def start(self, name: str, *, size: tuple[int, int] = (0, 0), stdin: bool = False) -> Sandbox:
         """Start a workload that does not run; the caller holds the first client's end, and may feed it."""
-        from twinhull.engine import images, life
+        from twinhull.engine import images, starting
 
         self.reconcile()
         instance = self.find(name)
         return self.adopt(
-            life.start(self.home, instance, images.of_instance(self.home, instance), size=size, stdin=stdin)
+            starting.start(self.home, instance, images.of_instance(self.home, instance), size=size, stdin=stdin)
         )
 
     def restart(self, name: str, *, timeout_s: float | None = None) -> None:
@@ -254,7 +254,7 @@ class Engine:
         except HostUnfit:
             pass  # a full disk: what there is can be told all the same
         rows = [(instance, status(self.home, instance)) for instance in instances.everything(self.home.db)]
-        return [row for row in rows if everything or row[1] in ("running", "paused")]
+        return [row for row in rows if everything or row[1] in ("running", "paused", "restarting")]
 
     def status(self, instance: Instance) -> Status:
         """What a workload is now."""

@@ -10,8 +10,8 @@ import time
 
 from twinhull.engine import connectivity, names, spares
 from twinhull.engine.bundle import Bundle, make_bundle, make_volumes, with_volumes
-from twinhull.engine.reconcile import discard, settle
-from twinhull.engine.state import Home, status
+from twinhull.engine.reconcile import discard
+from twinhull.engine.state import Home
 from twinhull.errors import Conflict, HostUnfit, InvalidRequest, LaunchError, NoWall, TemplateFailed
 from twinhull.host import files, locks
 from twinhull.host.facts import boot_id, executes
@@ -89,6 +89,10 @@ def new_instance(home: Home, image: Image, request: Request) -> Instance:
     """The row for a request, checked as far as it can be without effects."""
     require_root(home)
     check_isolation(request)
+    if request.restart:
+        from twinhull.engine import policy
+
+        policy.check(request)
     if image.platform and not executes(image.platform):
         from twinhull.engine import foreign
 
@@ -194,6 +198,10 @@ def run_in(
             instances.set_endpoints(home.db, instance.id, endpoints, ports)
         instance = instance._replace(endpoints=endpoints, ports=ports)
         home.config.mark("address", note=instance.endpoint.address if instance.endpoint else "")
+        if request.restart:
+            from twinhull.engine import policy
+
+            policy.write(home.config, instance.id, request.restart)
         try:
             make_volumes(home, image, request)
             return instance, launch(home, instance, image, request, size, spare)
@@ -219,59 +227,6 @@ def keep_failed(home: Home, instance: Instance) -> None:
     for name in ("undo", "exit"):
         files.remove_file(f"{directory}/{name}")
     files.remove_file(f"{home.config.run}/exited/{instance.id}")
-
-
-def start(
-    home: Home, instance: Instance, image: Image, *, size: tuple[int, int] = (0, 0), stdin: bool = False
-) -> Sandbox:
-    """Start a workload that is created, exited or lost.
-
-    Args:
-        stdin: the caller feeds it.
-
-    Raises:
-        Conflict: it is running.
-    """
-    directory = home.directory(instance.id)
-    request = instances.request_from(instance.request)._replace(stdin_open=not stdin)
-    with locks.locked(f"{directory}/lock", wait=False, busy=f"{instance.name} is being started or stopped"):
-        state = status(home, instance)
-        if state in ("running", "paused"):
-            verb = "unpause" if state == "paused" else "restart"
-            raise Conflict(f"{instance.name} is {state}", hint=f"twinhull {verb} {instance.name}")
-        settle(home, instance._replace(remove=False))
-        make_directories(directory)
-        connectivity.prepare(home, request)
-        with transaction(home.db):
-            endpoints, ports = connectivity.reserve(home, instance.id, request)
-            instances.set_endpoints(home.db, instance.id, endpoints, ports)
-        files.remove_file(f"{home.config.run}/exited/{instance.id}")
-        instance = instance._replace(endpoints=endpoints, ports=ports)
-        previous = read_or_nothing(f"{directory}/exit")
-        files.remove_file(f"{directory}/exit")
-        try:
-            return launch(home, instance, image, request, size)
-        except BaseException:
-            container.undo(home.config.launcher, directory)
-            connectivity.disconnect(home, instance)
-            restore_record(home, instance, previous)
-            raise
-
-
-def read_or_nothing(path: str) -> bytes:
-    """Return a file's content, nothing if it is not there."""
-    try:
-        return files.read(path)
-    except FileNotFoundError:
-        return b""
-
-
-def restore_record(home: Home, instance: Instance, record: bytes) -> None:
-    """A start that failed leaves the workload as it was."""
-    if record:
-        files.publish(f"{home.directory(instance.id)}/exit", record)
-    else:
-        keep_failed(home, instance)
 
 
 def launch(

@@ -60,6 +60,17 @@ class Live:
 
         switching.switch(self.home, self.find(name), side, timeout_s=timeout_s)
 
+    def due_at_boot(self) -> list[str]:
+        """The names of what has a restart policy that outlives a boot, and does not run; the oldest first."""
+        from twinhull.engine import policy
+        from twinhull.engine.reconcile import reconcile
+        from twinhull.engine.state import status
+
+        reconcile(self.home, everything=True)
+        rows = reversed(instances.everything(self.home.db))
+        still = (row for row in rows if status(self.home, row) in ("exited", "lost"))
+        return [row.name for row in still if policy.is_due_at_boot(self.home.directory(row.id), row.request)]
+
     def update(self, name: str, limits: Limits) -> None:
         """Change its limits, at once if it runs."""
         from twinhull.engine import updating

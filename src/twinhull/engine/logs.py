@@ -6,6 +6,7 @@ import os
 import time
 
 from twinhull import jsontext
+from twinhull.engine.state import is_to_restart
 from twinhull.host import locks
 from twinhull.tuples import NamedTuple
 
@@ -70,12 +71,12 @@ def parse(line: bytes) -> Line:
 
 
 def followed(directory: str, offset: int, since: str) -> Generator[Line, None, None]:
-    """Give what is appended after `offset` until the supervisor is gone; a rotation starts a new file."""
+    """Give what is appended after `offset` until the supervisor is gone for good; a rotation starts a new file."""
     path, rest = f"{directory}/log", b""
     file: BinaryIO | None = None
     try:
         while True:
-            alive = locks.is_held(f"{directory}/alive")
+            alive = locks.is_held(f"{directory}/alive") or is_to_restart(directory)
             if file is None and os.path.exists(path):
                 file = open(path, "rb")  # noqa: SIM115 - it outlives this line: rotation replaces it
                 file.seek(offset)

@@ -89,10 +89,21 @@ def status(home: Home, instance: Instance) -> Status:
     """Say what a workload is now."""
     directory = home.directory(instance.id)
     if os.path.exists(f"{directory}/exit"):
-        return "exited"
+        return "restarting" if is_to_restart(directory) else "exited"
     if locks.is_held(f"{directory}/alive"):
         return "paused" if is_frozen(instance.id) else "running"
-    return "lost" if instance.started else "created"
+    if instance.started:
+        return "restarting" if is_to_restart(directory) else "lost"
+    return "created"
+
+
+def is_to_restart(directory: str) -> bool:
+    """True if a workload that has ended will start again; of one without a policy nothing more is read."""
+    if not os.path.exists(f"{directory}/restarts"):
+        return False
+    from twinhull.engine import policy
+
+    return policy.is_waiting(directory)
 
 
 def wall(instance: Instance, request: Request, accelerator: str) -> Wall:

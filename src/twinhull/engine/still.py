@@ -34,8 +34,11 @@ def prepared(home: Home, instance: Instance) -> Iterator[Sandbox]:
     directory = home.directory(instance.id)
     busy = f"{instance.name} is being started, stopped or copied from"
     with locks.locked(f"{directory}/lock", wait=False, busy=busy):
-        if status(home, instance) in ("running", "paused"):
+        state = status(home, instance)
+        if state in ("running", "paused"):
             raise Conflict(f"{instance.name} was started meanwhile", hint="try again")
+        if state == "restarting":  # its supervisor is still there, and will start it
+            raise Conflict(f"{instance.name} is restarting", hint=f"twinhull stop {instance.name}, or try again")
         life.make_directories(directory)
         ready = make(home, instance)
         try:

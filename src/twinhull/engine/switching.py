@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from twinhull.engine import changes, connectivity, control, images, isolation, life, preview, tools
+from twinhull.engine import changes, connectivity, control, images, isolation, life, preview, starting, tools
 from twinhull.engine.state import Home, status
 from twinhull.errors import HostUnfit, InvalidRequest
 from twinhull.host import files, locks, spawn
@@ -41,7 +41,7 @@ def switch(home: Home, instance: Instance, side: Side, *, timeout_s: float | Non
         NoWall: it is not trusted.
     """
     request = checked(home, instance, side)
-    running = status(home, instance) in ("running", "paused")
+    running = status(home, instance) in ("running", "paused", "restarting")
     pinned = with_places(request, instance) if running else request
     control.stop(home, instance, timeout_s=timeout_s)
     move(home, instance, side, pinned)
@@ -130,7 +130,7 @@ def start(home: Home, identity: str, request: Request) -> None:
     """Start it at the places that its row names now, and let later starts take any."""
     instance = instances.find(home.db, identity)
     try:
-        life.start(home, instance, images.of_instance(home, instance)).close()
+        starting.start(home, instance, images.of_instance(home, instance)).close()
     finally:
         with transaction(home.db):
             instances.set_request(home.db, identity, request)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from errno import EBUSY, EINVAL
 
-from twinhull.engine import tools, usage
+from twinhull.engine import policy, tools, usage
 from twinhull.engine.state import Home, status
 from twinhull.errors import Conflict, InvalidRequest, UnsupportedSpec
 from twinhull.host import files, locks
@@ -34,11 +34,16 @@ MIB = 1 << 20
 
 
 class Limits(NamedTuple):
-    """The limits that are to change; 0 stays as it is. Memory in bytes."""
+    """The limits that are to change; 0 stays as it is. Memory in bytes.
+
+    Attributes:
+        restart: the policy as the command line has it; "" stays as it is.
+    """
 
     memory_bytes: int = 0
     cpus: float = 0.0
     pids_limit: int = 0
+    restart: str = ""
 
 
 def update(home: Home, instance: Instance, limits: Limits) -> None:
@@ -49,7 +54,7 @@ def update(home: Home, instance: Instance, limits: Limits) -> None:
         UnsupportedSpec: this host, or this guest, cannot do it while it runs.
     """
     if not any(limits):
-        raise InvalidRequest("nothing to change", hint="--memory, --cpus or --pids-limit")
+        raise InvalidRequest("nothing to change", hint="--memory, --cpus, --pids-limit or --restart")
     if instance.isolation == "machine":
         raise InvalidRequest(f"{instance.name} is a machine: it was made with its memory and processors")
     with locks.locked(f"{home.directory(instance.id)}/lock"):
@@ -57,11 +62,16 @@ def update(home: Home, instance: Instance, limits: Limits) -> None:
         changed = {key: value for key, value in limits._asdict().items() if value}
         if "memory_bytes" in changed and request.swap_bytes > 0:
             changed["swap_bytes"] = max(request.swap_bytes, limits.memory_bytes)
+        if limits.restart:
+            changed["restart"] = policy.parse(limits.restart)
         request = request._replace(**changed)
+        policy.check(request)
         if status(home, instance) in ("running", "paused"):
             apply(home, instance, resources_of(limits, request.swap_bytes), limits)
         with transaction(home.db):
             instances.set_request(home.db, instance.id, request)
+        if limits.restart:
+            policy.write(home.config, instance.id, request.restart)
 
 
 def resources_of(limits: Limits, swap_bytes: int) -> dict[str, Any]:

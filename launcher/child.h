@@ -89,7 +89,7 @@ int report_send(int socket, const struct report *report, int fd);
 int namespaces_enter(struct setup *setup);
 int namespaces_join(const struct setup *setup, pid_t main_pid);
 
-/* For a tool: the mounts and the users of a workload's process, nothing else of it. */
+/* For a tool: the mounts and the users of a workload's process, and its names where the plan says so; nothing else. */
 int namespaces_visit(const struct setup *setup, pid_t main_pid);
 
 /* userns.c: the same for a user namespace, as far as the mounts of the host and root's identity go. */

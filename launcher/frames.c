@@ -33,7 +33,7 @@ int frame_parse(const uint8_t *data, size_t length, struct frame *frame)
 	frame->kind = get_u16(data + 8);
 	frame->flags = get_u16(data + 10);
 	frame->payload = data + FRAME_HEADER_BYTES;
-	if (frame->length > MAX_PAYLOAD || frame->kind < FRAME_HELLO || frame->kind > FRAME_ATTACH)
+	if (frame->length > MAX_PAYLOAD || frame->kind < FRAME_HELLO || frame->kind > FRAME_RESUME)
 		return -EBADMSG;
 	if (frame->flags & ~(FLAG_LAST | FLAG_STDIN_OPEN | FLAG_ALL))
 		return -EBADMSG;

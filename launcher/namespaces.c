@@ -153,7 +153,7 @@ int namespaces_visit(const struct setup *setup, pid_t main_pid)
 		error = -errno;
 	if (!error)
 		error = fd_keep_only(keep, sizeof(keep) / sizeof(keep[0]));
-	flags &= CLONE_NEWNS | CLONE_NEWUSER;
+	flags &= CLONE_NEWNS | CLONE_NEWUSER | (int)(setup->shape->flags & CLONE_NEWUTS);
 	if (!error && flags && setns(pidfd, flags) < 0)
 		error = -errno;
 	if (!error && (flags & CLONE_NEWUSER))

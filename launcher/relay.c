@@ -39,6 +39,39 @@ int relay_to_guest(struct state *state, uint32_t stream, uint16_t kind, uint16_t
 	return 0;
 }
 
+/* Past what has been queued meanwhile: only then may that go out. */
+void relay_let_go_on(struct state *state)
+{
+	uint8_t header[FRAME_HEADER_BYTES];
+	state->hold.asker = NULL;
+	if (!state->hold.open || !state->hold.answered)
+		return;
+	state->hold = (struct hold){0};
+	frame_header(header, 0, FRAME_RESUME, 0, 0);
+	if (alive(&state->guest) && write(state->guest.fd, header, sizeof(header)) != sizeof(header))
+		state->guest.broken = true; /* nothing lay in the way of it */
+}
+
+/* While the guest is held, what was queued after HOLD waits. */
+static void flush_guest(struct state *state)
+{
+	struct connection *guest = &state->guest;
+	if (!state->hold.open) {
+		connection_flush(guest);
+		return;
+	}
+	while (state->hold.left) {
+		size_t part = state->hold.left < MAX_PAYLOAD ? state->hold.left : MAX_PAYLOAD;
+		ring_peek(&guest->out, state->chunk, part);
+		ssize_t written = write(guest->fd, state->chunk, part);
+		guest->broken = guest->broken || (written < 0 && errno != EAGAIN && errno != EINTR);
+		if (written <= 0)
+			return;
+		ring_take(&guest->out, (size_t)written);
+		state->hold.left -= (size_t)written;
+	}
+}
+
 void relay_switch_off(struct state *state)
 {
 	if (state->kill_sent)
@@ -217,7 +250,11 @@ static void tend_all(struct state *state)
 			relay_client_drop(state, &state->clients[i]);
 	}
 	relay_pump_input(state);
-	tend(state, &state->guest, relay_guest_frame);
+	if (alive(&state->guest)) {
+		flush_guest(state);
+		if (state->guest.stalled && !state->guest.broken)
+			connection_dispatch(&state->guest, relay_guest_frame, state);
+	}
 	if (alive(&state->guest) && state->guest.broken)
 		connection_close(&state->guest);
 }
@@ -264,6 +301,8 @@ static void turn(struct state *state)
 	fds[LISTEN] = (struct pollfd){.fd = state->listen_fd, .events = POLLIN};
 	fds[KEEPER] = (struct pollfd){.fd = state->keeper.fd, .events = wanted(&state->keeper)};
 	fds[GUEST] = (struct pollfd){.fd = state->guest.fd, .events = wanted(&state->guest)};
+	if (state->hold.open && !state->hold.left)
+		fds[GUEST].events &= (short)~POLLOUT;
 	for (size_t i = 0; i < 2; i++)
 		fds[CONSOLE + i] = (struct pollfd){.fd = state->console_fds[i], .events = POLLIN};
 	for (size_t i = 0; i < MAX_CONNECTIONS; i++)

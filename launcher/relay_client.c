@@ -205,6 +205,31 @@ static int on_eof(struct state *state, struct connection *from, const struct fra
 	return link ? forward(state, link->guest_stream, frame) : 0;
 }
 
+/* --- holding: nothing is on the way to the guest, nor from it, once it has answered */
+
+static int on_hold(struct state *state, struct connection *from, const struct frame *frame)
+{
+	if (frame->stream != 0)
+		return -EPROTO;
+	if (!state->started || state->told || state->hold.open) {
+		refuse(from, 0, EBUSY,
+		       state->hold.open ? "hold: it is held already" : "hold: the workload is not running");
+		return 0;
+	}
+	int error = forward(state, 0, frame);
+	if (!error)
+		state->hold = (struct hold){.asker = from, .open = true, .left = state->guest.out.used};
+	return error;
+}
+
+static int on_resume(struct state *state, struct connection *from, const struct frame *frame)
+{
+	if (frame->stream != 0 || !state->hold.open || state->hold.asker != from)
+		return -EPROTO;
+	relay_let_go_on(state);
+	return 0;
+}
+
 /* --- leaving */
 
 static void leave_main(struct state *state, struct connection *from)
@@ -253,6 +278,8 @@ void relay_client_drop(struct state *state, struct connection *client)
 		state->ping.asker = NULL;
 	if (state->control.asker == client)
 		state->control.asker = NULL;
+	if (state->hold.asker == client)
+		relay_let_go_on(state);
 	connection_close(client);
 	if (had_stdin)
 		stdin_left(state);
@@ -371,6 +398,8 @@ int relay_client_frame(void *context, struct connection *from, const struct fram
 	case FRAME_PAUSE:
 	case FRAME_STATS: return on_control(state, from, frame);
 	case FRAME_PING: return on_ping(state, from, frame);
+	case FRAME_HOLD: return on_hold(state, from, frame);
+	case FRAME_RESUME: return on_resume(state, from, frame);
 	case FRAME_WAIT: return on_wait(state, from, frame);
 	case FRAME_ATTACH: return on_attach(state, from, frame);
 	default: return -EPROTO;

@@ -216,6 +216,22 @@ static int on_ping(struct state *state, const struct frame *frame)
 	return 0;
 }
 
+static int on_hold(struct state *state, const struct frame *frame)
+{
+	uint32_t error = frame_u32(frame, 0) & 0xfff;
+	struct connection *asker = state->hold.asker;
+	if (!state->hold.open || state->hold.answered || state->hold.left)
+		return -EPROTO;
+	state->hold.answered = true;
+	if (asker)
+		connection_send_u32(asker, 0, FRAME_HOLD, error);
+	if (error)
+		state->hold = (struct hold){0}; /* it was not */
+	else if (!asker)
+		relay_let_go_on(state);
+	return 0;
+}
+
 static int main_frame(struct state *state, const struct frame *frame)
 {
 	switch (frame->kind) {
@@ -229,6 +245,7 @@ static int main_frame(struct state *state, const struct frame *frame)
 	case FRAME_ERROR: return on_main_end(state, frame);
 	case FRAME_CREDIT: return on_main_credit(state, frame);
 	case FRAME_PING: return on_ping(state, frame);
+	case FRAME_HOLD: return on_hold(state, frame);
 	default: return -EPROTO;
 	}
 }

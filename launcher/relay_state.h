@@ -52,6 +52,14 @@ struct question {
 	bool open;
 };
 
+/* A guest that is held so that its machine can be copied. Between its answer and RESUME nothing is on the way. */
+struct hold {
+	struct connection *asker; /* NULL while open: gone meanwhile */
+	bool open;
+	bool answered;
+	size_t left; /* bytes of what is queued for the guest that may still go out: up to HOLD */
+};
+
 struct state {
 	struct connection guest, keeper, clients[MAX_CONNECTIONS];
 	struct connection *starter; /* NULL once it is gone */
@@ -67,6 +75,7 @@ struct state {
 	bool eof_received, eof_sent;
 	struct input input;
 	struct question ping, control; /* of the guest, of the keeper */
+	struct hold hold;
 
 	bool greeted, seeded, start_sent, started;
 	bool kill_sent;
@@ -92,6 +101,8 @@ int relay_to_guest(struct state *state, uint32_t stream, uint16_t kind, uint16_t
 /* Ask the keeper to end QEMU, once. */
 void relay_switch_off(struct state *state);
 void relay_forget_link(struct link *link);
+/* Whoever had the guest held is done with it, or gone: it goes on once it has answered. */
+void relay_let_go_on(struct state *state);
 
 /* relay_client.c */
 frame_handler relay_client_frame;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "child.h"
@@ -55,15 +56,52 @@ static struct plan *decode_chunks(struct server *server, struct connection *from
 	return plan_decode(from->plan, from->plan_length, server->plan, why) == 0 ? server->plan : NULL;
 }
 
+static int await_tool(struct child *child)
+{
+	siginfo_t info = {0};
+	while (waitid((idtype_t)P_PIDFD, (id_t)child->pidfd, &info, WEXITED) < 0 && errno == EINTR)
+		;
+	child_close(child);
+	return info.si_code == CLD_EXITED && info.si_status == 0 ? 0 : -EIO;
+}
+
+/* We are a copy of the machine that was held, and from is another's end. A plan that ends in a tool makes us another
+ * machine before anything of the workload goes on. */
+static void become_another(struct server *server, struct connection *from, const struct plan *plan)
+{
+	struct failure why = {.index = UINT32_MAX, .error = EPROTO, .exit_code = 125};
+	struct child tool;
+	server_drop_execs(server, from);
+	from->credit = from->window = INITIAL_CREDIT;
+	from->unpaid = 0;
+	int result =
+		shape_of(plan).tool ? spawn_child(server->host, plan, server->main.child.pid, &tool, &why) : -EPROTO;
+	if (result == 0)
+		result = spawn_start(&tool, &why);
+	if (result == 0 && (result = await_tool(&tool)) < 0)
+		why = (struct failure){.index = UINT32_MAX, .error = -result, .exit_code = 125, .text = "identity"};
+	if (result < 0)
+		connection_send_error(from, server->main_stream, &why);
+	else
+		connection_send_u32(from, server->main_stream, FRAME_READY, (uint32_t)server->main.child.pid);
+}
+
 static int on_plan(struct server *server, struct connection *from, const struct frame *frame)
 {
-	if (!server->accepts_plan || from != server->starter || server->main.state != PROCESS_NONE || server->settled)
+	if (!server->accepts_plan || from != server->starter || server->settled)
+		return -EPROTO;
+	if ((server->main.state != PROCESS_NONE) != server->held)
 		return -EPROTO;
 	int result = connection_plan_chunk(from, frame);
 	if (result < 0 || !(frame->flags & FLAG_LAST))
 		return result;
 	struct failure why = {.index = UINT32_MAX, .exit_code = 125};
 	struct plan *plan = decode_chunks(server, from, &why);
+	if (plan && server->held) {
+		become_another(server, from, plan);
+		from->plan_length = 0;
+		return 0;
+	}
 	if (plan && server->hooks.plan)
 		result = server->hooks.plan(server->hooks.context, plan, &why);
 	if (plan && result == 0)
@@ -74,8 +112,51 @@ static int on_plan(struct server *server, struct connection *from, const struct 
 	return 0;
 }
 
+static bool reads_what_stands_still(const struct server *server)
+{
+	for (size_t i = 0; i < MAX_EXECS; i++)
+		if (server->execs[i].state != PROCESS_NONE && server->execs[i].thaws)
+			return true;
+	return false;
+}
+
+/* For a machine that is about to be copied: nothing is on the way between us and our client after the answer. */
+static int on_hold(struct server *server, struct connection *from, const struct frame *frame)
+{
+	if (!server->accepts_plan || frame->stream != server->main_stream)
+		return -EPROTO;
+	int result = server->main.state == PROCESS_RUNNING ? 0 : -ESRCH;
+	if (result == 0 && (server->held || reads_what_stands_still(server)))
+		result = -EBUSY;
+	if (result == 0)
+		result = host_freeze(server->host, true);
+	server->held |= result == 0;
+	connection_send_u32(from, frame->stream, FRAME_HOLD, (uint32_t)-result);
+	return 0;
+}
+
+static void let_go_on(struct server *server)
+{
+	server->held = false;
+	host_freeze(server->host, server->frozen);
+}
+
+static int on_resume(struct server *server, struct connection *from, const struct frame *frame)
+{
+	(void)from;
+	if (frame->stream != server->main_stream || !server->held)
+		return -EPROTO;
+	let_go_on(server);
+	return 0;
+}
+
 static int on_start(struct server *server, struct connection *from, const struct frame *frame)
 {
+	if (from == server->starter && frame->stream == server->main_stream && server->held) {
+		let_go_on(server);
+		connection_send_u32(from, frame->stream, FRAME_STARTED, (uint32_t)server->main.child.pid);
+		return 0;
+	}
 	if (from != server->starter || frame->stream != server->main_stream || server->main.state != PROCESS_PREPARED)
 		return -EPROTO;
 	server_start(server);
@@ -332,11 +413,12 @@ static int on_ping(struct server *server, struct connection *from, const struct 
 	return 0;
 }
 
-static request *const REQUESTS[FRAME_ATTACH + 1] = {
+static request *const REQUESTS[FRAME_RESUME + 1] = {
 	[FRAME_HELLO] = on_hello,   [FRAME_PLAN] = on_plan,     [FRAME_START] = on_start,   [FRAME_EXEC] = on_exec,
 	[FRAME_STDIN] = on_stdin,   [FRAME_EOF] = on_eof,       [FRAME_CREDIT] = on_credit, [FRAME_CLOSE] = on_close,
 	[FRAME_SIGNAL] = on_signal, [FRAME_RESIZE] = on_resize, [FRAME_PAUSE] = on_pause,   [FRAME_WAIT] = on_wait,
 	[FRAME_DETACH] = on_detach, [FRAME_ATTACH] = on_attach, [FRAME_STATS] = on_stats,   [FRAME_PING] = on_ping,
+	[FRAME_HOLD] = on_hold,     [FRAME_RESUME] = on_resume,
 };
 
 int server_request(void *context, struct connection *from, const struct frame *frame)

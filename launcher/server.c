@@ -126,10 +126,8 @@ void server_start(struct server *server)
 		server->hooks.started(server->hooks.context);
 }
 
-/* Everything that hangs on a client, undone. */
-static void drop(struct server *server, struct connection *connection)
+void server_drop_execs(struct server *server, struct connection *connection)
 {
-	bool had_stdin = connection->has_stdin;
 	for (size_t i = 0; i < MAX_EXECS; i++) {
 		struct process *exec = &server->execs[i];
 		if (exec->state == PROCESS_NONE || exec->owner != connection)
@@ -139,6 +137,13 @@ static void drop(struct server *server, struct connection *connection)
 		exec->owner = NULL;
 		stream_end_input(exec);
 	}
+}
+
+/* Everything that hangs on a client, undone. */
+static void drop(struct server *server, struct connection *connection)
+{
+	bool had_stdin = connection->has_stdin;
+	server_drop_execs(server, connection);
 	stream_forget(&server->main, connection);
 	connection_close(connection);
 	if (had_stdin)
@@ -182,7 +187,7 @@ static void add(struct poll_set *set, int fd, short events, enum source source, 
 
 static void add_process(const struct server *server, struct process *process, struct poll_set *set)
 {
-	if (process->state == PROCESS_NONE)
+	if (process->state == PROCESS_NONE || server->held)
 		return;
 	if (process->child.pidfd >= 0)
 		add(set, process->child.pidfd, POLLIN, SOURCE_END, process, 0);
@@ -350,6 +355,8 @@ static void rest(struct server *server)
 static int next_wait(const struct server *server, int wait_ms, int64_t now)
 {
 	int64_t until = INT64_MAX;
+	if (server->held)
+		return wait_ms;
 	if (server->main.state == PROCESS_ENDED && !server->settled)
 		until = server->main.drain_until_ms;
 	if (server->farewell && server->farewell_until_ms < until && now < server->farewell_until_ms)
@@ -372,9 +379,10 @@ bool server_turn(struct server *server, int wait_ms)
 	struct poll_set set;
 	tend_connections(server);
 	int64_t now = now_ms();
-	for (size_t i = 0; i < MAX_EXECS; i++)
+	for (size_t i = 0; i < MAX_EXECS && !server->held; i++)
 		tend_exec(server, &server->execs[i], now);
-	tend_main(server, now);
+	if (!server->held)
+		tend_main(server, now);
 	tend_connections(server); /* what the two above queued, or those who did not take it */
 	if (over(server, now))
 		return false;

@@ -111,6 +111,7 @@ struct server {
 	bool settled;  /* hooks.settle was called */
 	bool farewell; /* the last frames are queued */
 	bool frozen;
+	bool held; /* HOLD: the workload stands still, and nothing of it is read or told */
 	bool busy; /* something moved since the last rest */
 	int64_t farewell_until_ms;
 	uint8_t *chunk;    /* MAX_PAYLOAD, mapped while output flows */

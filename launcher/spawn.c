@@ -107,7 +107,9 @@ static int make_ends(const struct host *host, const struct shape *shape, struct 
 /* The cgroup namespace comes after the cgroups; and a user namespace before all others, which it shall own. */
 static uint64_t clone_namespaces(const struct host *host, const struct shape *shape)
 {
-	return host->userns_fd >= 0 || (shape->flags & CLONE_NEWUSER) ? 0 : shape->flags & ~(uint64_t)CLONE_NEWCGROUP;
+	return host->userns_fd >= 0 || (shape->flags & CLONE_NEWUSER) || shape->tool
+	               ? 0
+	               : shape->flags & ~(uint64_t)CLONE_NEWCGROUP;
 }
 
 static pid_t clone_child(const struct host *host, const struct shape *shape, int *pidfd)

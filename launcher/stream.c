@@ -124,6 +124,8 @@ int stream_take(struct process *process, struct connection *from, const struct f
 		return -EBADMSG;
 	if (process->input.used && process->source != from)
 		return -EAGAIN; /* another client's bytes come first */
+	if (ring_room(&process->input) < frame->length)
+		return -EAGAIN; /* of a copy, whose client knows nothing of what lies there */
 	*window -= frame->length;
 	process->source = from;
 	int fd = stream_input_fd(process);

@@ -37,6 +37,7 @@ BREACHES = {
     "a short error": HELLO + frame(Kind.ERROR, b"\0"),
     "started twice": BEGUN + STARTED,
     "a ping that nobody asked for": BEGUN + frame(Kind.PING, b"x"),
+    "a hold that nobody asked for": BEGUN + frame(Kind.HOLD, pack("<I", 0)),
     "output after its end": BEGUN + frame(Kind.EOF) + frame(Kind.STDOUT, b"x"),
     "credit beyond counting": BEGUN + frame(Kind.CREDIT, pack("<I", 0xFFFFFFFF)) * 2,
     "a stream that never was": BEGUN + frame(Kind.STDOUT, b"x", stream=77),

@@ -229,6 +229,12 @@ VERBS = {
         "move a workload to the other side of the wall, with everything but its processes",
         ("twinhull switch web --to vm", "twinhull switch --to container -t 30 web"),
     ),
+    "fork": Verb(
+        "fork",
+        "fork",
+        "make copies of a running virtual machine that go on from the same point",
+        ("twinhull fork web", "twinhull fork -n 4 --name worker web"),
+    ),
     "attach": Verb("exec", "attach", "connect to a running workload's streams", ("twinhull attach web",)),
     "ps": Verb("ps", "ps", "list workloads", ("twinhull ps", "twinhull ps -a --format json")),
     "top": Verb(

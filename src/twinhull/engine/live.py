@@ -8,6 +8,7 @@ from twinhull.store import instances
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from twinhull.engine.forking import Fork
     from twinhull.engine.processes import Process
     from twinhull.engine.switching import Side
     from twinhull.engine.updating import Limits
@@ -47,6 +48,13 @@ class Live:
         from twinhull.engine import usage
 
         return usage.sample(self.home, self.find(name))
+
+    def fork(self, name: str, *, count: int = 1, copy_name: str = "") -> Fork:
+        """Make copies of a running virtual machine, which go on from where it is as machines of their own."""
+        from twinhull.engine import forking, images
+
+        instance = self.find(name)
+        return forking.fork(self.home, instance, images.of_instance(self.home, instance), count=count, name=copy_name)
 
     def rename(self, name: str, new: str) -> None:
         """Give it another name."""

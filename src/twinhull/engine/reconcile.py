@@ -29,6 +29,7 @@ def reconcile(home: Home, *, everything: bool = False) -> None:
     """Look at what has ended and at what may have been left; act on both."""
     for identity in sorted(os.listdir(f"{home.config.run}/exited")):
         finish(home, identity)
+    let_go_on(home)
     sweep(home)
     present = [name for name in os.listdir(f"{home.config.state}/instances") if not is_unfinished(home, name)]
     if not everything and len(present) > SCAN_LIMIT:
@@ -39,6 +40,24 @@ def reconcile(home: Home, *, everything: bool = False) -> None:
         examine(home, identity)
     if everything:
         drop_rows_without_directory(home, set(present))
+
+
+def let_go_on(home: Home) -> None:
+    """Let virtual machines go on that were stopped by a command that was killed; of most states there are none."""
+    try:
+        marks = os.listdir(f"{home.config.run}/held")
+    except FileNotFoundError:
+        return
+    for identity in marks:
+        from twinhull.runtime import fork
+
+        try:
+            with locks.locked(f"{home.directory(identity)}/lock", wait=False):
+                fork.let_go_on(home.config, identity)
+        except Conflict:
+            continue  # it is being copied now
+        except FileNotFoundError:
+            files.remove_file(f"{home.config.run}/held/{identity}")
 
 
 def is_unfinished(home: Home, name: str) -> bool:

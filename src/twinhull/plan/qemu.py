@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     Accelerator = Literal["kvm", "tcg"]
-    Memory = Literal["private", "saved", "restored"]
+    Memory = Literal["private", "saved", "restored", "copied"]
     Architecture = Literal["amd64", "arm64"]
 
 # The numbers QEMU sees.
@@ -45,6 +45,8 @@ FIRST_CARD_PLACE = 2  # behind the disks
 CONSOLES = {"amd64": "ttyS0", "arm64": "ttyAMA0"}
 # Signed pointers by the architecture's own algorithm would take most of the emulator's time.
 PROCESSORS = {"amd64": "max", "arm64": "max,pauth-impdef=on"}
+# What xen-save-devices-state writes begins without the section that QEMU expects first.
+DEVICES_ALONE = ("-global", "migration.send-configuration=off")
 # A template's, for each card one; the workload's own are set by the plan in the guest.
 GUEST_MAC = "52:54:00:00:00:01"
 
@@ -90,7 +92,8 @@ def arguments(machine: Machine, *, memory: Memory, drives: Drives, binary: str) 
 
     Args:
         memory: `private` is a cold boot of one workload; `saved` boots a template into the file at
-            MEMORY_FD; `restored` starts from one, whose state comes from STATE_FD on QMP's word.
+            MEMORY_FD; `restored` starts from one, whose state comes from STATE_FD on QMP's word; `copied`
+            is the same with the state of a guest that began as one, which is that of its devices alone.
     """
     return (
         binary,
@@ -99,7 +102,8 @@ def arguments(machine: Machine, *, memory: Memory, drives: Drives, binary: str) 
         *machine_arguments(machine, memory),
         *control_arguments(),
         *device_arguments(machine, drives),
-        *(("-incoming", "defer") if memory == "restored" else boot_arguments(machine)),
+        *(DEVICES_ALONE if memory == "copied" else ()),
+        *(("-incoming", "defer") if memory in ("restored", "copied") else boot_arguments(machine)),
     )
 
 

@@ -35,10 +35,11 @@ if TYPE_CHECKING:
     from typing import Any, Literal
 
     from twinhull.plan.qemu import Architecture, Memory
+    from twinhull.runtime.pages import Saved
 
     Progress = Callable[[str], None]
     # Where a guest comes from.
-    Origin = Spare | Literal["template", "cold"]
+    Origin = Spare | Saved | Literal["template", "cold"]
 
 RESTORE_TIMEOUT_S = 30.0  # many at once share the processors: ten take several seconds on two
 EARLY_PLAN_BYTES = 64 << 10  # so much may wait on the way to a guest that does not run yet
@@ -167,6 +168,10 @@ def start(
         config, ready, shares=bool(workload.volumes), memory_bytes=workload.memory_bytes, cpus=workload.cpus
     )._replace(nics=cards(workload.network_host))
     used = ready.accelerator.accelerator
+    if not isinstance(origin, str):
+        from twinhull.runtime import fork
+
+        return fork.start(config, ready, origin, workload, flags)._replace(accelerator=used)
     if origin == "cold":
         return start_cold(config, ready, machine, workload, flags=flags)._replace(accelerator=used)
     try:
@@ -362,13 +367,22 @@ def resume(directory: str) -> None:
     """Load the template's state into QEMU and let the guest run."""
     monitor = qmp.connect(directory, RESTORE_TIMEOUT_S)
     try:
-        template.set_capabilities(monitor)
-        monitor.send("migrate-incoming", uri=f"fd:{STATE_FD}")
-        monitor.answer("migrate-set-capabilities")
-        monitor.answer("migrate-incoming")
-        ended = monitor.wait_for("MIGRATION", lambda data: data.get("status") in ("completed", "failed"))
-        if ended["status"] != "completed":
-            raise GuestError("QEMU refused the template's state")
-        monitor.execute("cont")
+        load_state(monitor)
     finally:
         monitor.close()
+
+
+def load_state(monitor: qmp.Monitor) -> None:
+    """Load what lies at STATE_FD and let the guest run.
+
+    Raises:
+        GuestError: QEMU refused it.
+    """
+    template.set_capabilities(monitor)
+    monitor.send("migrate-incoming", uri=f"fd:{STATE_FD}")
+    monitor.answer("migrate-set-capabilities")
+    monitor.answer("migrate-incoming")
+    ended = monitor.wait_for("MIGRATION", lambda data: data.get("status") in ("completed", "failed"))
+    if ended["status"] != "completed":
+        raise GuestError("QEMU refused the saved state")
+    monitor.execute("cont")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import socket
@@ -19,6 +20,8 @@ from twinhull.plan.devices import compile_devices
 from twinhull.plan.ops import NETNS_FD, Op
 
 IFF_UP = 1
+IN_MODIFY = 2
+LIBC = ctypes.CDLL(None, use_errno=True)
 UNIFIED = next(
     line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if " - cgroup2 " in line
 )
@@ -74,6 +77,22 @@ def test_the_child_enters_each_v1_group_with_its_limits(launch: Launch) -> None:
     assert sum(line.endswith("/one") for line in out.splitlines()) == 0, "the cgroup namespace hides the path"
     assert out.splitlines()[-1] == "33"
     assert not any(os.path.exists(os.path.dirname(path)) for path in groups)
+
+
+def test_the_child_enters_a_v1_group_without_the_lock_that_waits_for_every_processor(launch: Launch) -> None:
+    """A write to cgroup.procs takes cgroup_threadgroup_rwsem, 16 ms on two processors; "0" to tasks does not."""
+    group = f"{controller('pids')}/twinhull-test-{os.getpid()}"
+    os.mkdir(group)
+    watch = LIBC.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
+    assert LIBC.inotify_add_watch(watch, group.encode(), IN_MODIFY) > 0
+    try:
+        launch([Op("cgroup1", (group,)), *launch.outside()], "true")
+        written = os.read(watch, 65536)
+    finally:
+        os.close(watch)
+        assert launch.undo(Op("remove-cgroup", (group,))).exit_code == 0
+    assert b"tasks\0" in written
+    assert b"cgroup.procs\0" not in written
 
 
 def test_v1_membership_is_seen_without_a_cgroup_namespace(launch: Launch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -44,6 +45,9 @@ def pytest_configure() -> None:
     inherit that.
     """
     leaks.adopt_orphans()
+    gc.set_threshold(
+        100_000
+    )  # what is parsed and collected stays: looking at it again and again is a third of the time
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

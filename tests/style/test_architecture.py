@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import ast
-import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from tests.support.source import nodes
 
@@ -39,12 +36,6 @@ EFFECTS = {
 }
 STARTS_PROCESSES = re.compile(r"\b(import subprocess|posix_spawn|os\.(fork|exec[lv]|spawn|popen|system)\w*)\b")
 MODULES = sorted(SOURCE.rglob("*.py"))
-each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
-
-
-@functools.cache
-def imports(path: Path) -> tuple[str, ...]:
-    return tuple(imported(path))
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -57,39 +48,37 @@ def imported(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@each_module
-def test_imports_point_downwards(path: Path) -> None:
+def wrong_imports(path: Path) -> Iterator[str]:
     unit = path.relative_to(SOURCE).parts[0].removesuffix(".py")
     if unit.startswith("__"):
         return
-    for name in imports(path):
+    for name in imported(path):
         top, _, rest = name.partition(".")
-        if top == "twinhull":
-            target = rest.split(".")[0]
-            assert target == "__version__" or target == unit or RANK[target] < RANK[unit], (
-                f"{unit} may not import {target}"
-            )
-        elif unit in PURE:
-            assert top not in EFFECTS, f"{unit} is pure and may not import {top}"
+        target = rest.split(".")[0]
+        if top == "twinhull" and target not in ("__version__", unit) and RANK[target] >= RANK[unit]:
+            yield f"{path}: {unit} may not import {target}"
+        if unit in PURE and top in EFFECTS:
+            yield f"{path}: {unit} is pure and may not import {top}"
 
 
-@each_module
-def test_only_host_spawn_starts_processes(path: Path) -> None:
-    if path == SOURCE / "host/spawn.py":
-        return
+def test_imports_point_downwards() -> None:
+    assert [found for path in MODULES for found in wrong_imports(path)] == []
+
+
+def starts_processes(path: Path) -> bool:
     code = "\n".join(line for line in path.read_text().splitlines() if not line.lstrip().startswith("#"))
-    annotations_only = code.replace("if TYPE_CHECKING:\n    import subprocess", "")
-    assert not STARTS_PROCESSES.search(annotations_only), f"{path.name} starts a process; host/spawn.py does that"
+    return bool(STARTS_PROCESSES.search(code.replace("if TYPE_CHECKING:\n    import subprocess", "")))
 
 
-@each_module
-def test_only_the_command_line_prints_or_exits(path: Path) -> None:
-    if path.relative_to(SOURCE).parts[0] in ("cli", "__main__.py"):
-        return
-    for node in nodes(path):
-        if isinstance(node, ast.Call):
-            called = ast.unparse(node.func)
-            assert called not in ("print", "sys.exit", "exit"), f"{path.name}:{node.lineno} calls {called}"
+def test_only_host_spawn_starts_processes() -> None:
+    assert [path for path in MODULES if starts_processes(path)] == [SOURCE / "host/spawn.py"]
+
+
+def test_only_the_command_line_prints_or_exits() -> None:
+    others = (path for path in MODULES if path.relative_to(SOURCE).parts[0] not in ("cli", "__main__.py"))
+    calls = ((path, node) for path in others for node in nodes(path) if isinstance(node, ast.Call))
+    named = ((path, node.lineno, ast.unparse(node.func)) for path, node in calls if not isinstance(node.func, ast.Call))
+    assert [found for found in named if found[2] in ("print", "sys.exit", "exit")] == []
 
 
 def test_the_design_document_draws_these_layers() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import twinhull.prove.judge
-from tests.style.test_architecture import EFFECTS, imports
+from tests.style.test_architecture import EFFECTS, imported
 from twinhull.cli.prove import Score
 from twinhull.config import Config
 from twinhull.prove import report
@@ -33,7 +33,7 @@ def checked(number: int, holds: str, otherwise: str = "", ran: tuple[Ran, ...] =
 
 @pytest.mark.parametrize("path", JUDGES, ids=lambda path: path.stem)
 def test_judges_touch_nothing(path: Path) -> None:
-    for name in imports(path):
+    for name in imported(path):
         assert name.split(".")[0] not in EFFECTS
         assert "observe" not in name
         assert "session" not in name

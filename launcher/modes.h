@@ -14,6 +14,8 @@ int init_ahead(pid_t *pid);
 int run_main(int argc, char **argv);
 /* `launcher hold`: keeps a template's memory. */
 int hold_main(int argc, char **argv);
+/* `launcher health`: see health.c. */
+int health_main(int argc, char **argv);
 /* `launcher tsc`: the rate of the time stamp counter. */
 int tsc_main(int argc, char **argv);
 

@@ -66,6 +66,22 @@ class Attachment(NamedTuple):
     address6: str = ""
 
 
+class Health(NamedTuple):
+    """How a workload is asked whether it is well; what is empty or 0 is the image's, else as Docker has it.
+
+    Attributes:
+        test: "CMD" and words, "CMD-SHELL" and a text, or "NONE".
+        start_period_ms: while it may fail without counting, asked every `start_interval_ms`.
+    """
+
+    test: tuple[str, ...] = ()
+    interval_ms: int = 0
+    timeout_ms: int = 0
+    retries: int = 0
+    start_period_ms: int = 0
+    start_interval_ms: int = 0
+
+
 class Disk(NamedTuple):
     """A given disk of a machine, as it was when the machine was created.
 
@@ -136,6 +152,7 @@ class Request(NamedTuple):
     oom_score_adj: int | None = None
     stop_timeout: int | None = None  # seconds; -1 for ever
     restart: str = ""  # on-failure, on-failure:N, always or unless-stopped; "": it does not start by itself
+    health: Health = Health()
     umask: int | None = None
     hosts: tuple[tuple[str, str], ...] = ()
     dns: tuple[str, ...] = ()

@@ -16,7 +16,9 @@ import pytest
 
 PAGE_VARIABLE = "TWINHULL_PARITY_PAGE"
 ROOT = Path(__file__).parents[2]
-SUITES = tuple(f"test_{name}.py" for name in ("parity*", "pause", "usage", "copy", "changes", "update", "restart"))
+SUITES = tuple(
+    f"test_{name}.py" for name in ("parity*", "pause", "usage", "copy", "changes", "update", "restart", "health")
+)
 ISOLATIONS = ("container", "vm")
 REASONS = {"refused": "vm", "unlike": "container"}
 PROPERTY = "parity"

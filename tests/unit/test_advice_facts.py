@@ -16,7 +16,7 @@ from twinhull.advice.question import Packed
 from twinhull.cli.parser import Parser
 from twinhull.cli.run import configure_run, request_of
 from twinhull.config import Config
-from twinhull.model import Device, Image, Port, Request, Volume
+from twinhull.model import Device, Health, Image, Port, Request, Volume
 
 
 def image(config: dict[str, Any], platform: str = "linux/amd64") -> Image:
@@ -143,6 +143,9 @@ requests = st.builds(
     cpuset=st.sampled_from(("", "0")),
     oom_score_adj=st.sampled_from((None, 0, -5)),
     stop_timeout=st.sampled_from((None, 0, -1)),
+    health=st.sampled_from(
+        (Health(), Health(("NONE",)), Health(("CMD-SHELL", "a b")), Health(("CMD-SHELL", "c"), 1, 1500, 2, 3, 4))
+    ),
     restart=st.sampled_from(("", "always", "on-failure:3")),
     umask=st.sampled_from((None, 0, 0o77)),
     hosts=st.sampled_from(((), (("db", "fd00::2"), ("gw", "host-gateway")))),

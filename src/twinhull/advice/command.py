@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shlex import join
 
-from twinhull.model import Port, Request, Volume
+from twinhull.model import Health, Port, Request, Volume
 from twinhull.plan.seccomp import UNCONFINED
 
 TYPE_CHECKING = False
@@ -97,6 +97,7 @@ def rarer(request: Request) -> Iterator[str]:
         yield f"--umask={request.umask:o}"
     if request.restart:
         yield f"--restart={request.restart}"
+    yield from health(request.health)
     for flag, value in (("oom-score-adj", request.oom_score_adj), ("stop-timeout", request.stop_timeout)):
         if value is not None:
             yield f"--{flag}={value}"
@@ -107,6 +108,17 @@ def rarer(request: Request) -> Iterator[str]:
         ("dns-option", request.dns_options),
     )
     yield from (f"--{flag}={value}" for flag, values in lists for value in values)
+
+
+def health(check: Health) -> Iterator[str]:
+    """The check and its times."""
+    if check.test:
+        yield "--no-healthcheck" if check.test == ("NONE",) else f"--health-cmd={check.test[1]}"
+    for flag in ("interval", "timeout", "start_period", "start_interval"):
+        if value := getattr(check, f"{flag}_ms"):
+            yield f"--health-{flag.replace('_', '-')}={value}ms"
+    if check.retries:
+        yield f"--health-retries={check.retries}"
 
 
 def words(request: Request) -> tuple[str, ...]:

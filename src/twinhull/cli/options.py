@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 
 from twinhull.cli.arguments import size_bytes
 from twinhull.engine import policy
 from twinhull.errors import InvalidRequest
-from twinhull.model import Device
+from twinhull.model import Device, Health
 from twinhull.oci import options
 
 TYPE_CHECKING = False
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 ULIMITS = frozenset(
     """core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack""".split()
 )
+UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 HOST_GATEWAY = "host-gateway"
 MAX_DOMAIN = 255
 
@@ -44,6 +46,7 @@ def fields(arguments: Arguments) -> dict[str, Any]:
         "oom_score_adj": optional(arguments.oom_score_adj, "--oom-score-adj", -1000, 1000),
         "stop_timeout": optional(arguments.stop_timeout, "--stop-timeout", -1, 1 << 31),
         "restart": policy.parse(arguments.restart) if arguments.restart else "",
+        "health": health(arguments),
         "umask": umask(arguments.umask),
         "hosts": tuple(map(host, arguments.add_host)),
         "dns": tuple(address(text, "--dns") for text in arguments.dns),
@@ -154,6 +157,37 @@ def whole(text: str, flag: str, least: int, most: int) -> int:
 def optional(text: str, flag: str, least: int, most: int) -> int | None:
     """A whole number, None without one."""
     return whole(text, flag, least, most) if text else None
+
+
+def health(arguments: Arguments) -> Health:
+    """The check of --health-cmd with its times, or none at all."""
+    test = ("CMD-SHELL", arguments.health_cmd) if arguments.health_cmd else ()
+    times = {
+        name: duration(getattr(arguments, f"health_{name}"), f"--health-{name.replace('_', '-')}")
+        for name in ("interval", "timeout", "start_period", "start_interval")
+    }
+    retries = whole(arguments.health_retries, "--health-retries", 1, 1 << 30) if arguments.health_retries else 0
+    if arguments.no_healthcheck:
+        if test or retries or any(times.values()):
+            raise InvalidRequest("--no-healthcheck conflicts with --health-* options", hint="leave one out")
+        return Health(("NONE",))
+    return Health(test, times["interval"], times["timeout"], retries, times["start_period"], times["start_interval"])
+
+
+def duration(text: str, flag: str) -> int:
+    """Milliseconds of 500ms, 30s, 1m30s or 1.5h; 0 for no text."""
+    total, number = 0.0, ""
+    for part in re.findall(r"[0-9.]+|[a-z]+|.", text):
+        if part[0] in "0123456789." and not number:
+            number = part
+        elif part in UNITS_MS and re.fullmatch(r"\d+(\.\d*)?|\.\d+", number):
+            total, number = total + float(number) * UNITS_MS[part], ""
+        else:
+            number = "?"
+            break
+    if number or (text and not 1 <= total < 1 << 40):
+        raise InvalidRequest(f"{flag} {text}: not a time of at least 1ms", hint=f"{flag} 30s, or 1m30s")
+    return int(total)
 
 
 def umask(text: str) -> int | None:

@@ -9,7 +9,7 @@ from twinhull import jsontext
 from twinhull.cli.arguments import add_format
 from twinhull.cli.progress import prepared
 from twinhull.cli.render import document, duration, table, timestamp
-from twinhull.engine import Engine, policy
+from twinhull.engine import Engine, health, policy
 from twinhull.engine.state import Wall, exit_record, wall
 from twinhull.errors import InvalidRequest, NotFound
 from twinhull.model import Instance, Port
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from twinhull.model import Status
 
 SHORT_ID = 12
+HEALTH = {"none": "", "starting": " (health: starting)", "healthy": " (healthy)", "unhealthy": " (unhealthy)"}
 COMMAND_WIDTH = 24
 
 
@@ -31,6 +32,13 @@ def configure_ps(parser: Parser) -> None:
     """Flags of ps."""
     parser.add_argument("-a", "--all", action="store_true", help="also those that do not run")
     parser.add_argument("-q", "--quiet", action="store_true", help="only ids")
+    parser.add_argument(
+        "--filter",
+        action="append",
+        default=[],
+        metavar="K=V",
+        help="ancestor, exited, health, id, isolation, label, name, restart-policy or status",
+    )
     parser.add_argument("--no-trunc", action="store_true", help="ids and commands in full")
     add_format(parser)
 
@@ -43,7 +51,7 @@ def run_ps(arguments: Arguments, config: Config) -> int:
 def list_workloads(arguments: Arguments, config: Config, isolation: str = "") -> int:
     """Print the workloads of one isolation, or all."""
     engine = prepared(config)
-    rows = [row for row in engine.ps(everything=arguments.all) if isolation in ("", row[0].isolation)]
+    rows = [row for row in filtered(engine, arguments) if isolation in ("", row[0].isolation)]
     if arguments.format == "json":
         print(document([described(engine, *row) for row in rows]))
         return 0
@@ -55,6 +63,15 @@ def list_workloads(arguments: Arguments, config: Config, isolation: str = "") ->
     header = ("ID", "IMAGE", "COMMAND", "ISOLATION", "WALL", "CREATED", "STATUS", "PORTS", "NAME")
     print(table(header, [cells(engine, instance, state, width) for instance, state in rows]))
     return 0
+
+
+def filtered(engine: Engine, arguments: Arguments) -> list[tuple[Instance, Status]]:
+    """The rows that are asked for; without --filter, nothing is imported."""
+    if not arguments.filter:
+        return engine.ps(everything=arguments.all)
+    from twinhull.cli.filters import choose
+
+    return choose(engine, arguments.filter, everything=arguments.all)
 
 
 def cells(engine: Engine, instance: Instance, state: Status, width: int | None) -> tuple[str, ...]:
@@ -101,7 +118,8 @@ def state_text(engine: Engine, instance: Instance, state: Status) -> str:
     if state in ("running", "paused") and not instance.started:
         return "starting"
     if state in ("running", "paused"):
-        return f"up {duration(now - instance.started)}{' (Paused)' if state == 'paused' else ''}"
+        remark = " (Paused)" if state == "paused" else HEALTH[health.read(engine.home.directory(instance.id)).status]
+        return f"up {duration(now - instance.started)}{remark}"
     record = exit_record(engine.home, instance.id)
     if record is None:
         return state
@@ -134,12 +152,25 @@ def described(engine: Engine, instance: Instance, state: Status) -> dict[str, An
         "finished": timestamp(record.finished) if record else None,
         "exit_code": record.code if record else None,
         "oom_killed": record.oom if record else False,
+        "health": health_of(engine, instance),
         "restart": policy.described(engine.home.directory(instance.id), request.get("restart", "")),
         "ports": [port._asdict() for port in instance.ports],
         "network": instance.endpoint._asdict() if instance.endpoint else None,
         "networks": [place._asdict() for place in instance.endpoints],
         "request": request,
     }
+
+
+def health_of(engine: Engine, instance: Instance) -> dict[str, Any] | None:
+    """What its health check has found, None without one."""
+    found = health.read(engine.home.directory(instance.id))
+    if found == health.NONE:
+        return None
+    checks = [
+        {"start": timestamp(check.began), "end": timestamp(check.ended), "code": check.code, "output": check.output}
+        for check in found.checks
+    ]
+    return {"status": found.status, "failing_streak": found.streak, "log": checks}
 
 
 def configure_logs(parser: Parser) -> None:

@@ -129,6 +129,13 @@ def configure_options(parser: Parser) -> None:
         metavar="POLICY",
         help="start it again when it ends: no (default), on-failure[:N], always, unless-stopped",
     )
+    add("--health-cmd", default="", metavar="CMD", help="what its shell runs; with status 0 it is healthy")
+    add("--health-interval", default="", metavar="T", help="time between two checks (default: 30s)")
+    add("--health-timeout", default="", metavar="T", help="what takes longer has failed (default: 30s)")
+    add("--health-retries", default="", metavar="N", help="failures in a row that make it unhealthy (default: 3)")
+    add("--health-start-period", default="", metavar="T", help="so long failures do not count (default: 0s)")
+    add("--health-start-interval", default="", metavar="T", help="time between two checks meanwhile (default: 5s)")
+    add("--no-healthcheck", action="store_true", help="not even the image's check")
     add("--umask", default="", metavar="MASK", help="umask of its process (default: 0022)")
     add(
         "--add-host",
@@ -148,6 +155,7 @@ def configure_options(parser: Parser) -> None:
 
 # Every flag of configure_options that makes a field of a request.
 OPTIONS = """ulimit init sysctl tmpfs shm_size device group_add memory_swap cpu_shares cpuset_cpus oom_score_adj
+    health_cmd health_interval health_timeout health_retries health_start_period health_start_interval no_healthcheck
     stop_timeout restart umask add_host dns dns_search dns_option domainname mac_address""".split()
 
 

@@ -156,6 +156,15 @@ NETWORK_VERBS = {
     "prune": Verb("network", "prune", "remove every network that no workload names", ("twinhull network prune -f",)),
 }
 
+HEALTHCHECK_VERBS = {
+    "run": Verb(
+        "healthcheck",
+        "run",
+        "make the health check of a workload now: status 0 if it is well, 1 if not",
+        ("twinhull healthcheck run web",),
+    ),
+}
+
 VERBS = {
     "run": Verb(
         "run",
@@ -236,7 +245,12 @@ VERBS = {
         ("twinhull fork web", "twinhull fork -n 4 --name worker web"),
     ),
     "attach": Verb("exec", "attach", "connect to a running workload's streams", ("twinhull attach web",)),
-    "ps": Verb("ps", "ps", "list workloads", ("twinhull ps", "twinhull ps -a --format json")),
+    "ps": Verb(
+        "ps",
+        "ps",
+        "list workloads",
+        ("twinhull ps", "twinhull ps -a --format json", "twinhull ps --filter health=unhealthy"),
+    ),
     "top": Verb(
         "usage", "top", "list the processes of a workload", ("twinhull top web", "twinhull top web -o pid,rss,args")
     ),
@@ -245,6 +259,13 @@ VERBS = {
         "stats",
         "show what workloads use",
         ("twinhull stats", "twinhull stats --no-stream web db", "twinhull stats --no-stream --format json"),
+    ),
+    "healthcheck": Verb(
+        "healthcheck",
+        "healthcheck",
+        "ask a workload whether it is well",
+        ("twinhull healthcheck run web",),
+        HEALTHCHECK_VERBS,
     ),
     "logs": Verb("ps", "logs", "show what a workload wrote", ("twinhull logs web", "twinhull logs -f --tail 10 web")),
     "inspect": Verb("ps", "inspect", "everything known about workloads or images, as JSON", ("twinhull inspect web",)),

@@ -280,6 +280,10 @@ def attempt(
         home.config.mark("ready", note=instance.id)
         with transaction(home.db, durable=not instance.remove):
             instances.mark_started(home.db, instance.id, time.time(), boot_id(), prepared.accelerator)
+        if request.health.test or "Healthcheck" in image.config:
+            from twinhull.engine import health
+
+            health.begin(home, instance, image, request, container.launcher_path(home.config.launcher))
         sandbox.start()
         home.config.mark("started")
     except BaseException:

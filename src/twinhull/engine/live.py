@@ -8,6 +8,7 @@ from twinhull.store import instances
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from twinhull.engine.engine import Result
     from twinhull.engine.forking import Fork
     from twinhull.engine.processes import Process
     from twinhull.engine.switching import Side
@@ -55,6 +56,13 @@ class Live:
 
         instance = self.find(name)
         return forking.fork(self.home, instance, images.of_instance(self.home, instance), count=count, name=copy_name)
+
+    def check(self, name: str) -> Result:
+        """Make its health check now, beside those that are made anyway."""
+        from twinhull.engine import health, images
+
+        instance = self.find(name)
+        return health.test(self.home, instance, images.of_instance(self.home, instance))
 
     def rename(self, name: str, new: str) -> None:
         """Give it another name."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twinhull import jsontext
 from twinhull.errors import Conflict, NotFound
-from twinhull.model import Attachment, Device, Disk, Endpoint, Instance, Port, Request, Volume
+from twinhull.model import Attachment, Device, Disk, Endpoint, Health, Instance, Port, Request, Volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -189,6 +189,9 @@ def request_from(text: str) -> Request:
         Attachment(name, address, tuple(aliases), *rest)
         for name, address, aliases, *rest in values.get("attachments", ())
     )
+    if "health" in values:
+        test, *rest = values["health"]
+        values["health"] = Health(tuple(test), *rest)
     if values.get("disk"):
         values["disk"] = Disk(*values["disk"])
     return Request(**values)

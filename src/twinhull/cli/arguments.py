@@ -51,7 +51,9 @@ def group_overview(name: str, row: Verb) -> str:
     """The text of `twinhull GROUP --help`."""
     width = max(map(len, row.verbs))
     lines = [f"  {verb:{width}}  {inner.summary}" for verb, inner in row.verbs.items()]
-    head = [f"usage: twinhull {name} VERB [OPTIONS] …", "", f"{row.summary[0].upper()}{row.summary[1:]}.", "", *lines]
+    itself = [f"usage: twinhull {name} [OPTIONS] …", f"       twinhull {name} VERB [OPTIONS] …"]
+    usage = itself if row.alone else [f"usage: twinhull {name} VERB [OPTIONS] …"]
+    head = [*usage, "", f"{row.summary[0].upper()}{row.summary[1:]}.", "", *lines]
     foot = ["", "start here:", *(f"  {line}" for line in row.examples)]
     return "\n".join([*head, *foot, "", f"twinhull {name} VERB --help has the options and examples of each."])
 

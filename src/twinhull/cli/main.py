@@ -124,7 +124,7 @@ def dispatch(words: list[str]) -> int:
     verb, row, rest = resolve(words)
     if row is None:
         return unknown(verb)
-    if row.verbs:
+    if row.verbs and not (row.alone and rest and rest[0] not in ("--help", "help")):
         return show_group(verb, row, rest)
     module = __import__(f"twinhull.cli.{row.module}", fromlist=["run"])  # importlib's function would cost 1 ms
     from twinhull.cli.arguments import make_parser

@@ -14,6 +14,7 @@ class Verb(NamedTuple):
 
     Attributes:
         verbs: of a command that is a group: its own verbs, of which the next word names one.
+        alone: a group that is a command too, where the next word names none.
     """
 
     module: str
@@ -21,6 +22,7 @@ class Verb(NamedTuple):
     summary: str
     examples: tuple[str, ...]
     verbs: Mapping[str, Verb] = {}
+    alone: bool = False
 
 
 MACHINE_VERBS = {
@@ -123,6 +125,11 @@ VOLUME_VERBS = {
         "delete volumes that no workload has asked for",
         ("twinhull volume prune --force", "twinhull volume prune --all"),
     ),
+}
+
+SNAPSHOT_VERBS = {
+    "ls": Verb("fork", "ls", "list snapshots", ("twinhull snapshot ls", "twinhull snapshot ls --format json")),
+    "rm": Verb("fork", "rm", "delete snapshots; what was restored from them goes on", ("twinhull snapshot rm web:1",)),
 }
 
 NETWORK_VERBS = {
@@ -244,6 +251,20 @@ VERBS = {
         "make copies of a running virtual machine that go on from the same point",
         ("twinhull fork web", "twinhull fork -n 4 --name worker web"),
     ),
+    "snapshot": Verb(
+        "fork",
+        "snapshot",
+        "write a running virtual machine down, to go on from there later",
+        ("twinhull snapshot web before-upgrade",),
+        SNAPSHOT_VERBS,
+        alone=True,
+    ),
+    "restore": Verb(
+        "fork",
+        "restore",
+        "start virtual machines that go on from a snapshot",
+        ("twinhull restore web:before-upgrade", "twinhull restore -n 4 --name worker web:warm"),
+    ),
     "attach": Verb("exec", "attach", "connect to a running workload's streams", ("twinhull attach web",)),
     "ps": Verb(
         "ps",
@@ -364,7 +385,6 @@ def resolve(words: list[str]) -> tuple[str, Verb | None, list[str]]:
 def every_verb(verbs: Mapping[str, Verb] | None = None, before: str = "") -> Iterator[tuple[str, Verb]]:
     """Give every command that takes arguments, the verbs of a group in its place."""
     for name, row in (VERBS if verbs is None else verbs).items():
-        if row.verbs:
-            yield from every_verb(row.verbs, f"{before}{name} ")
-        else:
+        if not row.verbs or row.alone:
             yield f"{before}{name}", row
+        yield from every_verb(row.verbs, f"{before}{name} ") if row.verbs else ()

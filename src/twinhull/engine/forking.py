@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from twinhull.plan.qemu import Machine
     from twinhull.runtime.fork import Times
     from twinhull.runtime.pages import Saved
+    from twinhull.runtime.vm import Prerequisites
 
 MACHINE_ID_DIGITS = 32  # machine-id(5)
 TOOL = "identity"  # of launcher/tool.c: it has nothing left to do
@@ -59,7 +60,8 @@ def fork(home: Home, instance: Instance, image: Image, *, count: int = 1, name: 
     check(home, instance)
     request = request_of_copy(instances.request_from(instance.request))
     connectivity.prepare(home, request)
-    with staged(home) as directory, saving(home, instance, directory) as (saved, times):
+    root = f"{home.config.state}/instances"
+    with staged(root, os.urandom(32).hex()) as directory, saving(home, instance, directory) as (saved, times):
         copies = []
         for number, each in enumerate(wanted, 1):
             row = row_of_copy(instance, request._replace(name=each))
@@ -132,9 +134,9 @@ def row_of_copy(instance: Instance, request: Request) -> Instance:
 
 
 @contextmanager
-def staged(home: Home) -> Iterator[str]:
+def staged(root: str, identity: str) -> Iterator[str]:
     """Give a directory for what is saved; whoever finds it without our lock removes it."""
-    early = home.directory(f".{os.urandom(32).hex()}")
+    early = f"{root}/.{identity}"
     directory = f"{early}/saved"
     files.make_directory(early)
     try:
@@ -154,7 +156,8 @@ def saving(home: Home, instance: Instance, target: str) -> Iterator[tuple[Saved,
 
     busy = f"{instance.name} is being started, stopped or copied"
     with locks.locked(f"{home.directory(instance.id)}/lock", wait=False, busy=busy):
-        machine = machine_of(home, instance)
+        ready, machine = surroundings(home, instance)
+        require_same(instance, ready, machine)
         memory, times = fork.save(home.config, instance.id, machine, target, disk=not instance.remove)
     try:
         yield Saved(target, memory, machine), times
@@ -162,23 +165,27 @@ def saving(home: Home, instance: Instance, target: str) -> Iterator[tuple[Saved,
         os.close(memory)
 
 
-def machine_of(home: Home, instance: Instance) -> Machine:
-    """The machine that a workload runs on, by its row.
-
-    Raises:
-        Conflict: what runs is another.
-    """
+def surroundings(home: Home, instance: Instance) -> tuple[Prerequisites, Machine]:
+    """What a workload would be started with now, and the machine that it would run on, by its row."""
     from twinhull.engine.bundle import guest_architecture
     from twinhull.engine.images import of_instance
-    from twinhull.runtime import fork, vm
+    from twinhull.runtime import vm
 
     request = instances.request_from(instance.request)
     ready = vm.prepare(home.config, home.notice, guest_architecture(of_instance(home, instance)))
-    machine = vm.machine_for(home.config, ready, memory_bytes=request.memory_bytes, cpus=request.cpus)
-    qemu = ready.guest.hypervisor
-    kept = not instance.remove
+    return ready, vm.machine_for(home.config, ready, memory_bytes=request.memory_bytes, cpus=request.cpus)
+
+
+def require_same(instance: Instance, ready: Prerequisites, machine: Machine) -> None:
+    """Refuse where what runs is another machine.
+
+    Raises:
+        Conflict: it is.
+    """
+    from twinhull.runtime import fork
+
+    qemu, kept = ready.guest.hypervisor, not instance.remove
     fork.require_same(instance.id, machine, qemu.binary, qemu.root, disk=kept, durable=kept)
-    return machine
 
 
 def start(home: Home, original: Instance, row: Instance, image: Image, saved: Saved, *, last: bool) -> Instance:

@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from twinhull.engine.engine import Result
     from twinhull.engine.forking import Fork
     from twinhull.engine.processes import Process
+    from twinhull.engine.snapshots import Taken
     from twinhull.engine.switching import Side
     from twinhull.engine.updating import Limits
     from twinhull.engine.usage import Sample
+    from twinhull.store.snapshots import Snapshot
 
 
 class Live:
@@ -63,6 +65,30 @@ class Live:
 
         instance = self.find(name)
         return health.test(self.home, instance, images.of_instance(self.home, instance))
+
+    def snapshot(self, name: str, tag: str) -> Taken:
+        """Write a running virtual machine down as NAME:TAG; it goes on."""
+        from twinhull.engine import snapshots
+
+        return snapshots.take(self.home, self.find(name), tag)
+
+    def restore(self, reference: str, *, count: int = 1, name: str = "") -> tuple[Instance, ...]:
+        """Start machines that go on from a snapshot."""
+        from twinhull.engine import snapshots
+
+        return snapshots.restore(self.home, reference, count=count, name=name)
+
+    def snapshots(self) -> list[Snapshot]:
+        """Every snapshot, newest first."""
+        from twinhull.engine import snapshots
+
+        return snapshots.everything(self.home)
+
+    def remove_snapshot(self, reference: str) -> None:
+        """Delete a snapshot; what was restored from it goes on."""
+        from twinhull.engine import snapshots
+
+        snapshots.remove(self.home, reference)
 
     def rename(self, name: str, new: str) -> None:
         """Give it another name."""

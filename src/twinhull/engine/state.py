@@ -76,13 +76,13 @@ def open_home(config: Config, progress: Progress | None = None) -> Home:
 def schema(version: int) -> str:
     """The statements that make every table, or bring those of an earlier version up to date."""
     from twinhull.network import leases
-    from twinhull.store import images, instances
+    from twinhull.store import images, instances, snapshots
 
     if version:
-        changes = (instances.CHANGES, leases.CHANGES)
+        changes = (instances.CHANGES, leases.CHANGES, snapshots.CHANGES)
         later = range(version, db.SCHEMA_VERSION)
         return ";\n".join(table[step] for step in later for table in changes if step in table)
-    return images.SCHEMA + ";\n" + instances.SCHEMA + ";\n" + leases.SCHEMA
+    return images.SCHEMA + ";\n" + instances.SCHEMA + ";\n" + leases.SCHEMA + ";\n" + snapshots.SCHEMA
 
 
 def status(home: Home, instance: Instance) -> Status:

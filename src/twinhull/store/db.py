@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
     from typing import Any
 
-SCHEMA_VERSION = 4  # 2: an instance's accelerator; 3: several networks, each with its own settings; 4: their IPv6
+# 2: an instance's accelerator; 3: several networks, each with its own settings; 4: their IPv6; 5: snapshots
+SCHEMA_VERSION = 5
 BUSY_TIMEOUT_S = 30.0
 
 

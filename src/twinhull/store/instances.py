@@ -52,7 +52,13 @@ def insert(db: Connection, instance: Instance) -> None:
         Conflict: the name is taken.
     """
     check_free(db, instance.name)
-    row = (
+    row = row_of(instance)
+    db.execute(f"INSERT INTO instance ({COLUMNS}) VALUES ({','.join('?' * len(row))})", row)
+
+
+def row_of(instance: Instance) -> tuple[Any, ...]:
+    """The inverse of from_row."""
+    return (
         *instance[:6],
         jsontext.dumps(instance.command),
         instance.request,
@@ -63,7 +69,6 @@ def insert(db: Connection, instance: Instance) -> None:
         int(instance.remove),
         instance.accelerator,
     )
-    db.execute(f"INSERT INTO instance ({COLUMNS}) VALUES ({','.join('?' * len(row))})", row)
 
 
 def check_free(db: Connection, name: str) -> None:

@@ -13,7 +13,7 @@ from twinhull.config import Config
 from twinhull.errors import Conflict
 from twinhull.model import Image
 from twinhull.oci.reference import familiar, parse
-from twinhull.store import content, disk, images
+from twinhull.store import content, disk, images, snapshots
 from twinhull.store import db as database
 from twinhull.tuples import NamedTuple
 
@@ -93,11 +93,12 @@ def names_to_remove(config: Config, db: Connection, name: str, image: Image, *, 
 
 
 def workloads(db: Connection, digest: str) -> list[str]:
-    """Names of the workloads that were made from an image."""
+    """Names of the workloads that were made from an image, and of their snapshots."""
     known = db.execute("SELECT 1 FROM sqlite_master WHERE type='table' AND name='instance'").fetchone()
     if not known:
         return []
-    return [name for (name,) in db.execute("SELECT name FROM instance WHERE image_digest=?", (digest,))]
+    made = [name for (name,) in db.execute("SELECT name FROM instance WHERE image_digest=?", (digest,))]
+    return made + snapshots.of_image(db, digest)
 
 
 def forget(db: Connection, image: Image) -> Rubbish:

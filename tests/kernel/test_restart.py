@@ -139,6 +139,17 @@ def is_ours(pid: int) -> bool:
     return Path(f"/proc/{pid}/comm").read_text().startswith("twinhull")
 
 
+def test_a_supervisor_that_is_killed_while_it_waits_leaves_an_end(wall: Wall) -> None:
+    wall.detached("--name", "box", "--restart", "always", *FAILS)
+    row = await_state(wall, "box", lambda row: is_restarting(row) and row["restart"]["count"] > 4)
+    os.kill(memory.holder(str(wall.twinhull.root / "state/instances" / row["id"] / "alive")), signal.SIGKILL)
+    await_state(wall, "box", lambda row: row["status"] == "exited")
+    assert wall("cp", "box:/runs", "-", check=True).stdout  # its lock is held meanwhile, and it does not restart
+    assert wall.row("box")["status"] == "exited"
+    wall("start", "box", check=True)
+    wall("rm", "-f", "box", check=True)
+
+
 def test_after_a_boot_one_command_starts_what_shall_run(wall: Wall) -> None:
     """A boot is what no record and no supervisor are left of."""
     names = {

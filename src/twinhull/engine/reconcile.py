@@ -150,10 +150,21 @@ def examine(home: Home, identity: str) -> None:
 
 
 def needs_help(directory: str) -> bool:
-    """True if no shim lives, and there is an undo list (each shim removes its own at the end) or no record."""
+    """True if no shim lives, and there is an undo list (each shim removes its own at the end) or no record.
+
+    Or a restart is to come, and nobody is left who waits for its time.
+    """
     if locks.is_held(f"{directory}/alive"):
         return False
-    return os.path.exists(f"{directory}/undo") or not os.path.exists(f"{directory}/exit")
+    left = os.path.exists(f"{directory}/undo") or not os.path.exists(f"{directory}/exit")
+    return left or (os.path.exists(f"{directory}/restarts") and is_orphaned(directory))
+
+
+def is_orphaned(directory: str) -> bool:
+    """True if a restart is written down as one to come."""
+    from twinhull.engine import policy
+
+    return policy.read(directory).waiting
 
 
 def rescue(home: Home, identity: str) -> None:
@@ -164,6 +175,10 @@ def rescue(home: Home, identity: str) -> None:
     from twinhull.runtime.container import undo
 
     undo(home.config.launcher, directory)
+    if os.path.exists(f"{directory}/restarts"):
+        from twinhull.engine import policy
+
+        policy.take_back(directory)
     instance = instances.get(home.db, identity)
     if instance is None:
         files.remove_tree(directory)

@@ -15,7 +15,7 @@ from twinhull.cli import compose
 from twinhull.config import Config
 from twinhull.errors import HostUnfit, InvalidRequest
 from twinhull.host import extras
-from twinhull.model import Port, Request, Volume
+from twinhull.model import Health, Port, Request, Volume
 
 VARIABLES = {"SET": "value", "EMPTY": "", "OTHER": "else"}
 
@@ -138,7 +138,7 @@ services:
     security_opt: ["seccomp:unconfined", "no-new-privileges:true"]
     volumes: ["named:/data", "/anonymous"]
     network_mode: service:other
-    healthcheck: {test: x}
+    tmpfs_mode: 1
     x-mine: 1
     depends_on: [other]
 """
@@ -147,7 +147,36 @@ services:
     assert {"--device=/dev/dri:/dev/dri", "--device=/dev/kvm", "--sysctl=net.core.somaxconn=1"} <= set(service.flags)
     assert service.asks.devices == ("a GPU",)
     assert service.asks.namespaces == ("pid", "ipc")
-    assert service.left_out == ("depends_on", "healthcheck", "network_mode service:other")
+    assert service.left_out == ("depends_on", "tmpfs_mode", "network_mode service:other")
+
+
+@pytest.mark.parametrize(
+    ("said", "health", "restart"),
+    [
+        ("restart: always", Health(), "always"),
+        ("restart: no", Health(), ""),
+        ('restart: "on-failure:3"', Health(), "on-failure:3"),
+        (
+            "healthcheck: {test: look here, interval: 1m30s, retries: 2}",
+            Health(("CMD-SHELL", "look here"), 90_000, 0, 2),
+            "",
+        ),
+        ("healthcheck: {test: [CMD, look, a b]}", Health(("CMD-SHELL", "look 'a b'")), ""),
+        ("healthcheck: {test: [CMD-SHELL, a && b], timeout: 2s}", Health(("CMD-SHELL", "a && b"), 0, 2000), ""),
+        ("healthcheck: {test: [NONE]}", Health(("NONE",)), ""),
+        ("healthcheck: {disable: true, interval: 3s}", Health(("NONE",)), ""),
+        ("healthcheck: {start_period: 1s, start_interval: 20ms}", Health((), 0, 0, 0, 1000, 20), ""),
+    ],
+)
+def test_what_keeps_a_service_going_is_carried_over(tmp_path: Path, said: str, health: Health, restart: str) -> None:
+    found = request(tmp_path, f"services:\n  a1:\n    image: x\n    {said}\n")
+    assert (found.health, found.restart) == (health, restart)
+
+
+@pytest.mark.parametrize("said", ["restart: [always]", "healthcheck: {test: [LOOK, x]}", "healthcheck: x"])
+def test_what_keeps_a_service_going_must_have_its_form(tmp_path: Path, said: str) -> None:
+    with pytest.raises(InvalidRequest):
+        read(tmp_path, f"services:\n  a1:\n    image: x\n    {said}\n")
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ Promise: nothing of a service is dropped in silence: what is not carried over is
 from __future__ import annotations
 
 import posixpath
-import shlex
 
 from twinhull.advice.interpolation import Malformed
+from twinhull.advice.lasting import lasting
 from twinhull.advice.question import Needs
+from twinhull.advice.values import FALSE, mapping, pairs, plain, sequence, text, truth, within, words
 from twinhull.model import Volume
 from twinhull.tuples import NamedTuple
 
@@ -18,12 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    Tree = dict[str, Any]
-    Path = tuple[str | int, ...]
+    from twinhull.advice.values import Path, Tree
 
 UNTRUSTED = "twinhull.untrusted"
 CARRIED = ("bind", "volume")  # kinds of volumes that `run` has
-FALSE = frozenset(("", "0", "false", "no", "off"))
 MAX_EXTENDS = 8
 # Values that a service overrides as a whole; other lists grow (Compose specification, merge).
 WHOLE = ("command", "entrypoint")
@@ -65,8 +64,8 @@ LISTS = {
 }
 LIMITS = {"mem_limit": "memory", "cpus": "cpus", "pids_limit": "pids"}  # the same below deploy.resources.limits
 HANDLED = {
-    *("build", "command", "deploy", "devices", "entrypoint", "environment", "extends", "gpus", "image"),
-    *("ipc", "labels", "network_mode", "pid", "ports", "profiles", "scale", "sysctls"),
+    *("build", "command", "deploy", "devices", "entrypoint", "environment", "extends", "gpus", "healthcheck", "image"),
+    *("ipc", "labels", "network_mode", "pid", "ports", "profiles", "restart", "scale", "sysctls"),
     *("userns_mode", "volumes", *TEXTS, *FLAGS, *LISTS),
 }
 
@@ -223,6 +222,7 @@ def flags(service: Tree, path: Path) -> Iterator[str]:
         value = service.get(key, [])
         listed = [value] if isinstance(value, str) else sequence(value, (*path, key))
         yield from (f"--{flag}={plain(entry)}" for entry in listed)
+    yield from lasting(service, path)
     yield from (f"--sysctl={key}={plain(value)}" for key, value in service.get("sysctls", {}).items())
     devices = sequence(service.get("devices", []), (*path, "devices"))
     yield from (f"--device={device_text(entry)}" for entry in devices)
@@ -319,73 +319,3 @@ def device_text(entry: Any) -> str:
         return plain(entry)
     parts = [plain(entry[key]) for key in ("source", "target", "permissions") if entry.get(key)]
     return ":".join(parts)
-
-
-def within(service: Tree, path: Path, *keys: str) -> Tree:
-    """A mapping inside others, {} if one of them is not there."""
-    value: Any = service
-    for number, key in enumerate(keys):
-        value = mapping(value.get(key) or {}, (*path, *keys[: number + 1]), "a mapping")
-    found: Tree = value
-    return found
-
-
-def pairs(value: Any, path: Path) -> Tree:
-    """A mapping, from one or from a list of K=V."""
-    if isinstance(value, dict):
-        return value
-    split = [text(entry, (*path, number)).partition("=") for number, entry in enumerate(sequence(value, path))]
-    return {key: content if equals else None for key, equals, content in split}
-
-
-def words(value: Any, path: Path) -> tuple[str, ...]:
-    """A command: a list as it is, a text as a shell splits it."""
-    if not isinstance(value, str):
-        return tuple(map(plain, sequence(value, path)))
-    try:
-        return tuple(shlex.split(value))
-    except ValueError as error:
-        raise Malformed(path, f"{value!r}: {error}") from None
-
-
-def mapping(value: Any, path: Path, what: str) -> Tree:
-    """A mapping.
-
-    Raises:
-        Malformed: something else.
-    """
-    if not isinstance(value, dict):
-        raise Malformed(path, f"{'.'.join(map(str, path))} must be {what}")
-    return value
-
-
-def sequence(value: Any, path: Path) -> list[Any]:
-    """A list.
-
-    Raises:
-        Malformed: something else.
-    """
-    if not isinstance(value, list):
-        raise Malformed(path, f"{'.'.join(map(str, path))} must be a list")
-    return value
-
-
-def text(value: Any, path: Path) -> str:
-    """A text, from one or from a number.
-
-    Raises:
-        Malformed: a list or a mapping.
-    """
-    if isinstance(value, dict | list) or value is None:
-        raise Malformed(path, f"{'.'.join(map(str, path))} must be a text")
-    return plain(value)
-
-
-def plain(value: Any) -> str:
-    """A scalar as YAML writes it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def truth(value: Any) -> bool:
-    """A boolean, also of a text that a variable gave."""
-    return plain(value).lower() not in FALSE

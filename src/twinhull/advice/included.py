@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import posixpath
 
-from twinhull.advice.compose import MAX_EXTENDS, mapping, merged, sequence, services, text
+from twinhull.advice.compose import MAX_EXTENDS, merged, services
 from twinhull.advice.interpolation import Malformed
+from twinhull.advice.values import mapping, sequence, text
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from twinhull.advice.compose import Path, Service, Tree
+    from twinhull.advice.compose import Service
+    from twinhull.advice.values import Path, Tree
 
     # Reads a file with the variables of its project directory, or of these files: (path, directory, files).
     Load = Callable[[str, str, tuple[str, ...]], Tree]

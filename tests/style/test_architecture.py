@@ -12,7 +12,7 @@ from tests.support.source import nodes
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src/twinhull"
 LAYERS = (
-    ("jsontext", "quantities", "scopes", "tuples"),
+    ("imports", "jsontext", "quantities", "scopes", "tuples"),
     ("errors",),
     ("model", "config", "log"),
     ("plan",),

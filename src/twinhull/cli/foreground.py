@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from twinhull import imports
 from twinhull.config import Config
 from twinhull.errors import InvalidRequest
 from twinhull.host.spawn import become
@@ -55,6 +56,7 @@ def attach(
         argv += ["--detach-keys", detach_keys]
     if not proxy:
         argv.append("--no-sig-proxy")
+    imports.keep()
     become(launcher_path(config.launcher), argv, keep=(fd,))
 
 

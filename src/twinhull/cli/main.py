@@ -10,6 +10,7 @@ import os
 import sys
 from gc import set_threshold
 
+from twinhull import imports
 from twinhull.cli.verbs import VERBS, resolve
 from twinhull.errors import MAKE_ROOM, TwinhullError
 
@@ -31,6 +32,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     set_threshold(COLLECT_AFTER)
     words = sys.argv[1:] if argv is None else argv
     complete_streams()
+    imports.begin()
     code = guarded(words)
     if lost := unwritten():
         print(f"twinhull: standard output: {lost}", file=sys.stderr)
@@ -40,6 +42,8 @@ def main(argv: list[str] | None = None) -> NoReturn:
         sys.stderr.flush()
     except OSError:
         pass
+    if not code:
+        imports.keep()
     os._exit(code)
 
 

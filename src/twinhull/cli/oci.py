@@ -12,6 +12,7 @@ import os
 import sys
 from gc import set_threshold
 
+from twinhull import imports
 from twinhull.cli.oci_options import GLOBAL, Options, parse, usage, verb_options
 from twinhull.errors import CommandNotExecutable, CommandNotFound, HostUnfit, InvalidRequest, TwinhullError
 
@@ -34,12 +35,15 @@ MODULES = {
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run one command and end the process."""
     set_threshold(COLLECT_AFTER)
+    imports.begin()
     code = guarded(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, AttributeError):  # None: our caller closed it
             pass
+    if not code:
+        imports.keep()
     os._exit(code)
 
 

@@ -16,7 +16,7 @@ from _signal import (  # type: ignore[import-not-found]  # has no stub; signal c
     signal,
 )
 
-from twinhull import jsontext
+from twinhull import imports, jsontext
 from twinhull.cli.oci import identity_of, report, root_of
 from twinhull.cli.oci_options import Options
 from twinhull.errors import InvalidRequest
@@ -108,6 +108,7 @@ def leave(options: Options, root: str, identity: str, pid: int) -> NoReturn:
     log = [word for name in ("log", "log-format") for word in (f"--{name}", options.value(name)) if options.value(name)]
     script = f"{os.path.dirname(__file__)}/oci_script.py"
     delete = [sys.executable, "-IS", script, "--root", root, *log, "delete", "--force", identity]
+    imports.keep()
     become(launcher(), ["twinhull-oci", "oci-run", str(pid), root, identity, *delete])
 
 

@@ -10,8 +10,8 @@ All integers are little-endian and nothing is aligned. docs/plan-format.md is th
 
 from __future__ import annotations
 
-from struct import Struct
-from struct import error as StructError
+from _struct import Struct
+from _struct import error as StructError  # type: ignore[attr-defined]  # the stub lacks it
 
 from twinhull.errors import InvalidRequest
 from twinhull.plan.ops import BY_CODE, BY_NAME, MAX_OPS, MAX_PLAN_BYTES, VERSION, Arg, Op

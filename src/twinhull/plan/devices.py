@@ -7,7 +7,7 @@ decides, so the program asks them from the last to the first.
 
 from __future__ import annotations
 
-from struct import Struct
+from _struct import Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

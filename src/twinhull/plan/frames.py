@@ -8,7 +8,7 @@ from 1, on its own connection. docs/plan-format.md describes each conversation.
 
 from __future__ import annotations
 
-from struct import Struct
+from _struct import Struct
 
 from twinhull.tuples import NamedTuple
 

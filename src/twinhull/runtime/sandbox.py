@@ -10,7 +10,7 @@ import os
 
 # The C module itself: the package around it builds its enumerations at import (3 ms).
 from _socket import AF_UNIX, SOCK_STREAM, socket, socketpair
-from struct import Struct
+from _struct import Struct
 
 from twinhull.errors import CommandNotExecutable, CommandNotFound, LaunchError, SupervisorLost, TwinhullError
 from twinhull.plan import frames

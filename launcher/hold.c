@@ -1,16 +1,18 @@
 /* `launcher hold`: keeps the memory of a template, and lends it to those who start guests.
  *
- *	hold DIGEST IDLE_SECONDS   descriptors: 3 the memory file, 4 a listening socket, 5 the directory it is in
- *	hold --digest              3 the memory file: print its digest
+ *	hold DIGEST IDLE_SECONDS WANTED   descriptors: 3 the memory file, 4 a listening socket, 5 the directory it is in
+ *	hold --digest                     3 the memory file: print its digest
  *
  * The file is copied into a memfd that nobody can change any more. A client of root's sends one message: `m` and gets
- * the memory; `k` with the name of a guest in waiting and what belongs to it, which are kept unless one is there
- * already; `s` and gets those, and nobody else does. An answer is one byte or the name, with SCM_RIGHTS. A file that is
+ * the memory; `k` with the name of a guest in waiting and what belongs to it, which are kept while there are fewer than
+ * are wanted (one at least); `s` and gets those of the last, and nobody else does; `c` and gets their number as a byte;
+ * `w` with a byte, so many are wanted from now on, and those that are more go. An answer is one byte, or two with a
+ * number, or the name, with SCM_RIGHTS. A file that is
  * not what DIGEST says is never lent: its client finds the end of the stream, as does one that asks for what is not
  * there. A client that is served has used the template, which the time of the file's last change tells from then on.
- * Ends after so many seconds without a client, or when the machine is short of memory; unlinks the socket (`sock`)
- * before. The guest in waiting ends with its conversation, which then is nobody's. `holder` in the directory holds our
- * process number, and stays locked while we live. */
+ * Ends after so many seconds without a client, unless guests are wanted, or when the machine is short of memory;
+ *unlinks the socket (`sock`) before. The guest in waiting ends with its conversation, which then is nobody's. `holder`
+ *in the directory holds our process number, and stays locked while we live. */
 #define _GNU_SOURCE
 
 #include <errno.h>
@@ -129,12 +131,18 @@ static int fill(const char *wanted)
 
 #define NAME_BYTES 64
 #define SPARE_FDS 3
+#define MAX_SPARES 64
 #define CLIENT_TIMEOUT_MS 1000
 
 /* A guest in waiting: its name, its first client's end of the conversation, and what else whoever takes it needs. */
 struct spare {
 	char name[NAME_BYTES];
-	int fds[SPARE_FDS]; /* the conversation first; -1: there is none */
+	int fds[SPARE_FDS]; /* the conversation first */
+};
+
+struct pool {
+	struct spare spares[MAX_SPARES];
+	size_t count, wanted;
 };
 
 union control {
@@ -188,7 +196,32 @@ static void drop(struct spare *spare)
 		fd_close(&spare->fds[i]);
 }
 
-static void serve_client(int memory, struct spare *spare)
+static void drop_above(struct pool *pool, size_t count)
+{
+	while (pool->count > count)
+		drop(&pool->spares[--pool->count]);
+}
+
+static bool has_room(const struct pool *pool)
+{
+	return pool->count < (pool->wanted ? pool->wanted : 1);
+}
+
+/* Requests about how many there are. */
+static void serve_number(int client, struct pool *pool, const char *request, ssize_t length)
+{
+	if (length == 2 && request[0] == 'w' && (uint8_t)request[1] <= MAX_SPARES) {
+		pool->wanted = (uint8_t)request[1];
+		drop_above(pool, pool->wanted);
+		send(client, "w", 1, MSG_NOSIGNAL);
+	}
+	if (length == 1 && request[0] == 'c') {
+		char answer[] = {'c', (char)pool->count};
+		send(client, answer, sizeof(answer), MSG_NOSIGNAL);
+	}
+}
+
+static void serve_client(int memory, struct pool *pool)
 {
 	struct spare given;
 	char request[1 + NAME_BYTES];
@@ -196,18 +229,20 @@ static void serve_client(int memory, struct spare *spare)
 	if (client < 0)
 		return;
 	ssize_t length = receive_fds(client, request, sizeof(request), given.fds);
-	if (length == 1)
+	if (length == 1 && request[0] != 'c')
 		futimens(FILE_FD, NULL);
+	serve_number(client, pool, request, length);
 	if (length == 1 && request[0] == 'm')
 		send_fds(client, "m", 1, &memory, 1);
-	if (length == 1 && request[0] == 's' && spare->fds[0] >= 0) {
-		send_fds(client, spare->name, NAME_BYTES, spare->fds, SPARE_FDS);
-		drop(spare);
+	if (length == 1 && request[0] == 's' && pool->count) {
+		const struct spare *last = &pool->spares[pool->count - 1];
+		send_fds(client, last->name, NAME_BYTES, last->fds, SPARE_FDS);
+		drop_above(pool, pool->count - 1);
 	}
-	if (length == sizeof(request) && request[0] == 'k' && given.fds[SPARE_FDS - 1] >= 0 && spare->fds[0] < 0) {
+	if (length == sizeof(request) && request[0] == 'k' && given.fds[SPARE_FDS - 1] >= 0 && has_room(pool)) {
 		memcpy(given.name, request + 1, NAME_BYTES);
 		if (send(client, "k", 1, MSG_NOSIGNAL) == 1) { /* or its maker has given up, and waits for the end */
-			*spare = given;
+			pool->spares[pool->count++] = given;
 			return;
 		}
 	}
@@ -246,31 +281,36 @@ static bool is_short_of_memory(struct pressure *pressure)
 }
 
 /* A guest in waiting says nothing but that it has ended. */
-static bool take_turn(int memory, struct spare *spare, struct pressure *pressure, int idle_ms)
+static bool take_turn(int memory, struct pool *pool, struct pressure *pressure, int idle_ms)
 {
-	struct pollfd fds[] = {
+	struct pollfd fds[2 + MAX_SPARES] = {
 		{.fd = LISTEN_FD, .events = POLLIN},
 		{.fd = pressure->fd, .events = POLLPRI},
-		{.fd = spare->fds[0], .events = POLLIN},
 	};
-	if (poll(fds, 3, idle_ms) <= 0 || fds[1].revents & POLLERR)
+	for (size_t i = 0; i < pool->count; i++)
+		fds[2 + i] = (struct pollfd){.fd = pool->spares[i].fds[0], .events = POLLIN};
+	if (poll(fds, 2 + pool->count, pool->wanted ? -1 : idle_ms) <= 0 || fds[1].revents & POLLERR)
 		return false;
 	if (fds[1].revents && is_short_of_memory(pressure))
 		return false;
-	if (fds[2].revents)
-		drop(spare);
+	for (size_t i = pool->count; i-- > 0;) {
+		if (!fds[2 + i].revents)
+			continue;
+		drop(&pool->spares[i]);
+		pool->spares[i] = pool->spares[--pool->count];
+	}
 	if (fds[0].revents)
-		serve_client(memory, spare);
+		serve_client(memory, pool);
 	return true;
 }
 
 /* Whoever connected before the name went away is still served. */
-static void serve_the_last(int memory, struct spare *spare)
+static void serve_the_last(int memory, struct pool *pool)
 {
 	struct pollfd waiting = {.fd = LISTEN_FD, .events = POLLIN};
 	unlinkat(DIRECTORY_FD, "sock", 0);
 	while (poll(&waiting, 1, 0) > 0)
-		serve_client(memory, spare);
+		serve_client(memory, pool);
 }
 
 /* Our number in a file that stays locked while we live: that is how we are found, and told to end. */
@@ -284,8 +324,9 @@ static int announce(void)
 	return fd_write_all(fd, text, (size_t)length);
 }
 
-static int hold(const char *digest, int idle_ms)
+static int hold(const char *digest, int idle_ms, size_t wanted)
 {
+	static struct pool pool;
 	int keep[] = {0, 1, 2, FILE_FD, LISTEN_FD, DIRECTORY_FD};
 	int error = fd_keep_only(keep, sizeof(keep) / sizeof(keep[0]));
 	fcntl(LISTEN_FD, F_SETFL, O_NONBLOCK);
@@ -297,10 +338,10 @@ static int hold(const char *digest, int idle_ms)
 		return 1; /* with the socket, every client's wait ends */
 	}
 	struct pressure pressure = watch_pressure();
-	struct spare spare = {.fds = {-1, -1, -1}};
-	while (take_turn(memory, &spare, &pressure, idle_ms))
+	pool.wanted = wanted < MAX_SPARES ? wanted : MAX_SPARES;
+	while (take_turn(memory, &pool, &pressure, idle_ms))
 		;
-	serve_the_last(memory, &spare);
+	serve_the_last(memory, &pool);
 	return 0;
 }
 
@@ -320,8 +361,8 @@ int hold_main(int argc, char **argv)
 {
 	if (argc == 3 && !strcmp(argv[2], "--digest"))
 		return print_digest();
-	if (argc != 4) {
-		fprintf(stderr, "usage: launcher hold DIGEST IDLE_SECONDS | --digest\n");
+	if (argc != 5) {
+		fprintf(stderr, "usage: launcher hold DIGEST IDLE_SECONDS WANTED | --digest\n");
 		return 125;
 	}
 	/* Nobody's child: whoever starts us goes on, and must not have to reap us. */
@@ -333,5 +374,5 @@ int hold_main(int argc, char **argv)
 	prctl(PR_SET_NAME, "twinhull-hold");
 	if (chdir("/") < 0)
 		return 1;
-	return hold(argv[2], atoi(argv[3]) * 1000);
+	return hold(argv[2], atoi(argv[3]) * 1000, strtoul(argv[4], NULL, 10));
 }

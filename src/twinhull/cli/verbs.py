@@ -87,6 +87,12 @@ KERNEL_VERBS = {
     ),
 }
 
+POOL_VERBS = {
+    "set": Verb("pool", "set", "have N guests wait for starts", ("twinhull vm pool set 8 --memory-budget 1g --wait",)),
+    "ls": Verb("pool", "ls", "list the guests that wait", ("twinhull vm pool ls",)),
+    "drain": Verb("pool", "drain", "undo every guest that waits, and want none", ("twinhull vm pool drain",)),
+}
+
 VM_VERBS = {
     "warm": Verb(
         "vm",
@@ -104,6 +110,9 @@ VM_VERBS = {
         "the saved guests that virtual machines start from",
         ("twinhull vm template ls", "twinhull vm template rm 5b0d"),
         TEMPLATE_VERBS,
+    ),
+    "pool": Verb(
+        "vm", "pool", "guests that wait for the next virtual machines", ("twinhull vm pool set 4",), POOL_VERBS
     ),
     "kernel": Verb(
         "vm",

@@ -50,8 +50,15 @@ def is_eligible(config: Config, request: Request) -> bool:
     """
     made_before = request.volumes or request.cpus or request.ports or request.cpu_shares or request.cpuset
     several = len(request.networks) > 1
-    wanted = config.vm_spare and config.vm_template and not request.boots and request.isolation == "vm"
-    return wanted and not made_before and not several and is_ordinary()
+    wanted = config.vm_template and not request.boots and request.isolation == "vm"
+    return wanted and not made_before and not several and (config.vm_spare or has_pool(config)) and is_ordinary()
+
+
+def has_pool(config: Config) -> bool:
+    """True if a user wants guests to wait."""
+    from twinhull.runtime import pool
+
+    return pool.read(config).size > 0
 
 
 @contextmanager
@@ -110,11 +117,14 @@ def is_ordinary() -> bool:
 
 
 def machine_of(config: Config, request: Request, progress: Callable[[str], None]) -> tuple[Machine, str] | None:
-    """Return the machine that a request wants and its template's name; None under KVM, which translates nothing."""
+    """Return the machine that a request wants and its template's name.
+
+    None under KVM, which translates nothing, unless a pool is wanted.
+    """
     from twinhull.runtime import template, vm
 
     ready = vm.prepare(config, progress)
-    if ready.accelerator.accelerator != "tcg":
+    if ready.accelerator.accelerator != "tcg" and not has_pool(config):
         return None
     machine = vm.machine_for(config, ready, memory_bytes=request.memory_bytes)
     return machine, template.template_key(ready.guest, machine)
@@ -185,13 +195,32 @@ def await_one(config: Config) -> bool:
     return any(locks.is_held(f"{root}/{name}/alive") for name in names)
 
 
+def await_made(config: Config) -> None:
+    """Return once as many wait as are wanted, or as can be made."""
+    from twinhull.runtime import spare
+
+    while spare.is_being_made(config):
+        time.sleep(POLL_S)
+
+
+def await_none(config: Config) -> None:
+    """Return once what waited is undone, or after a while."""
+    deadline = time.monotonic() + MAKING_S
+    root = f"{config.state}/spares"
+    while time.monotonic() < deadline:
+        names = os.listdir(root) if os.path.isdir(root) else []
+        if not any(locks.is_held(f"{root}/{name}/alive") for name in names):
+            return
+        time.sleep(POLL_S)
+
+
 def let_go(config: Config) -> None:
     """Undo every guest that waits."""
     from twinhull.runtime import holder, spare
 
     await_one(config)
     for key in holder.keys(config):
-        if found := spare.take(config, key):
+        while found := spare.take(config, key):
             spare.release(found)
             dismiss(config, found)
 
@@ -220,18 +249,30 @@ def main(text: str) -> None:
 
 
 def make(config: Config, machine: Machine) -> None:
-    """Make one for a machine whose template and holder are there."""
+    """Make as many as are wanted for a machine whose template and holder are there."""
     from twinhull.runtime import holder, template, vm
 
     ready = vm.prepare(config)
     saved = template.find_template(config, ready.guest, machine)
-    memory = saved and holder.lent_memory(config, saved.key)
-    if saved and memory:  # a holder that has ended had its reasons
-        make_from(config, ready, machine, (saved, memory))
+    while saved and is_wanted(config, saved.key):
+        memory = holder.lent_memory(config, saved.key)
+        if not memory or not make_from(config, ready, machine, (saved, memory)):
+            return  # a holder that has ended had its reasons
 
 
-def make_from(config: Config, ready: Prerequisites, machine: Machine, template: tuple[Template, int]) -> None:
-    """Make one, and give it to the template's holder."""
+def is_wanted(config: Config, key: str) -> bool:
+    """True if one more guest shall wait for a start from this template; those beyond the budget are let go of."""
+    from twinhull.engine import pools
+    from twinhull.runtime import holder
+
+    most, waiting = pools.allowed(config), holder.waiting(config, key)
+    if waiting > most:
+        holder.want(config, key, most)
+    return waiting < most
+
+
+def make_from(config: Config, ready: Prerequisites, machine: Machine, template: tuple[Template, int]) -> bool:
+    """Make one, and give it to the template's holder; False if that did not take it."""
     from twinhull.runtime import rehearsal, spare
 
     identity = os.urandom(32).hex()
@@ -245,8 +286,10 @@ def make_from(config: Config, ready: Prerequisites, machine: Machine, template: 
         except BaseException:
             files.remove_tree(directory)
             raise
-    if not spare.give(config, template[0].key, made):
+    kept = spare.give(config, template[0].key, made)
+    if not kept:
         dismiss(config, made)
+    return kept
 
 
 def dismiss(config: Config, spare: Spare) -> None:

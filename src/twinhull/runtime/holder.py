@@ -1,7 +1,7 @@
-"""The holder of a template (`launcher hold`): lends its memory, and keeps one guest in waiting.
+"""The holder of a template (`launcher hold`): lends its memory, and keeps guests in waiting.
 
-Promise: what it lends is a sealed memfd, which no guest can change; the guest in waiting goes to one
-client and no other. It ends after ten idle minutes, the guest in waiting with it.
+Promise: what it lends is a sealed memfd, which no guest can change; a guest in waiting goes to one
+client and no other. It ends after ten idle minutes unless a pool is wanted, the guests in waiting with it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ IDLE_S = 600
 SOCKET, PID = "sock", "holder"  # in <run>/templates/<key>
 TIMEOUT_S = 20.0
 # Requests of launcher/hold.c.
-MEMORY, TAKE, KEEP = b"m", b"s", b"k"
+MEMORY, TAKE, KEEP, COUNT, WANT = b"m", b"s", b"k", b"c", b"w"
 NAME_BYTES, SPARE_FDS = 64, 3
 
 
@@ -38,7 +38,7 @@ def borrow_memory(config: Config, launcher: str, key: str, path: str, digest: st
         with locks.locked(f"{directory}/lock"):
             connection = connect(directory)
             if connection is None:
-                start(launcher, path, digest, directory)
+                start(config, launcher, path, digest, directory)
                 connection = connect(directory)
     return receive_memory(connection)
 
@@ -67,8 +67,21 @@ def take_spare(config: Config, key: str) -> tuple[str, tuple[int, ...]] | None:
     return None
 
 
+def waiting(config: Config, key: str) -> int:
+    """How many guests a holder keeps; none without one."""
+    connection = connect(directory_of(config, key))
+    answer = ask(connection, COUNT)[0] if connection else b""
+    return answer[1] if len(answer) == 2 else 0
+
+
+def want(config: Config, key: str, count: int) -> None:
+    """Have a holder keep so many guests from now on, and let go of those that are more."""
+    if connection := connect(directory_of(config, key)):
+        ask(connection, WANT + bytes((count,)))
+
+
 def keep_spare(config: Config, key: str, name: str, fds: tuple[int, ...]) -> bool:
-    """Give a guest in waiting to the holder; False if there is none, or it has one."""
+    """Give a guest in waiting to the holder; False if there is none, or it has as many as are wanted."""
     connection = connect(directory_of(config, key))
     return connection is not None and ask(connection, KEEP + name.encode(), fds)[0] == KEEP
 
@@ -107,8 +120,10 @@ def ask(connection: socket, request: bytes, fds: tuple[int, ...] = ()) -> tuple[
     return data, ()
 
 
-def start(launcher: str, path: str, digest: str, directory: str) -> None:
+def start(config: Config, launcher: str, path: str, digest: str, directory: str) -> None:
     """Start the process that keeps the memory; it answers on a socket that listens from now on."""
+    from twinhull.runtime import pool
+
     directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     memory = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     listener = socket(AF_UNIX, SOCK_STREAM)
@@ -116,7 +131,7 @@ def start(launcher: str, path: str, digest: str, directory: str) -> None:
         files.remove_file(f"{directory}/{SOCKET}")
         listener.bind(f"/proc/self/fd/{directory_fd}/{SOCKET}")
         listener.listen(64)
-        argv = ["twinhull-hold", "hold", digest, str(IDLE_S)]
+        argv = ["twinhull-hold", "hold", digest, str(IDLE_S), str(pool.read(config).size)]
         pid = spawn.spawn(launcher, argv, {3: memory, 4: listener.fileno(), 5: directory_fd})
         os.waitpid(pid, 0)
     finally:

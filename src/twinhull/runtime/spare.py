@@ -59,7 +59,12 @@ def lock_path(config: Config, key: str) -> str:
 
 def is_being_made(config: Config) -> bool:
     """True while a guest in waiting is being made, of any template."""
-    return any(locks.is_held(lock_path(config, key)) for key in holder.keys(config))
+    return any(is_made(config, key) for key in holder.keys(config))
+
+
+def is_made(config: Config, key: str) -> bool:
+    """True while one is being made of this template."""
+    return locks.is_held(lock_path(config, key))
 
 
 def directory_of(config: Config, identity: str) -> str:

@@ -1,0 +1,93 @@
+"""The pool: several guests wait, starts take them, and they are made again. Real QEMU."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.command import COMMAND, Twinhull
+from tests.support.vm import wait_until
+from twinhull.host import locks
+
+RUN = ("run", "-d", "--vm", "--network", "none", "busybox", "sleep", "1000")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Twinhull:
+    """One state directory for the module, without a guest in waiting but those of a pool."""
+    return Twinhull(tmp_path_factory.mktemp("pool"), settings={"vm_spare": False})
+
+
+@pytest.fixture
+def vm(home: Twinhull, nothing_is_left_behind: None) -> Iterator[Twinhull]:
+    home("vm", "warm", timeout_s=120, check=True)
+    yield home
+    home("vm", "pool", "drain", check=True)
+    home.remove_all()
+
+
+def names(vm: Twinhull) -> set[str]:
+    """The guests that wait."""
+    folder = vm.root / "state/spares"
+    found = folder.iterdir() if folder.exists() else ()
+    return {path.name for path in found if locks.is_held(f"{path}/alive")}
+
+
+def listed(vm: Twinhull) -> dict[str, Any]:
+    """The one template's row."""
+    (row,) = vm("vm", "pool", "ls", "--format", "json", check=True).json()["templates"]
+    return dict(row)
+
+
+def test_starts_take_what_waits_each_another_and_it_is_made_again(vm: Twinhull) -> None:
+    vm("vm", "pool", "set", "3", "--wait", timeout_s=120, check=True)
+    waiting = names(vm)
+    row = listed(vm)
+    assert (len(waiting), row["waiting"], row["wanted"], row["making"]) == (3, 3, 3, False)
+    started = [
+        subprocess.Popen([COMMAND, *RUN], env=vm.environment(), stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    taken = {process.communicate(timeout=60)[0].strip() for process in started}
+    assert taken == waiting
+    wait_until(lambda: listed(vm)["waiting"] == 3, "the pool to be full again")
+    assert not names(vm) & taken
+    identities = {vm("exec", one, "cat", "/proc/sys/kernel/random/uuid", check=True).stdout for one in taken}
+    assert len(identities) == 3
+
+
+def test_a_budget_bounds_it_and_draining_leaves_nothing(vm: Twinhull) -> None:
+    vm("vm", "pool", "set", "2", "--wait", timeout_s=120, check=True)
+    used = vm("vm", "pool", "ls", "--format", "json", check=True).json()["used_bytes"]
+    vm("vm", "pool", "set", "9", "--memory-budget", str(used * 2), "--wait", timeout_s=120, check=True)
+    row = listed(vm)
+    assert 2 < row["waiting"] < 9 and row["wanted"] == 9
+    vm("vm", "pool", "set", "9", "--memory-budget", str(used // 2), "--wait", timeout_s=120, check=True)
+    assert listed(vm)["waiting"] < 2
+    vm("vm", "pool", "drain", check=True)
+    assert (names(vm), listed(vm)["wanted"]) == (set(), 0)
+    vm(*RUN, check=True)
+    assert names(vm) == set(), "nobody wants any"
+
+
+def test_a_pool_whose_holder_was_killed_comes_back_with_the_next_start(vm: Twinhull) -> None:
+    vm("vm", "pool", "set", "2", "--wait", timeout_s=120, check=True)
+    (template,) = (vm.root / "run/templates").iterdir()
+    before = names(vm)
+    os.kill(int(Path(template / "holder").read_text()), signal.SIGKILL)
+    wait_until(lambda: names(vm) == set(), "the end of the guests that waited")
+    vm(*RUN, check=True)
+    wait_until(lambda: len(names(vm)) == 2, "the pool to be full again")
+    assert not names(vm) & before
+
+
+@pytest.mark.parametrize(("words", "text"), [(("65",), "0 to 64"), (("x",), "no number"), ((), "N")])
+def test_what_is_no_size_is_refused(vm: Twinhull, words: tuple[str, ...], text: str) -> None:
+    refused = vm("vm", "pool", "set", *words)
+    assert refused.exit_code == 125 and text in refused.stderr
+    assert listed(vm)["wanted"] == 0

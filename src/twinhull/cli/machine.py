@@ -120,7 +120,7 @@ def run_start(arguments: Arguments, config: Config) -> int:
 
     check(config, arguments.names)
     if not arguments.attach:
-        return control.run_start(with_defaults(arguments, interactive=False), config)
+        return control.run_start(with_defaults(arguments, interactive=False, boot=False), config)
     if len(arguments.names) != 1:
         raise InvalidRequest("--attach takes one machine", hint="start the others without it")
     check_keys(arguments.detach_keys)

@@ -47,7 +47,7 @@ class Holder:
         listener.bind(str(self.directory / "sock"))
         listener.listen()
         fds = {3: os.open(self.memory, os.O_RDONLY), 4: listener.fileno(), 5: os.open(self.directory, os.O_RDONLY)}
-        script = 'exec "$0" hold "$1" "$2" ' + " ".join(f"{number}<&{fd}" for number, fd in fds.items())
+        script = 'exec "$0" hold "$1" "$2" 0 ' + " ".join(f"{number}<&{fd}" for number, fd in fds.items())
         words = ["bash", "-c", script, str(LAUNCHER), digest, str(idle_s)]
         subprocess.run(words, pass_fds=tuple(fds.values()), check=True)
         listener.close()

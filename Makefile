@@ -100,7 +100,7 @@ test-clients: setup-dev
 	TWINHULL_PEERS=1 $(PYTEST) tests/clients tests/oci/test_runtime_life.py tests/oci/test_runtime_spec.py
 
 bench: setup
-	@PYTHONPATH=src $(BIN)/python -m bench $(ROUNDS)
+	@PYTHONPATH=src $(BIN)/python -m bench $(if $(LONG),--long) $(ROUNDS)
 
 repeats: setup
 	@PYTHONPATH=src $(BIN)/python -m bench.repeats $(RUNS)

@@ -1,4 +1,7 @@
-"""Measure every promise of SPEC.md and say which hold; the status is 1 when one is broken."""
+"""Measure every promise of SPEC.md and say which hold; the status is 1 when one is broken.
+
+python -m bench [--long] [ROUNDS]
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,22 @@ from functools import partial
 from pathlib import Path
 
 from bench.contenders import Works, others
-from bench.measure import Command, Samples, take_turns
-from bench.ours import processes_of_ours, settle, stop_everything, supervisor_mb, twinhull_works
+from bench.measure import Contender, Samples, take_turns
+from bench.ours import (
+    processes_of_ours,
+    settle,
+    starts_in_a_crowd,
+    stop_everything,
+    supervisor_mb,
+    twinhull_works,
+)
 from bench.promises import SPEC, Promise, read_promises
 from tests.support import leaks
 from tests.support.command import share_kernels
 
 ROUNDS = 15
 OPTIONAL = ("vm-kernel",)  # needs what takes ten minutes to make: unmeasured is not broken
+LONG = {"many": 3, "growth": 1}  # rounds of what takes minutes: only with --long
 
 
 def main(arguments: list[str]) -> int:
@@ -27,13 +38,18 @@ def main(arguments: list[str]) -> int:
         return 1
     leaks.adopt_orphans()
     promises = read_promises(SPEC.read_text())
-    rounds = int(arguments[0]) if arguments else ROUNDS
+    numbers = [word for word in arguments if word != "--long"]
+    rounds, absent = int(numbers[0]) if numbers else ROUNDS, () if "--long" in arguments else tuple(LONG)
+    promises = {name: row for name, row in promises.items() if name not in absent}
     print(f"{platform.system()} {platform.release()}, {os.cpu_count()} CPUs, {rounds} rounds, medians ± half IQR")
     with tempfile.TemporaryDirectory(prefix="twinhull-bench-") as name:
         folder = Path(name)
         try:
             verdicts = measure_times(folder, promises, rounds)
             verdicts += measure_processes(folder, promises)
+            if "growth" in promises:
+                print("\ngrowth")
+                verdicts.append(holds(promises["growth"], starts_in_a_crowd(folder / "twinhull")))
         finally:
             stop_everything(folder / "twinhull")
             if (folder / "twinhull-kernel").exists():
@@ -50,10 +66,13 @@ def measure_times(folder: Path, promises: dict[str, Promise], rounds: int) -> li
     with others(folder) as (their_works, absent), twinhull_works(root) as (our_works, missing):
         for line in [*absent, *missing]:
             print(f"not measured: {line}")
-        required = [row.name for row in promises.values() if row.unit == "×" and row.name not in OPTIONAL]
+        required = [row.name for row in promises.values() if row.unit == "×" and row.name not in (*OPTIONAL, "growth")]
         verdicts += [False for name in required if name not in our_works]
         for work in our_works:
-            samples = take_turns(merged(work, our_works, their_works), rounds, partial(settle, root))
+            if work in LONG and work not in promises:
+                continue
+            turns = LONG.get(work, rounds)
+            samples = take_turns(merged(work, our_works, their_works), turns, partial(settle, root))
             print(f"\n{work}")
             for name, values in sorted(samples.items(), key=lambda pair: pair[1].median_ms):
                 print(f"  {name:10} {values.median_ms:9.1f} ms ± {values.spread_ms:.1f}")
@@ -62,7 +81,7 @@ def measure_times(folder: Path, promises: dict[str, Promise], rounds: int) -> li
     return verdicts
 
 
-def merged(work: str, *all_works: Works) -> dict[str, Command]:
+def merged(work: str, *all_works: Works) -> dict[str, Contender]:
     """Return the contenders of one work."""
     return {name: command for works in all_works for name, command in works.get(work, {}).items()}
 

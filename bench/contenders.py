@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from bench.measure import Command, Failed
+from bench.measure import Command, Contender, Failed
 from twinhull.compare import clients
 from twinhull.compare.subject import MeasurementFailed
 
@@ -26,7 +26,9 @@ APPLETS = ("sh", "true", "echo", "sleep")
 DAEMON_START_S = 20.0
 CGROUPS_OF_OTHERS = ("docker", "libpod_parent")
 
-Works = dict[str, dict[str, Command]]  # work -> contender -> command
+MANY = 50
+
+Works = dict[str, dict[str, Contender]]  # work -> who -> command
 
 
 def make_rootfs(path: Path) -> Path:
@@ -65,11 +67,46 @@ def call(*argv: str) -> str:
     return text
 
 
+def at_once(command: Command, image: str, remove: tuple[str, ...]) -> Command:
+    """MANY background containers started at once; one that fails is seen when they are removed."""
+    names = [f"bench-many-{number}" for number in range(MANY)]
+    start = f'for name in {" ".join(names)}; do "$@" --name $name {image} sleep 1000 & done; wait'
+    return Command(("sh", "-c", start, "sh", *command.argv), command.variables, (*remove, *names))
+
+
 @contextmanager
-def oci_runtime(name: str, folder: Path, rootfs: Path, program: str = "") -> Iterator[Works]:
+def without_v2(folder: Path) -> Iterator[tuple[str, ...]]:
+    """The words that let a program see only v1 on a hybrid machine, none on others."""
+    unified = Path("/sys/fs/cgroup/unified")
+    if not os.path.ismount(unified) or not (unified / "cgroup.controllers").read_text().strip():
+        yield ()
+        return
+    place = folder / "namespaces"
+    place.mkdir()
+    call("mount", "--bind", "--make-private", str(place), str(place))
+    try:
+        (place / "mnt").touch()
+        call("unshare", f"--mount={place}/mnt", "umount", str(unified))
+        yield ("nsenter", f"--mount={place}/mnt")
+    finally:
+        call("umount", "--recursive", str(place))
+
+
+@contextmanager
+def crun(folder: Path, rootfs: Path) -> Iterator[Works]:
+    """It refuses to run where v2 has a controller and v1 the others."""
+    with without_v2(folder) as enter, oci_runtime("crun", folder, rootfs, enter=enter) as works:
+        yield works
+
+
+@contextmanager
+def oci_runtime(
+    name: str, folder: Path, rootfs: Path, program: str = "", *, enter: tuple[str, ...] = ()
+) -> Iterator[Works]:
     """crun, runc or a program of another name on a bundle: new namespaces, no network, no daemon."""
     program = program or name
-    bundle, idle, runtime = folder / name, folder / f"{name}-idle", (program, "--root", f"{folder}/{name}-state")
+    bundle, idle = folder / name, folder / f"{name}-idle"
+    runtime = (*enter, program, "--root", f"{folder}/{name}-state")
     clients.bundle(program, str(bundle), str(rootfs), {"args": ["true"]})
     clients.bundle(program, str(idle), str(rootfs), {"args": ["sleep", "1000"]})
     life = '$0 create --bundle "$1" $2; $0 start $2; $0 state $2; $0 kill $2 KILL; $0 delete --force $2'
@@ -79,6 +116,7 @@ def oci_runtime(name: str, folder: Path, rootfs: Path, program: str = "") -> Ite
         yield {
             "run-none": {name: Command((*runtime, "run", "--bundle", str(bundle), f"bench-{name}"))},
             "oci-run": {name: Command((*runtime, "run", "--bundle", str(bundle), f"bench-{name}"))},
+            "sdk": {name: Command((*runtime, "run", "--bundle", str(bundle), f"bench-{name}"))},
             "oci-life": {name: Command(steps)},
             "exec": {name: Command((*runtime, "exec", f"bench-{name}-idle", "true"))},
         }
@@ -109,6 +147,7 @@ def docker(folder: Path, rootfs: Path) -> Iterator[Works]:
             "run-none": {"docker": Command(client.run("bench", ("true",), "--rm", "--network", "none"))},
             "vm-template": {"docker": Command(client.run("bench", ("echo", "hi"), "--rm"))},
             "exec": {"docker": Command(client.call("exec", "bench-idle", "true"))},
+            "many": {"docker": at_once(Command(client.call("run", "--detach")), "bench", client.call("rm", "--force"))},
         }
     finally:
         with contextlib.suppress(Failed):
@@ -169,7 +208,7 @@ def others(folder: Path) -> Iterator[tuple[Works, list[str]]]:
     with ExitStack() as stack:
         stack.callback(remove_cgroups)
         starts = {
-            "crun": partial(oci_runtime, "crun", folder, rootfs),
+            "crun": partial(crun, folder, rootfs),
             "runc": partial(oci_runtime, "runc", folder, rootfs),
             "docker": partial(docker, folder, rootfs),
             "podman": partial(podman, folder, rootfs),

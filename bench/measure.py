@@ -15,10 +15,14 @@ LIMIT_S = 60.0  # a command that takes longer is ended and counts as failed
 
 
 class Command(NamedTuple):
-    """What one contender runs for one work, and the variables it needs."""
+    """What one contender runs for one work, the variables it needs, and what removes what it left, not timed."""
 
     argv: tuple[str, ...]
     variables: tuple[tuple[str, str], ...] = ()
+    after: tuple[str, ...] = ()
+
+
+Contender = Command | Callable[[], None]  # or what is called in this process
 
 
 class Failed(Exception):
@@ -42,6 +46,23 @@ class Samples(NamedTuple):
         return (high - low) / 2
 
 
+def contend_ms(contender: Contender) -> float:
+    """Let a contender do its work once and return how long it took.
+
+    Raises:
+        Failed: its status was not 0, or it took too long.
+    """
+    if isinstance(contender, Command):
+        try:
+            return run_ms(contender)
+        finally:
+            if contender.after:
+                run_ms(contender._replace(argv=contender.after))
+    start = time.perf_counter_ns()
+    contender()
+    return (time.perf_counter_ns() - start) / 1e6
+
+
 def run_ms(command: Command) -> float:
     """Run a command without its output and return how long it took.
 
@@ -62,19 +83,19 @@ def run_ms(command: Command) -> float:
     return taken_ms
 
 
-def take_turns(contenders: Mapping[str, Command], rounds: int, settle: Callable[[], None]) -> dict[str, Samples]:
+def take_turns(contenders: Mapping[str, Contender], rounds: int, settle: Callable[[], None]) -> dict[str, Samples]:
     """Run every contender once to warm up, then in each round once, in random order.
 
     Args:
         settle: returns when nothing is at work any more that a command before has left behind.
     """
-    for command in contenders.values():
-        run_ms(command)
+    for contender in contenders.values():
+        contend_ms(contender)
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name in shuffled(list(contenders)):
             settle()
-            times[name].append(run_ms(contenders[name]))
+            times[name].append(contend_ms(contenders[name]))
     return {name: Samples(tuple(values)) for name, values in times.items()}
 
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from bench.contenders import ENTRY, Works, oci_runtime, twinhull
-from bench.measure import Failed, pss_kb, run_ms
+from bench.contenders import ENTRY, Works, at_once, oci_runtime, twinhull
+from bench.measure import Command, Failed, Samples, contend_ms, pss_kb, run_ms
 from tests.support import leaks
 from tests.support.command import REPOSITORY, Twinhull
+from twinhull import Engine, Request
 from twinhull.config import Config
 from twinhull.runtime import spare
 
 IDLE_CONTAINERS = 10
+CROWD = 500
+BARE = Command((sys.executable, "-IS", "-c", "pass"))
 
 
 @contextmanager
@@ -25,9 +30,10 @@ def twinhull_works(root: Path) -> Iterator[tuple[Works, list[str]]]:
         "run-bridge": {"twinhull": twinhull(root, "run", "--rm", "busybox", "true")},
         "run-none": {"twinhull": twinhull(root, "run", "--rm", "--network", "none", "busybox", "true")},
         "exec": {"twinhull": twinhull(root, "exec", "bench-idle", "true")},
-        "vm-template": {"twinhull": twinhull(root, "run", "--rm", "--vm", "busybox", "echo", "hi")},
     }
-    guest = works["vm-template"]["twinhull"]
+    works["many"] = {"twinhull": at_once(twinhull(root, "run", "--detach"), "busybox", (str(ENTRY), "rm", "--force"))}
+    guest = twinhull(root, "run", "--rm", "--vm", "busybox", "echo", "hi")
+    works["vm-template"] = {"twinhull": guest}
     for work, setting in (("vm-restored", "vm_spare"), ("vm-cold", "vm_template")):
         config = root / f"{work}.toml"
         config.write_text(f"{setting} = false\n")
@@ -37,15 +43,43 @@ def twinhull_works(root: Path) -> Iterator[tuple[Works, list[str]]]:
     try:
         for work in list(works):
             try:
-                run_ms(works[work]["twinhull"])
+                contend_ms(works[work]["twinhull"])
             except Failed as error:
                 absent.append(f"twinhull: {error}")
                 del works[work]
         program = str(ENTRY.with_name("twinhull-oci"))
         with oci_runtime("twinhull", root.parent, root.parent / "rootfs", program) as found:
-            yield {**works, "oci-run": found["oci-run"], "oci-life": found["oci-life"]}, absent
+            works |= {"oci-run": found["oci-run"], "oci-life": found["oci-life"]}
+            with Engine(Config(state=str(root / "state"), run=str(root / "run"))) as engine:
+                yield {**works, "sdk": {"twinhull": partial(run_within, engine)}}, absent
     finally:
         run_ms(twinhull(root, "rm", "--force", "bench-idle"))
+
+
+def run_within(engine: Engine) -> None:
+    """Run `true` in a container without a network, by a call in this process.
+
+    Raises:
+        Failed: its status was not 0.
+    """
+    request = Request("", network="none", isolation="container")
+    if status := engine.run("twinhull/busybox", ["true"], request=request).exit_code:
+        raise Failed(f"Engine.run: status {status}")
+
+
+def starts_in_a_crowd(root: Path) -> dict[str, Samples]:
+    """Start CROWD containers one after the other; how long the last ten took, and those around the tenth.
+
+    The unit is a bare interpreter's start beside each: what else the machine does is not the same after minutes.
+    """
+    names = [f"bench-{number}" for number in range(CROWD)]
+    words = ("run", "--detach", "--network", "none", "--name")
+    try:
+        times = [run_ms(twinhull(root, *words, name, "busybox", "sleep", "1000")) / run_ms(BARE) for name in names]
+    finally:
+        for first in range(0, CROWD, 50):
+            run_ms(twinhull(root, "rm", "--force", *names[first : first + 50]))
+    return {"twinhull": Samples(tuple(times[-10:])), "tenth": Samples(tuple(times[5:15]))}
 
 
 def built_kernel(root: Path, works: Works) -> list[str]:

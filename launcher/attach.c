@@ -88,6 +88,9 @@ static int on_output(struct attach *attach, const struct frame *frame)
 			attach->fatal = written == -EPIPE ? SIGPIPE : 0;
 			if (written != -EPIPE)
 				fprintf(stderr, "twinhull: output: %s\n", strerror((int)-written));
+			else if (!attach->options.stream)
+				fprintf(stderr,
+				        "twinhull: nobody reads its output any more; it goes on (twinhull ps)\n");
 			end(attach, EXIT_OURS);
 			return 0;
 		}

@@ -44,8 +44,9 @@ def is_restarting(row: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parity("`--restart`: no, on-failure, always, unless-stopped")
-def test_a_failure_starts_it_again_so_often_and_keeps_files_log_and_code(wall: Wall) -> None:
-    wall.detached("--name", "fails", "--restart", "on-failure:2", *FAILS)
+@pytest.mark.parametrize("network", ["none", "bridge"])
+def test_a_failure_starts_it_again_so_often_and_keeps_files_log_and_code(wall: Wall, network: str) -> None:
+    wall.detached("--name", "fails", "--network", network, "--restart", "on-failure:2", *FAILS)
     await_state(wall, "fails", lambda row: row["restart"]["count"] == 2 and row["status"] == "exited")
     assert wall("logs", "fails", check=True).stdout == "run 1\nrun 2\nrun 3\n"
     assert wall("wait", "fails", check=True).stdout == "3\n"

@@ -135,9 +135,9 @@ def test_a_reader_that_goes_away_ends_the_client_as_a_local_program(supervise: S
     process.stdout.readline()
     process.stdout.close()
     assert process.wait(timeout=20) == -signal.SIGPIPE
-    assert process.stderr
+    assert process.stderr and process.stdin
+    assert b"nobody reads its output any more; it goes on" in process.stderr.read()
     process.stderr.close()
-    assert process.stdin
     process.stdin.close()
     shim.connect().ask(Kind.PING)
 

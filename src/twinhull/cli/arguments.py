@@ -106,7 +106,7 @@ def cpu_count(text: str) -> float:
     """A number of CPUs, as "1.5".
 
     Raises:
-        InvalidRequest: not a positive number, or more than this machine has.
+        InvalidRequest: no number, not a positive one, or more than this machine has.
     """
     import os
 
@@ -114,7 +114,7 @@ def cpu_count(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = -1.0
+        raise InvalidRequest(f"--cpus {text}: no number", hint="--cpus 1.5") from None
     if not 0.01 <= value <= available:
         raise InvalidRequest(f"--cpus {text}: this machine has 0.01 to {available}", hint="twinhull doctor")
     return value

@@ -135,7 +135,7 @@ def fill(home: Home, image: Image, volume: Volume) -> None:
         fresh = f"{directory}/new"
         files.remove_tree(fresh)
         if not os.listdir(f"{directory}/{CONTENT}"):
-            os.mkdir(fresh, 0o755)
+            files.make_exactly(fresh, 0o755)
             copy_up(home.config, home.db, image, volume.target, fresh)
             os.rename(fresh, f"{directory}/{CONTENT}")
         files.write(f"{directory}/{FILLED}", b"")
@@ -173,7 +173,7 @@ def create(home: Home, name: str, labels: tuple[tuple[str, str], ...] = (), *, a
     temporary = directory_of(home, f".{os.urandom(8).hex()}")
     files.make_directory(os.path.dirname(directory))
     os.mkdir(temporary, 0o700)
-    os.mkdir(f"{temporary}/{CONTENT}", 0o755)
+    files.make_exactly(f"{temporary}/{CONTENT}", 0o755)
     about = {"name": name, "created": time.time(), "labels": dict(labels), "anonymous": anonymous}
     files.publish(f"{temporary}/{ABOUT}", jsontext.dumps(about).encode())
     try:

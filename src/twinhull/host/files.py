@@ -14,16 +14,17 @@ TREE_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 MAX_DEPTH = 64
 ELSEWHERE = "for twinhull's own state, set TWINHULL_ROOT to a directory that can be written to"
 REMOVAL_TRIES = 1000
+OTHERS = 0o077  # bits of a mode
 
 
 def make_directory(path: str, mode: int = 0o700) -> None:
-    """Make a directory and its parents; one that is there already is fine.
+    """Make a directory and its parents, of this mode whatever our umask; one that is there already is fine.
 
     Raises:
         HostUnfit: a link to nothing or a file is in the way, or the file system makes no directories.
     """
     try:
-        os.mkdir(path, mode)
+        make_exactly(path, mode)
     except FileExistsError:
         return
     except FileNotFoundError:
@@ -32,7 +33,7 @@ def make_directory(path: str, mode: int = 0o700) -> None:
         if not os.path.exists(parent):
             raise HostUnfit(f"{parent} is a link to nothing", hint="remove it, or make what it names") from None
         try:
-            os.mkdir(path, mode)
+            make_exactly(path, mode)
         except FileExistsError:
             return
         except FileNotFoundError:  # as in /proc
@@ -41,9 +42,24 @@ def make_directory(path: str, mode: int = 0o700) -> None:
         raise HostUnfit(f"{path}: what is above it is no directory", hint=ELSEWHERE) from None
 
 
+def make_exactly(path: str, mode: int) -> None:
+    """Make one directory of this mode, which the umask may not narrow: others than root have to pass it."""
+    os.mkdir(path, mode)
+    if mode & OTHERS:
+        os.chmod(path, mode)
+
+
+def create(path: str, mode: int) -> int:
+    """Open a new or emptied file of this mode, which the umask may not narrow: others than root have to read it."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    if mode & OTHERS:
+        os.fchmod(fd, mode)
+    return fd
+
+
 def write(path: str, content: bytes, mode: int = 0o600) -> None:
     """Write a file that only this boot needs: no sync."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    fd = create(path, mode)
     try:
         write_all(fd, content)
     finally:
@@ -53,7 +69,7 @@ def write(path: str, content: bytes, mode: int = 0o600) -> None:
 def publish(path: str, content: bytes, mode: int = 0o600) -> None:
     """Write a file that must survive a crash: temporary name, sync, rename, sync of the directory."""
     temporary = f"{path}.{os.getpid()}"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    fd = create(temporary, mode)
     try:
         write_all(fd, content)
         os.fsync(fd)

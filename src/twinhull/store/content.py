@@ -171,8 +171,7 @@ def new_layer_path(config: Config, digest: str) -> str:
     """Where the layer of a blob is unpacked: an empty directory; its fetch lock is held."""
     path = f"{config.state}/layers/new-{hex_of(digest)}"
     files.remove_tree(path)
-    os.mkdir(path, 0o755)
-    os.chmod(path, 0o755)
+    files.make_exactly(path, 0o755)
     return path
 
 

@@ -73,7 +73,7 @@ def make(config: Config, db: Connection, image: Image, chain: str) -> str:
     files.remove_tree(work)
     try:
         for directory in (work, f"{work}/empty", f"{work}/root"):
-            os.mkdir(directory, 0o755)
+            files.make_exactly(directory, 0o755)
         build(base, lower, f"new-{chain}", chain)
         size_bytes = publish(f"{work}/image", f"{disks}/{name}")
     finally:

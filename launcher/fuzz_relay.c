@@ -77,7 +77,10 @@ static void tend(struct state *state, struct connection *connection, frame_handl
 {
 	if (connection->fd < 0)
 		return;
-	connection_flush(connection);
+	if (connection == &state->guest)
+		relay_flush_guest(state);
+	else
+		connection_flush(connection);
 	if (connection->stalled && !connection->broken)
 		connection_dispatch(connection, handler, state);
 	else if (!connection->broken)

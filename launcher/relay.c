@@ -52,8 +52,7 @@ void relay_let_go_on(struct state *state)
 		state->guest.broken = true; /* nothing lay in the way of it */
 }
 
-/* While the guest is held, what was queued after HOLD waits. */
-static void flush_guest(struct state *state)
+void relay_flush_guest(struct state *state)
 {
 	struct connection *guest = &state->guest;
 	if (!state->hold.open) {
@@ -251,7 +250,7 @@ static void tend_all(struct state *state)
 	}
 	relay_pump_input(state);
 	if (alive(&state->guest)) {
-		flush_guest(state);
+		relay_flush_guest(state);
 		if (state->guest.stalled && !state->guest.broken)
 			connection_dispatch(&state->guest, relay_guest_frame, state);
 	}

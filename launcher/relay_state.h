@@ -101,6 +101,8 @@ int relay_to_guest(struct state *state, uint32_t stream, uint16_t kind, uint16_t
 /* Ask the keeper to end QEMU, once. */
 void relay_switch_off(struct state *state);
 void relay_forget_link(struct link *link);
+/* Write what is queued for the guest; while it is held, what was queued after HOLD waits. */
+void relay_flush_guest(struct state *state);
 /* Whoever had the guest held is done with it, or gone: it goes on once it has answered. */
 void relay_let_go_on(struct state *state);
 

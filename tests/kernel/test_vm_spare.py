@@ -283,6 +283,14 @@ def test_one_whose_directory_is_gone_is_followed_by_the_template(vm: Twinhull) -
     container.undo("", str(left))
 
 
+def test_one_that_became_a_workload_can_be_copied(vm: Twinhull) -> None:
+    spare = waiting(vm)
+    identity = vm("run", "-d", "--vm", "busybox", "sleep", "1000", check=True).stdout.strip()
+    assert identity == spare.name
+    copy = vm("fork", identity, check=True).stdout.strip()
+    assert vm("exec", copy, "hostname", check=True).stdout == f"{copy[:12]}\n"
+
+
 def test_a_caller_of_low_priority_neither_takes_one_nor_makes_one(vm: Twinhull) -> None:
     spare = waiting(vm)
     words = ["nice", "-n", "5", str(COMMAND), *PLAIN, "echo", "hi"]

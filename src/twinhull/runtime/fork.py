@@ -13,7 +13,7 @@ import time
 
 from twinhull.config import Config
 from twinhull.errors import Conflict, GuestError, HostUnfit, SupervisorLost
-from twinhull.host import files
+from twinhull.host import files, locks
 from twinhull.plan import codec
 from twinhull.plan.frames import Kind
 from twinhull.plan.jail import restored
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
     from twinhull.runtime.vm import Prerequisites, Workload
 
-HOLD_TIMEOUT_S = 10.0
+HOLD_TIMEOUT_S = 30.0  # many at once share the processors
 MONITOR_TIMEOUT_S = 30.0
+BRIEF_TIMEOUT_S = 2.0  # in the way of a command that wants something else
 STATE_SET = 9  # of descriptors: of no disk
 
 
@@ -116,34 +117,35 @@ def refuse(conversation: Sandbox) -> None:
 
 @contextmanager
 def stopped(config: Config, identity: str, directory: str) -> Iterator[qmp.Monitor]:
-    """Stop QEMU's processors, and let them go on; a mark says so to whoever comes after us."""
+    """Stop QEMU's processors, and let them go on; until then a mark says so to whoever comes after us."""
     files.make_directory(held_marks(config))
     mark = f"{held_marks(config)}/{identity}"
     files.write(mark, b"")
+    monitor = qmp.connect(directory, MONITOR_TIMEOUT_S)
     try:
-        monitor = qmp.connect(directory, MONITOR_TIMEOUT_S)
         try:
             monitor.execute("stop")
-            try:
-                yield monitor
-            finally:
-                monitor.execute("cont")
+            yield monitor
         finally:
-            monitor.close()
-    finally:
+            monitor.deadline = time.monotonic() + MONITOR_TIMEOUT_S
+            monitor.execute("cont")
         files.remove_file(mark)
+    finally:
+        monitor.close()
 
 
 def let_go_on(config: Config, identity: str) -> None:
-    """Let a machine go on that somebody stopped who was killed. The instance's lock is held."""
-    try:
-        monitor = qmp.connect(config.instance(identity), MONITOR_TIMEOUT_S)
+    """Let a machine go on that somebody stopped who was killed, or could not. The instance's lock is held."""
+    directory = config.instance(identity)
+    if locks.is_held(f"{directory}/alive"):
         try:
-            monitor.execute("cont")
-        finally:
-            monitor.close()
-    except (GuestError, FileNotFoundError):
-        pass  # it is no more
+            monitor = qmp.connect(directory, BRIEF_TIMEOUT_S)
+            try:
+                monitor.execute("cont")
+            finally:
+                monitor.close()
+        except GuestError:
+            return  # it ends, or is paused: for a later command
     files.remove_file(f"{held_marks(config)}/{identity}")
 
 

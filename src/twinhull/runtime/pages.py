@@ -31,6 +31,8 @@ ENTRY_BYTES = 8
 PRESENT, SWAPPED, FILES = 0x80, 0x40, 0x20
 IS_OWN = bytes(bool(byte & (PRESENT | SWAPPED)) and not byte & FILES for byte in range(256))
 BACKING = "/memfd:template"
+# What the holder gives a template's memory (memfd_create(2)): it is what it was for ever.
+F_GET_SEALS, SEALS = 1034, 0x1 | 0x2 | 0x4 | 0x8
 COUNT, RANGE = Struct("<Q"), Struct("<QQ")
 MAX_RANGES = 1 << 20
 CHUNK_BYTES = 1 << 20
@@ -171,9 +173,19 @@ def qemu_of(identity: str) -> Iterator[Process]:
 
 
 def borrow_template(process: Process, mappings: list[Mapping]) -> int:
-    """Return a descriptor of the very memory that a guest began as."""
+    """Return a descriptor of the very memory that a guest began as.
+
+    Raises:
+        GuestError: it is none that nobody can change.
+    """
+    from fcntl import fcntl
+
     first = mappings[0]
-    return process.open(f"map_files/{first.start:x}-{first.end:x}")
+    memory = process.open(f"map_files/{first.start:x}-{first.end:x}")
+    if fcntl(memory, F_GET_SEALS) & SEALS == SEALS:
+        return memory
+    os.close(memory)
+    raise GuestError("its memory is no template's")
 
 
 def save(process: Process, mappings: list[Mapping], path: str) -> int:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support import foreign
 from tests.support.command import Twinhull
+from tests.support.vm import wait_until
 
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 # What the kernel compares the beginning of a program with: a 64-bit ELF file for Arm.
@@ -134,3 +135,15 @@ def test_a_container_runs_through_an_interpreter_that_is_registered(twinhull: Tw
         assert (done.exit_code, done.stdout) == (0, "interpreted\n"), done.stderr
         advice = twinhull("advise", "--platform", "linux/arm64", "--format", "json", arm64_image)
         assert advice.exit_code == 0
+
+
+def test_a_guest_with_another_processor_is_copied_while_it_runs(arm: Twinhull, arm64_image: str) -> None:
+    counts = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.2; done"
+    words = ("run", "-d", "--vm", "--platform", "linux/arm64", "--name", "counts", arm64_image, "sh", "-c", counts)
+    arm(*words, timeout_s=240, check=True)
+    wait_until(lambda: len(arm("logs", "counts").stdout.split()) > 3, "the first numbers")
+    before = int(arm("logs", "--tail", "1", "counts").stdout)
+    copy = arm("fork", "counts", timeout_s=120, check=True).stdout.strip()
+    wait_until(lambda: bool(arm("logs", copy).stdout), "the copy's first number")
+    assert int(arm("logs", copy).stdout.split()[0]) > before
+    assert arm("exec", copy, "uname", "-m", check=True).stdout == "aarch64\n"

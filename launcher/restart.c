@@ -118,6 +118,12 @@ static _Noreturn void become(int directory_fd, int lock)
 	_exit(127);
 }
 
+static bool is_due(int directory_fd)
+{
+	return read_state(directory_fd).waiting && faccessat(directory_fd, "restart", F_OK, 0) == 0 &&
+	       faccessat(directory_fd, "stopped", F_OK, 0) < 0;
+}
+
 /* The directory's lock. Whoever holds it may be waiting for us to see what it has written: then -ECANCELED. */
 static int take_lock(int directory_fd)
 {
@@ -125,11 +131,11 @@ static int take_lock(int directory_fd)
 	if (lock < 0)
 		return lock;
 	while (flock(lock, LOCK_EX | LOCK_NB) < 0) {
-		if (!read_state(directory_fd).waiting)
+		if (!is_due(directory_fd))
 			return -ECANCELED;
 		poll(NULL, 0, LOCK_WAIT_MS);
 	}
-	return read_state(directory_fd).waiting ? fd_take(&lock) : -ECANCELED;
+	return is_due(directory_fd) ? fd_take(&lock) : -ECANCELED;
 }
 
 /* Nothing is left to do but to wait: from now on we may be killed. */

@@ -140,6 +140,12 @@ def is_ours(pid: int) -> bool:
     return Path(f"/proc/{pid}/comm").read_text().startswith("twinhull")
 
 
+def test_a_start_that_came_to_nothing_is_not_tried_again(wall: Wall) -> None:
+    failed = wall(*wall.words("-d", "--name", "box", "--restart", "always", "busybox", "/no/such/program"))
+    assert failed.exit_code == 127, failed.stderr
+    assert (wall.row("box")["status"], wall.row("box")["restart"]["count"]) == ("created", 0)
+
+
 def test_a_supervisor_that_is_killed_while_it_waits_leaves_an_end(wall: Wall) -> None:
     wall.detached("--name", "box", "--restart", "always", *FAILS)
     row = await_state(wall, "box", lambda row: is_restarting(row) and row["restart"]["count"] > 4)

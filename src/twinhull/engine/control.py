@@ -80,7 +80,7 @@ def release(instance: Instance, conversation: sandbox.Sandbox) -> None:
 
 def has_policy(home: Home, instance: Instance) -> bool:
     """True if it may start again by itself."""
-    return os.path.exists(f"{home.directory(instance.id)}/restart")
+    return '"restart"' in instance.request or os.path.exists(f"{home.directory(instance.id)}/restart")
 
 
 def kill(home: Home, instance: Instance, signal: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from twinhull.engine import connectivity, control, life, names, policy
+from twinhull.engine import connectivity, control, life, names
 from twinhull.engine.reconcile import discard, reconcile
 from twinhull.engine.state import Home
 from twinhull.errors import InvalidRequest, UnsupportedSpec
@@ -200,8 +200,6 @@ def start(home: Home, original: Instance, row: Instance, image: Image, saved: Sa
             endpoints, _ = connectivity.reserve(home, row.id, request)
             instances.set_endpoints(home.db, row.id, endpoints)
         row = row._replace(endpoints=endpoints)
-        if request.restart:
-            policy.write(home.config, row.id, request.restart)
         try:
             if not row.remove:
                 move = os.rename if last else scratch.copy_sparse

@@ -198,10 +198,6 @@ def run_in(
             instances.set_endpoints(home.db, instance.id, endpoints, ports)
         instance = instance._replace(endpoints=endpoints, ports=ports)
         home.config.mark("address", note=instance.endpoint.address if instance.endpoint else "")
-        if request.restart:
-            from twinhull.engine import policy
-
-            policy.write(home.config, instance.id, request.restart)
         try:
             make_volumes(home, image, request)
             return instance, launch(home, instance, image, request, size, spare)
@@ -271,7 +267,7 @@ def attempt(
 ) -> Sandbox:
     """Bundle, shim, start mark, exec."""
     bundle = make_bundle(home, instance, image, request, size)
-    sandbox = None
+    sandbox = undisturbed = None
     try:
         # Left before it runs: one that ends at once would take its names back while they are being published.
         with connectivity.announcing(home, instance, bundle.hostname):
@@ -284,13 +280,21 @@ def attempt(
             from twinhull.engine import health
 
             health.begin(home, instance, image, request, container.launcher_path(home.config.launcher))
+        if request.restart:
+            from twinhull.engine import policy
+
+            undisturbed = policy.arm(home.config, instance.id, request.restart)
         sandbox.start()
         home.config.mark("started")
     except BaseException:
         if sandbox is not None:
+            if undisturbed:
+                undisturbed.disarm()
             sandbox.close()
             container.await_supervisor(home.directory(instance.id))  # it undoes what it did, and ends
             sandbox.reap()
+            if undisturbed:
+                undisturbed.restore()
         raise
     return sandbox
 

@@ -97,12 +97,38 @@ def command(config: Config, identity: str) -> tuple[str, ...]:
     return (os.environ.get("PATH", os.defpath), sys.executable or "/usr/bin/python3", *words)
 
 
-def begin(config: Config, identity: str, policy: str) -> None:
+def begin(directory: str) -> None:
     """A user starts it: nothing of what was before counts."""
-    directory = config.instance(identity)
-    for name in ("restarts", "restart.error", "stopped"):
+    for name in ("restart", "restarts", "restart.error", "stopped"):
         files.remove_file(f"{directory}/{name}")
+
+
+class Armed(NamedTuple):
+    """A start that is about to be made, with what came of the policy before: what has not started is no run."""
+
+    config: Config
+    identity: str
+    before: Restarts
+
+    def disarm(self) -> None:
+        """Let its shim end, which else waits for the lock of whoever waits for it."""
+        write(self.config, self.identity, "")
+        take_back(self.config.instance(self.identity))
+
+    def restore(self) -> None:
+        """Once its shim is gone, which may have taken this for an end: count as before."""
+        directory = self.config.instance(self.identity)
+        if self.before == Restarts():
+            files.remove_file(f"{directory}/restarts")
+        else:
+            save(directory, self.before)
+
+
+def arm(config: Config, identity: str, policy: str) -> Armed:
+    """Tell the shim of a workload that is about to run."""
+    before = read(config.instance(identity))
     write(config, identity, policy)
+    return Armed(config, identity, before)
 
 
 def read(directory: str) -> Restarts:

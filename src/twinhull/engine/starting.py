@@ -49,7 +49,7 @@ def start(
             from twinhull.engine import policy
 
             policy.take_back(directory)
-            policy.begin(home.config, instance.id, request.restart)
+            policy.begin(directory)
         return start_locked(home, instance, image, request, size)
 
 
@@ -71,6 +71,7 @@ def start_locked(
     instance = instance._replace(endpoints=endpoints, ports=ports)
     previous = read_or_nothing(f"{directory}/exit")
     files.remove_file(f"{directory}/exit")
+    files.remove_file(f"{directory}/restart")  # written once it is about to run: a start that fails is no run
     if os.path.exists(f"{directory}/restarts"):
         from twinhull.engine import policy
 
@@ -127,7 +128,7 @@ def again(home: Home, identity: str) -> None:
 
     directory = home.directory(identity)
     instance = instances.get(home.db, identity)
-    if instance is None or not policy.read(directory).waiting:
+    if instance is None or not policy.read(directory).waiting or os.path.exists(f"{directory}/stopped"):
         return
     container.await_supervisor(directory)
     request = instances.request_from(instance.request)._replace(stdin_open=True)

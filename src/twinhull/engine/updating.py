@@ -70,7 +70,7 @@ def update(home: Home, instance: Instance, limits: Limits) -> None:
             apply(home, instance, resources_of(limits, request.swap_bytes), limits)
         with transaction(home.db):
             instances.set_request(home.db, instance.id, request)
-        if limits.restart:
+        if limits.restart and status(home, instance) in ("running", "paused", "restarting"):
             policy.write(home.config, instance.id, request.restart)
 
 

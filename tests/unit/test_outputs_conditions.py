@@ -199,3 +199,11 @@ def test_a_judgement_says_the_figure_with_its_interval() -> None:
     (found,) = conditions.judge_all([conditions.parse("vm.startup > 1us")], documents.complete())
     assert conditions.describe(found).startswith("vm.startup > 1us: so, it is 17")
     assert " ms [" in conditions.describe(found)
+
+
+def test_a_percentile_is_not_shown_with_the_interval_of_the_median() -> None:
+    median, percentile = (
+        conditions.judge(conditions.parse(f"vm.startup.{statistic} > 1us"), documents.complete())
+        for statistic in ("p50", "p95")
+    )
+    assert median.low is not None and (percentile.low, percentile.high) == (None, None)

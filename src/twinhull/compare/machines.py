@@ -68,7 +68,7 @@ def measure_with(session: Session, engine: Engine) -> None:
     session.tell("a full guest OS: its disk, made once for this machine in a minute or two")
     request = Request("", name=name, memory_bytes=boot.DEFAULT_MEMORY_BYTES, labels=(abandoned.label(),))
     instance = engine.create_machine("", request)
-    boot.choose_accelerator(session.config, find_hypervisor(session.config), session.tell)  # tried once, by no start
+    chosen = boot.choose_accelerator(session.config, find_hypervisor(session.config), session.tell)  # by no start
     directory = engine.home.directory(instance.id)
     try:
         for number in range(starts):
@@ -80,6 +80,7 @@ def measure_with(session: Session, engine: Engine) -> None:
             idle = Idle(name, directory, memory.holder(f"{directory}/alive"))
             look(session, engine, idle)
             weigh(session, idle)
+            session.findings.accelerator, session.findings.accelerator_reason = chosen.accelerator, chosen.reason
             began = time.monotonic()
             engine.stop(name)
             session.findings.add(f"{NAME}.stop_s", time.monotonic() - began)

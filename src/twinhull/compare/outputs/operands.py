@@ -33,6 +33,7 @@ STATISTICS: dict[str, Callable[[Summary], float]] = {
     "high": lambda summary: summary.high,
 }
 RATIO_STATISTICS = ("low", "high")
+MEDIANS = ("median", "p50")
 WHOLE: dict[str, Dimension] = {"noise": "%", "took": "s"}
 DENSITY, LOAD, PHASE = "density", "load", "phase"
 BOOTED = {"phase_kernel_s": "vm_cold.phase.kernel", "kernel_s": "vm_cold.kernel"}  # quantity -> where a kernel boots
@@ -164,7 +165,8 @@ def evaluate(operand: Operand, result: Document) -> Value:
     if summary is None:
         return Value(None, reason=missing(result, key))
     if summary.bounds == "interval":
-        return Value(STATISTICS[operand.statistic](summary), summary.low, summary.high)
+        bounds = (summary.low, summary.high) if operand.statistic in MEDIANS else ()  # the interval is the median's
+        return Value(STATISTICS[operand.statistic](summary), *bounds)
     if operand.statistic in RATIO_STATISTICS:
         return Value(None, reason=few(key, summary.size))
     return Value(STATISTICS[operand.statistic](summary))

@@ -78,7 +78,7 @@ def cloud_native(evidence: Evidence) -> Verdict:
         f"{said}: {listed(met)}. What did not: {listed(unmet)}; the textbook leaves that to an orchestrator."
         " All of this comes from the image and the engine: a VM of the same image gets it too."
     )
-    return Verdict("in part", why, "an orchestrator above, or --restart")
+    return Verdict("in part", why, "an orchestrator above")
 
 
 def microservices(evidence: Evidence) -> Verdict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def test_what_has_lost_its_wall_does_not_start(twinhull: Twinhull, isolation: st
     twinhull("create", "--isolation", isolation, *QUIET, "--name", "moved", "busybox", "true", check=True)
     if isolation == "vm" and accelerator(twinhull) == "kvm":
         pytest.skip("guests run under KVM here")
-    with sqlite3.connect(twinhull.root / "state/twinhull.db") as database:
+    with closing(sqlite3.connect(twinhull.root / "state/twinhull.db")) as database, database:
         (text,) = database.execute("SELECT request FROM instance").fetchone()
         database.execute("UPDATE instance SET request=?", (json.dumps({**json.loads(text), "untrusted": True}),))
     done = twinhull("start", "moved", timeout_s=120)
@@ -194,7 +195,7 @@ def test_what_another_image_cost_is_told_as_that(twinhull: Twinhull) -> None:
 def test_an_application_is_advised_on_service_by_service(twinhull: Twinhull, tmp_path: Path) -> None:
     file = tmp_path / "compose.yaml"
     file.write_text(
-        "services:\n  web:\n    image: busybox\n    command: echo hi\n    healthcheck: {test: x}\n"
+        "services:\n  web:\n    image: busybox\n    command: echo hi\n    logging: {driver: none}\n"
         "  plugin:\n    image: busybox\n    labels: {twinhull.untrusted: 'true'}\n"
     )
     kvm = accelerator(twinhull) == "kvm"
@@ -202,7 +203,7 @@ def test_an_application_is_advised_on_service_by_service(twinhull: Twinhull, tmp
     assert done.exit_code == (0 if kvm else 1)
     assert "web     CONTAINER: busybox" in done.stdout
     assert f"plugin  {'VIRTUAL MACHINE' if kvm else 'STOP'}: busybox" in done.stdout
-    assert "not carried over: healthcheck" in done.stdout
+    assert "not carried over: logging" in done.stdout
     assert all(len(line) <= 100 for line in done.stdout.splitlines())
     document = twinhull("advise", "--compose", str(file), "--format", "json").json()
     web = document["services"][0]

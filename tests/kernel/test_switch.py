@@ -6,6 +6,7 @@ import json
 import sqlite3
 import subprocess
 import time
+from contextlib import closing
 
 import pytest
 
@@ -112,7 +113,7 @@ def test_what_is_not_trusted_never_goes_to_the_hosts_kernel(parity_home: Twinhul
     """As it would be under KVM, where a virtual machine needs nobody to accept anything."""
     words = ("--vm", "--untrusted", "--accept-weak-wall", "--network", "none", "--name", "box")
     parity_home("create", *words, "busybox", "true", check=True)
-    with sqlite3.connect(parity_home.root / "state/twinhull.db") as database:
+    with closing(sqlite3.connect(parity_home.root / "state/twinhull.db")) as database, database:
         (text,) = database.execute("SELECT request FROM instance").fetchone()
         wanted = {**json.loads(text), "accept_weak_wall": False}
         database.execute("UPDATE instance SET request=?", (json.dumps(wanted),))

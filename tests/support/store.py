@@ -12,7 +12,7 @@ import pytest
 
 from twinhull.config import Config
 from twinhull.model import Image
-from twinhull.store import content, db, images, instances, snapshot
+from twinhull.store import content, db, images, instances, snapshot, snapshots
 
 
 class Store(NamedTuple):
@@ -61,7 +61,8 @@ def make_store(root: Path) -> Store:
     os.makedirs(config.state, mode=0o700, exist_ok=True)
     os.makedirs(config.run, mode=0o700, exist_ok=True)
     content.make_directories(config)
-    return Store(config, db.connect(config.database, lambda _: images.SCHEMA + ";\n" + instances.SCHEMA))
+    schema = f"{images.SCHEMA};\n{instances.SCHEMA};\n{snapshots.SCHEMA}"
+    return Store(config, db.connect(config.database, lambda _: schema))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
@@ -90,7 +91,7 @@ PLACE = '["bridge", "twinhull0", 7, "10.87.0.2", 16, "10.87.0.1", "02:74:0a:57:0
 def test_a_database_of_an_earlier_version_is_brought_up_to_date_with_its_rows(tmp_path: Path, version: int) -> None:
     config = Config(state=str(tmp_path / "state"), run=str(tmp_path / "run"))
     (tmp_path / "state").mkdir()
-    with sqlite3.connect(config.database) as old:
+    with closing(sqlite3.connect(config.database)) as old, old:
         old.executescript(FIRST_TABLES)
         if version == 2:
             old.execute("ALTER TABLE instance ADD COLUMN accelerator TEXT NOT NULL DEFAULT ''")
@@ -113,7 +114,7 @@ def test_a_database_of_an_earlier_version_is_brought_up_to_date_with_its_rows(tm
 def test_a_database_of_a_later_version_is_refused(tmp_path: Path) -> None:
     config = Config(state=str(tmp_path / "state"), run=str(tmp_path / "run"))
     open_home(config).db.close()
-    with sqlite3.connect(config.database) as later:
+    with closing(sqlite3.connect(config.database)) as later, later:
         later.execute(f"PRAGMA user_version={db.SCHEMA_VERSION + 1}")
     with pytest.raises(HostUnfit, match="later twinhull"):
         open_home(config)

@@ -50,6 +50,8 @@ static int make_below(int parent, const char *name)
 	CLEANUP_FD int group = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (group < 0)
 		return -errno;
+	if (made) /* whatever our umask: who is not root inside reads its limits there */
+		fchmod(group, 0755);
 	int error = made && faccessat(group, "cgroup.clone_children", F_OK, 0) == 0 ? inherit_cpuset(parent, group) : 0;
 	return error ? error : fd_take(&group);
 }

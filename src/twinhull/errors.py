@@ -25,6 +25,9 @@ import os
 MAKE_ROOM = "make room on the file system of twinhull's state (df shows it), then try again"
 
 
+WITHOUT_ROOT = "run it with sudo; doctor, compare and version work without, and plan for images that are here"
+
+
 class TwinhullError(Exception):
     """Base of all deliberate errors. Anything else that escapes is a bug.
 

@@ -93,7 +93,7 @@ def test_a_megabyte_of_output_arrives_whole(wall: Wall) -> None:
 
 @pytest.mark.parity("`-e`, `-w`, `-u`, `-h`")
 def test_environment_directory_user_and_name_are_as_asked(wall: Wall) -> None:
-    script = "echo $A-$B; pwd; id -u; id -g; hostname"
+    script = "echo $A-$B; pwd; id -u; id -g; hostname; ls /sys/fs/cgroup > /dev/null"
     result = wall.run(
         *("-e", "A=1", "-e", "B=two words", "-w", "/tmp/made", "-u", "12:34", "-h", "box"),
         *("busybox", "sh", "-c", script),
@@ -286,7 +286,7 @@ def test_a_name_in_use_is_refused_and_free_again_after_rm(wall: Wall) -> None:
     result = wall.run("--name", "taken", "busybox", "true")
     assert result.exit_code == 125
     assert "in use" in result.stderr
-    wall("rm", "-f", "taken", check=True)
+    assert wall("rm", "-f", "nobody", "taken", check=True).stdout == "taken\n", "what was not there was not removed"
     assert wall.run("--name", "taken", "busybox", "true").exit_code == 0
     assert wall.run("--name", "taken", "busybox", "true").exit_code == 0, "--rm frees the name at once"
 

@@ -119,3 +119,10 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
         ["/usr/bin/python3", "-S", "-c", script], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_closed_engine_says_so(config: Config) -> None:
+    with twinhull.Engine(config) as engine:
+        engine.close()
+    with pytest.raises(InvalidRequest, match="closed"):
+        engine.run("twinhull/busybox", ["true"])

@@ -16,18 +16,22 @@ if TYPE_CHECKING:
 
 
 def each(names: Iterable[str], act: Callable[[str], object], *, show: bool = True) -> int:
-    """Act on each name; say it when it worked, say why when not; the worst exit code."""
+    """Act on each name; say it when it worked, say why when not; the worst exit code.
+
+    Args:
+        act: returns False of a name that there was nothing to do for.
+    """
     code = 0
     for name in names:
         try:
-            act(name)
+            done = act(name) is not False
         except TwinhullError as error:
             print(f"twinhull: {error.message}", file=sys.stderr)
             if error.hint:
                 print(f"  hint: {error.hint}", file=sys.stderr)
             code = 1
         else:
-            if show:
+            if show and done:
                 print(name, flush=True)
     return code
 
@@ -151,11 +155,13 @@ def run_rm(arguments: Arguments, config: Config) -> int:
     """Delete workloads."""
     engine = prepared(config)
 
-    def remove(name: str) -> None:
+    def remove(name: str) -> bool:
         try:
             engine.remove(name, force=arguments.force, volumes=arguments.volumes)
         except NotFound:
             if not arguments.force:
                 raise
+            return False
+        return True
 
     return each(arguments.names, remove)

@@ -56,7 +56,7 @@ class Engine:
 
     def __init__(self, config: Config | None = None, *, progress: Progress | None = None) -> None:
         self.config = config or load()
-        self.home: Home = open_home(self.config, progress)
+        self.home = open_home(self.config, progress)
 
     def __enter__(self) -> Engine:
         return self
@@ -68,8 +68,9 @@ class Engine:
 
     def close(self) -> None:
         """Close the database; workloads go on."""
-        self.collect_children()
-        self.home.db.close()
+        if isinstance(self.home, Home):
+            self.collect_children()
+            self.home = self.home.closed()
 
     def collect_children(self) -> None:
         """Reap those of our children that have ended."""

@@ -6,7 +6,7 @@ import os
 
 from twinhull import jsontext
 from twinhull.config import Config
-from twinhull.errors import HostUnfit
+from twinhull.errors import HostUnfit, InvalidRequest
 from twinhull.host import facts, files, locks
 from twinhull.model import ExitRecord, Instance, Request
 from twinhull.store import db
@@ -15,6 +15,7 @@ from twinhull.tuples import NamedTuple
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sqlite3 import Connection
+    from typing import NoReturn
 
     from twinhull.model import Status
     from twinhull.store.transfer import Progress
@@ -58,6 +59,23 @@ class Home(NamedTuple):
     def directory(self, identity: str) -> str:
         """The directory of one workload."""
         return self.config.instance(identity)
+
+    def closed(self) -> Home:
+        """Close the database, and return what says so to whoever goes on."""
+        self.db.close()
+        return Closed()  # type: ignore[return-value]  # it has nothing of a home, and says why
+
+
+class Closed:
+    """What an engine has once it is closed."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Nothing.
+
+        Raises:
+            InvalidRequest: always.
+        """
+        raise InvalidRequest("this engine is closed", hint="twinhull.Engine() makes another")
 
 
 def open_home(config: Config, progress: Progress | None = None) -> Home:

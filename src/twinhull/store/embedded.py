@@ -11,7 +11,7 @@ import zlib
 
 from twinhull import jsontext
 from twinhull.config import Config
-from twinhull.errors import HostUnfit
+from twinhull.errors import WITHOUT_ROOT, HostUnfit
 from twinhull.host import files, spawn
 from twinhull.model import Image, Layer
 from twinhull.oci import manifest, platform
@@ -83,7 +83,7 @@ def ensure(config: Config, db: Connection) -> Image:
     if image := images.find(db, NAME):
         return image
     if os.geteuid() != 0:
-        raise HostUnfit("unpacking an image needs root", hint="run it with sudo; plan, doctor and version work without")
+        raise HostUnfit("unpacking an image needs root", hint=WITHOUT_ROOT)
     content.make_directories(config)
     with content.prune_lock(config, shared=True), content.fetch_lock(config, "embedded", wait=True):
         return images.find(db, NAME) or make(config, db)

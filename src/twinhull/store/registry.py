@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 
 from twinhull.config import Config
-from twinhull.errors import Conflict, HostUnfit, NotFound, RegistryError
+from twinhull.errors import WITHOUT_ROOT, Conflict, HostUnfit, NotFound, RegistryError
 from twinhull.host import files, spawn
 from twinhull.model import Image, Layer
 from twinhull.oci import manifest, platform
@@ -100,7 +100,7 @@ def wanted_platform(text: str) -> Platform:
 def require_root() -> None:
     """Owners, devices and overlayfs's attributes need it."""
     if os.geteuid() != 0:
-        raise HostUnfit("unpacking an image needs root", hint="run it with sudo; plan, doctor and version work without")
+        raise HostUnfit("unpacking an image needs root", hint=WITHOUT_ROOT)
 
 
 def verify_tls(config: Config, reference: Reference) -> bool:

@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 # The wheel's build calls this file with its own interpreter, and without a virtual environment of ours.
 PYTHON ?= $(firstword $(wildcard $(BIN)/python3) python3)
 BUILD := build
+PROCESSORS := $(shell nproc)
 
 # The launcher is static, so that it can run as PID 1 of a guest and from a mount of its own. musl-gcc brings no
 # kernel headers: the system's come last, where they cannot hide musl's.
@@ -43,11 +44,11 @@ REPORTS := $(wildcard tests/unit/test_outputs_*.py tests/unit/test_advi*.py) tes
 
 setup:
 	@sh scripts/setup
-	@$(MAKE) --silent launcher
+	@$(MAKE) --silent --jobs $(PROCESSORS) launcher
 
 setup-dev:
 	@sh scripts/setup dev
-	@$(MAKE) --silent launcher launcher-test
+	@$(MAKE) --silent --jobs $(PROCESSORS) launcher launcher-test
 
 # What compose files take: a pinned wheel, in the environment that setup made.
 extras: setup
@@ -62,8 +63,8 @@ test: setup-dev
 		tests/claims tests/kernel tests/oci tests/security tests/golden tests/unit tests/style
 
 # Under 30 seconds, without root, on a tree that was set up once: its parts side by side on two processors.
-check: launcher
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target check-outputs check-tests check-source
+check:
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target check-source check-tests check-outputs
 
 check-source:
 	$(BIN)/python scripts/generate_headers.py --check
@@ -72,10 +73,10 @@ check-source:
 	$(BIN)/python -m mypy
 	clang-format --dry-run --Werror $(filter-out $(GENERATED),$(wildcard launcher/*.[ch] probes/*.[ch]))
 
-check-tests:
+check-tests: launcher
 	$(PYTEST) -q -m 'not slow' $(QUICK) $(REPORTS:%=--ignore=%)
 
-check-outputs:
+check-outputs: launcher
 	$(PYTEST) -q -m 'not slow' $(REPORTS)
 
 docs: setup-dev

@@ -13,6 +13,7 @@ from twinhull.errors import HostUnfit
 from twinhull.host import files
 
 
+@pytest.mark.slow
 def test_a_tree_deeper_than_any_path_is_removed(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()

@@ -24,6 +24,7 @@ def outcome(read: Any, text: str | bytes) -> tuple[str, str]:
         return "error", str(error)
 
 
+@pytest.mark.slow
 @given(VALUES)
 def test_values_are_written_as_json_writes_them_and_read_back(value: Any) -> None:
     assert jsontext.dumps(value) == json.dumps(value)

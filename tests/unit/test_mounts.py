@@ -23,12 +23,14 @@ def target(name: str, args: tuple[Any, ...]) -> Any:
     return args[1] if name == "bind" else args[2]
 
 
+@pytest.mark.slow
 @given(mounts)
 def test_order_and_number_of_mounts_are_kept(listed: list[dict[str, Any]]) -> None:
     found = [target(*op) for op in compile_mounts(listed)]
     assert found == [mount["destination"] for mount in listed]
 
 
+@pytest.mark.slow
 @given(mounts)
 def test_the_last_of_ro_and_rw_wins(listed: list[dict[str, Any]]) -> None:
     for mount, op in zip(listed, compile_mounts(listed), strict=True):

@@ -46,6 +46,7 @@ def test_without_root_it_prints_the_one_command(tree: Path) -> None:
     assert "two: second reason" in done.stdout
 
 
+@pytest.mark.slow
 def test_packages_for_tests_are_not_asked_of_users(tree: Path) -> None:
     table = tree / "scripts/packages.tsv"
     table.write_text(table.read_text() + "three\ttest\tno-such-tool\tonly to test\n")
@@ -53,6 +54,7 @@ def test_packages_for_tests_are_not_asked_of_users(tree: Path) -> None:
     assert "three" in setup(tree, "dev").stderr
 
 
+@pytest.mark.slow
 def test_the_command_works_from_a_place_with_a_space(tree: Path) -> None:
     assert setup(tree).returncode == 0
     entry = tree / ".venv/bin/twinhull"
@@ -69,6 +71,7 @@ def test_the_second_time_takes_no_time_and_says_nothing(tree: Path) -> None:
     assert time.monotonic() - start < 1.0
 
 
+@pytest.mark.slow
 def test_a_tree_that_was_moved_is_set_up_again(tree: Path) -> None:
     setup(tree)
     moved = tree.rename(tree.with_name("moved"))

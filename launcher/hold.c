@@ -7,12 +7,12 @@
  * the memory; `k` with the name of a guest in waiting and what belongs to it, which are kept while there are fewer than
  * are wanted (one at least); `s` and gets those of the last, and nobody else does; `c` and gets their number as a byte;
  * `w` with a byte, so many are wanted from now on, and those that are more go. An answer is one byte, or two with a
- * number, or the name, with SCM_RIGHTS. A file that is
- * not what DIGEST says is never lent: its client finds the end of the stream, as does one that asks for what is not
- * there. A client that is served has used the template, which the time of the file's last change tells from then on.
- * Ends after so many seconds without a client, unless guests are wanted, or when the machine is short of memory;
- *unlinks the socket (`sock`) before. The guest in waiting ends with its conversation, which then is nobody's. `holder`
- *in the directory holds our process number, and stays locked while we live. */
+ * number, or the name, with SCM_RIGHTS. A file that is not what DIGEST says is never lent: its client finds the end of
+ * the stream, as does one that asks for what is not there. A client that is served has used the template, which the
+ * time of the file's last change tells from then on. Ends after so many seconds without a client, unless guests are
+ * wanted, or when the machine is short of memory; unlinks the socket (`sock`) before. A guest in waiting ends with its
+ * conversation, which then is nobody's. `holder` in the directory holds our process number, and stays locked while we
+ * live. */
 #define _GNU_SOURCE
 
 #include <errno.h>

@@ -119,6 +119,12 @@ def merge(config: Config, path: str) -> Config:
     return Config(**known)
 
 
+def restored(values: dict[str, Any]) -> Config:
+    """A configuration that went through JSON, which has lists for tuples."""
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return Config(**fields)
+
+
 def parse(text: str) -> dict[str, Any]:
     """Return the values of a TOML document.
 

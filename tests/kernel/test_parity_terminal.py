@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.command import COMMAND
 from tests.support.foreground import Terminal
+from tests.support.vm import wait_until
 from tests.support.wall import Wall
 
 LEAVE = b"\x10\x11"  # ctrl-p ctrl-q
@@ -82,6 +83,7 @@ def test_exec_has_a_terminal_of_its_own(wall: Wall, tmp_path: Path) -> None:
         terminal.read_until(b"ready\r\n")
         terminal.type(b"\x18")
         assert terminal.wait() == 0
+    wait_until(lambda: "sleep 1001" in wall("exec", "host", "ps").stdout, "a start by the shell, which only said so")
     assert wall("exec", "host", "ps").stdout.count("sleep 1001") == 1, "who leaves does not end it"
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from twinhull.config import Config
-from twinhull.engine import policy, starting
+from twinhull.config import Config, restored
+from twinhull.engine import policy
 from twinhull.engine.policy import Restarts
 from twinhull.errors import InvalidRequest
 from twinhull.model import Request
@@ -46,7 +47,7 @@ def test_the_shim_is_told_policy_and_command_and_the_command_has_the_configurati
     policy.write(config, "1", "on-failure:3")
     name, most, _, program, *words, end = (tmp_path / "instances/1/restart").read_bytes().decode().split("\0")
     assert (name, most, program[0], words[-1], end) == ("on-failure", "3", "/", "1", "")
-    assert Config(**starting.fields(words[-2])) == config._replace(trace="")
+    assert restored(json.loads(words[-2])) == config._replace(trace="")
     policy.write(config, "1", "")
     assert not (tmp_path / "instances/1/restart").exists()
 

@@ -48,6 +48,12 @@ REAL: list[tuple[str, type[TwinhullError], str]] = [
     ("toomanyrequests: You have reached your pull rate limit", RegistryError, "allows no more pulls"),
     ("corrupted blob, expecting sha256:0, got sha256:1", RegistryError, "corrupt content"),
     ("write /x/1: no space left on device", RegistryError, "no room on the disk"),
+    (
+        'level=fatal msg="Error parsing image name \\"docker://reg.example/x\\": getting username and password: 1 '
+        'error occurred:\\n\\t* reading JSON file \\"/c/auth.json\\": open /c/auth.json: permission denied\\n\\n"',
+        RegistryError,
+        "the file of logins cannot be read: open /c/auth.json: permission denied",
+    ),
     ("something new", RegistryError, "reg.example/x:latest: something new"),
     ("", RegistryError, "did not say why"),
 ]

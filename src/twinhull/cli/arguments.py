@@ -102,6 +102,27 @@ def memory_bytes(text: str) -> int:
     return value
 
 
+def whole(text: str, least: int) -> int:
+    """A whole number from `least` on.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    if not (text.isascii() and text.isdecimal() and int(text) >= least):
+        raise InvalidRequest(f"{text!r} is no number (whole, {least} or more)")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """How many, one at least."""
+    return whole(text, 1)
+
+
+def size_of_pool(text: str) -> int:
+    """How many, or none."""
+    return whole(text, 0)
+
+
 def cpu_count(text: str) -> float:
     """A number of CPUs, as "1.5".
 

@@ -90,7 +90,12 @@ def run_compare(arguments: Arguments, config: Config) -> int:
     facts = doctor.examine(config.launcher, config.state)
     with prepared(config) as engine:
         if refusal := doctor.refusal(facts):
-            output.show(report.without_root(facts, image.facts_without_root(engine, name)))
+            known = image.facts_without_root(engine, name)
+            output.show(report.without_root(facts, known))
+            if not asked.live:
+                nothing = Findings(known, effort.name)
+                nothing.argv = again(arguments, name)
+                outputs.deliver(asked, unmeasured(nothing, refusal, here, noise))
             raise refusal
         abandoned.remove_instances(engine)
         findings = Findings(image.image_facts(engine, name), effort.name)
@@ -109,6 +114,15 @@ def run_compare(arguments: Arguments, config: Config) -> int:
         with probe.loaded(config) as session.probe_image:
             document = compare(session, arguments, output, here, noise)
     return outputs.deliver(asked, document)
+
+
+def unmeasured(findings: Findings, refusal: HostUnfit, here: machine.Machine, noise: float) -> dict[str, Any]:
+    """The result where nothing may run: the image and the machine, and a gap with the reason for each side."""
+    findings.gaps = dict.fromkeys(SIDES, refusal.message)
+    findings.limits = [refusal.message]
+    advice = advise.advise(question(findings))
+    document = report.document(findings, here, (), advice, took_s=0.0, noise=noise, version=__version__)
+    return {**document, "failures": {}}
 
 
 def check(arguments: Arguments) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 
-from twinhull.cli.arguments import add_format
+from twinhull.cli.arguments import add_format, count
 from twinhull.cli.control import each
 from twinhull.cli.progress import prepared
 from twinhull.cli.render import document, duration, size, table, timestamp
-from twinhull.errors import InvalidRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,19 +27,8 @@ def configure_fork(parser: Parser) -> None:
 def add_copies(parser: Parser) -> None:
     """How many, and what they are called."""
     add = parser.add_argument
-    add("-n", "--count", type=copies, default=1, metavar="N", help="so many copies (1)")
+    add("-n", "--count", type=count, default=1, metavar="N", help="so many copies (1)")
     add("--name", default="", metavar="NEW", help="of the copy; of several NEW-1, NEW-2 and so on")
-
-
-def copies(text: str) -> int:
-    """A number of copies.
-
-    Raises:
-        InvalidRequest: no whole number from 1 on.
-    """
-    if not (text.isascii() and text.isdecimal() and int(text)):
-        raise InvalidRequest(f"-n {text}: a whole number from 1 on")
-    return int(text)
 
 
 def run_fork(arguments: Arguments, config: Config) -> int:

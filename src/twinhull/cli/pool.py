@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from twinhull.cli.arguments import add_format, memory_bytes
+from twinhull.cli.arguments import add_format, memory_bytes, size_of_pool
 from twinhull.cli.progress import prepared
 from twinhull.cli.render import document, size, table
-from twinhull.errors import InvalidRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,24 +14,18 @@ if TYPE_CHECKING:
 SHORT_KEY = 12
 
 
-def count(text: str) -> int:
-    """A number of guests.
-
-    Raises:
-        InvalidRequest: no whole number.
-    """
-    if not (text.isascii() and text.isdecimal()):
-        raise InvalidRequest(f"{text!r} is no number of guests", hint="twinhull vm pool set 4")
-    return int(text)
-
-
 def configure_set(parser: Parser) -> None:
     """Flags of vm pool set."""
     add = parser.add_argument
     add("--memory", "-m", type=memory_bytes, default=0, metavar="M", help="for workloads with this limit")
     add("--memory-budget", type=memory_bytes, default=0, metavar="M", help="what all of them may take of the host's")
     add("--wait", action="store_true", help="return when they are made")
-    add("count", type=count, metavar="N", help="how many; 0 for none beyond the one that a start leaves to the next")
+    add(
+        "count",
+        type=size_of_pool,
+        metavar="N",
+        help="how many; 0 for none beyond the one that a start leaves to the next",
+    )
 
 
 def run_set(arguments: Arguments, config: Config) -> int:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from twinhull.cli.parser import Arguments, Parser
     from twinhull.config import Config
 
-RUNNING, STOPPED = "its processes started anew", "it was not running, and is not"
+STARTED, STOPPED = "its processes started anew", "it was not running, and is not"
 
 
 def configure_switch(parser: Parser) -> None:
@@ -33,14 +33,10 @@ def run_switch(arguments: Arguments, config: Config) -> int:
     """
     if not arguments.to:
         raise InvalidRequest("switch: where to?", hint=f"twinhull switch {arguments.name} --to vm")
-    engine = prepared(config)
-    engine.live.switch(arguments.name, arguments.to, timeout_s=arguments.time)
-    instance = engine.find(arguments.name)
-    running = engine.status(instance) == "running"
-    kept = "its files, volumes, networks and name are the same; " + (RUNNING if running else STOPPED)
-    print(
-        f"{instance.name} is a {'virtual machine' if arguments.to == 'vm' else 'container'} now: {kept}",
-        file=sys.stderr,
-    )
+    from twinhull.engine.switching import TITLES
+
+    started = prepared(config).live.switch(arguments.name, arguments.to, timeout_s=arguments.time)
+    kept = f"its files, volumes, networks and name are the same; {STARTED if started else STOPPED}"
+    print(f"{arguments.name} is a {TITLES[arguments.to]} now: {kept}", file=sys.stderr)
     print(arguments.name)
     return 0

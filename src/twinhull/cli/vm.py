@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 import time
 
-from twinhull.cli.arguments import add_format, cpu_count, memory_bytes
+from twinhull.cli.arguments import add_format, count, cpu_count, memory_bytes
 from twinhull.cli.control import each
 from twinhull.cli.progress import prepared
 from twinhull.cli.render import document, duration, size, table, timestamp
-from twinhull.errors import InvalidRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,18 +108,7 @@ def configure_kernel_build(parser: Parser) -> None:
     """Flags of vm kernel build."""
     add = parser.add_argument
     add("--background", action="store_true", help="return at once; vm kernel ls shows how far it is")
-    add("--jobs", "-j", type=jobs, default=0, metavar="N", help="compilers at a time (default: one a processor)")
-
-
-def jobs(text: str) -> int:
-    """A number of compilers.
-
-    Raises:
-        InvalidRequest: no whole number from 1 on.
-    """
-    if not (text.isascii() and text.isdecimal() and int(text)):
-        raise InvalidRequest(f"--jobs {text}: a whole number from 1 on")
-    return int(text)
+    add("--jobs", "-j", type=count, default=0, metavar="N", help="compilers at a time (default: one a processor)")
 
 
 def run_kernel_build(arguments: Arguments, config: Config) -> int:

@@ -10,7 +10,7 @@ import os
 import time
 
 from twinhull import jsontext
-from twinhull.config import Config
+from twinhull.config import Config, restored
 from twinhull.engine.state import Home
 from twinhull.errors import Conflict, TwinhullError
 from twinhull.host import files, locks
@@ -241,9 +241,8 @@ def main(text: str) -> None:
     os.closerange(LOCK_FD + 1, os.sysconf("SC_OPEN_MAX"))  # what the command's caller left open is waited for by others
     time.sleep(PATIENCE_S)
     values, shape = jsontext.loads(text)
-    values["insecure_registries"] = tuple(values["insecure_registries"])
     try:
-        make(Config(**values), Machine(*shape))
+        make(restored(values), Machine(*shape))
     except (TwinhullError, OSError):
         pass  # the next start asks again
 

@@ -20,8 +20,6 @@ from twinhull.store.db import transaction
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from twinhull.runtime.sandbox import Sandbox
 
 LOCK_FD = 3  # launcher/restart.c
@@ -106,20 +104,13 @@ def restore_record(home: Home, instance: Instance, record: bytes) -> None:
 
 def main(settings: str, identity: str) -> None:
     """Start a workload again; its shim left us the lock, open and held."""
-    from twinhull.config import Config
+    from twinhull import jsontext
+    from twinhull.config import restored
     from twinhull.engine import Engine
 
     os.set_inheritable(LOCK_FD, False)
-    with Engine(Config(**fields(settings))) as engine:
+    with Engine(restored(jsontext.loads(settings))) as engine:
         again(engine.home, identity)
-
-
-def fields(settings: str) -> dict[str, Any]:
-    """Of a configuration that was written down as JSON."""
-    from twinhull import jsontext
-
-    values: dict[str, Any] = jsontext.loads(settings)
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
 def again(home: Home, identity: str) -> None:

@@ -30,8 +30,10 @@ TITLES = {"container": "container", "vm": "virtual machine", "machine": "machine
 GATHERED = "switching"  # the writable layer as files, on its way
 
 
-def switch(home: Home, instance: Instance, side: Side, *, timeout_s: float | None = None) -> None:
+def switch(home: Home, instance: Instance, side: Side, *, timeout_s: float | None = None) -> bool:
     """Move a workload to the other side; what ran runs there again, from its beginning.
+
+    Returns: whether it ran, and was started again.
 
     Args:
         timeout_s: how long its process has to end, as for stop.
@@ -47,6 +49,7 @@ def switch(home: Home, instance: Instance, side: Side, *, timeout_s: float | Non
     move(home, instance, side, pinned)
     if running:
         start(home, instance.id, request)
+    return running
 
 
 def checked(home: Home, instance: Instance, side: Side) -> Request:

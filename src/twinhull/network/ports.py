@@ -31,6 +31,8 @@ BATCH_ELEMENTS = 512  # 60 bytes each, well below a socket's send buffer
 def parse(text: str) -> tuple[Port, ...]:
     """Return the ports that one -p asks for: [IP:][HOST:]PORT[/tcp|/udp], each side a range if both are.
 
+    A HOST of 0, or none, is any free port.
+
     Raises:
         InvalidRequest: it is none of these.
     """
@@ -40,11 +42,11 @@ def parse(text: str) -> tuple[Port, ...]:
     address, rest = split_address(text, rest)
     host, colon, inside = rest.rpartition(":")
     wanted = numbers(text, inside)
-    if colon and host:
+    if colon and host not in ("", "0"):
         offered = numbers(text, host)
         if len(offered) != len(wanted):
             raise malformed(text, f"{len(offered)} ports of the host for {len(wanted)} of the workload")
-    elif colon and not address:
+    elif colon and not host and not address:
         raise malformed(text, "the host's port is empty")
     else:
         offered = [0] * len(wanted)

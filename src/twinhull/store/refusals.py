@@ -27,6 +27,7 @@ UNREACHABLE = (
     *("deadline exceeded", "pinging container registry"),
 )
 UNTRUSTED = ("x509", "certificate")
+LOGINS = ("auth.json: permission denied",)
 PLAIN_HTTP = ("server gave http response to https client",)
 LIMITED = ("toomanyrequests", "too many requests", "rate limit")
 CORRUPT = ("corrupted blob", "digest did not match", "digest mismatch", "does not match its size", "unexpected eof")
@@ -55,6 +56,8 @@ def explain(text: str, reference: Reference, *, pushing: bool = False, platform:
     if says(text, UNTRUSTED):
         hint = f"install its authority's certificate in /etc/containers/certs.d/{registry}"
         return RegistryError(f"the certificate of {registry} is not trusted: {last}", hint=hint)
+    if says(text, LOGINS):
+        return RegistryError(f"the file of logins cannot be read: {last}", hint="REGISTRY_AUTH_FILE names another")
     if says(text, LIMITED):
         return RegistryError(f"{registry} allows no more pulls for now", hint=f"skopeo login {registry}, or wait")
     if says(text, DENIED):
@@ -80,7 +83,8 @@ def says(text: str, parts: tuple[str, ...]) -> bool:
 
 
 def last_part(text: str) -> str:
-    """The innermost cause of Go's wrapped errors, without skopeo's log decoration."""
+    """The innermost cause of Go's wrapped errors, without skopeo's log decoration and its escaped line ends."""
     text = text.rpartition('msg="')[2].removesuffix('"')
+    text = " ".join(text.replace("\\n", " ").replace("\\t", " ").replace('\\"', '"').split())
     parts = text.split(": ")
     return ": ".join(parts[-2:])[-300:] if text else "skopeo did not say why"

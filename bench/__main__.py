@@ -15,9 +15,9 @@ from pathlib import Path
 from bench.contenders import Works, others
 from bench.measure import Contender, Samples, take_turns
 from bench.ours import (
+    crowd,
     processes_of_ours,
     settle,
-    starts_in_a_crowd,
     stop_everything,
     supervisor_mb,
     twinhull_works,
@@ -28,7 +28,8 @@ from tests.support.command import share_kernels
 
 ROUNDS = 15
 OPTIONAL = ("vm-kernel",)  # needs what takes ten minutes to make: unmeasured is not broken
-LONG = {"many": 3, "growth": 1}  # rounds of what takes minutes: only with --long
+LONG = {"many": 3, "growth": 1, "vm-growth": 1, "vm-memory": 1}  # rounds of what takes minutes: only with --long
+CROWDS: dict[str, tuple[int, tuple[str, ...]]] = {"growth": (500, ()), "vm-growth": (100, ("--vm",))}
 
 
 def main(arguments: list[str]) -> int:
@@ -47,9 +48,7 @@ def main(arguments: list[str]) -> int:
         try:
             verdicts = measure_times(folder, promises, rounds)
             verdicts += measure_processes(folder, promises)
-            if "growth" in promises:
-                print("\ngrowth")
-                verdicts.append(holds(promises["growth"], starts_in_a_crowd(folder / "twinhull")))
+            verdicts += measure_crowds(folder, promises)
         finally:
             stop_everything(folder / "twinhull")
             if (folder / "twinhull-kernel").exists():
@@ -66,7 +65,7 @@ def measure_times(folder: Path, promises: dict[str, Promise], rounds: int) -> li
     with others(folder) as (their_works, absent), twinhull_works(root) as (our_works, missing):
         for line in [*absent, *missing]:
             print(f"not measured: {line}")
-        required = [row.name for row in promises.values() if row.unit == "×" and row.name not in (*OPTIONAL, "growth")]
+        required = [row.name for row in promises.values() if row.unit == "×" and row.name not in (*OPTIONAL, *CROWDS)]
         verdicts += [False for name in required if name not in our_works]
         for work in our_works:
             if work in LONG and work not in promises:
@@ -78,6 +77,19 @@ def measure_times(folder: Path, promises: dict[str, Promise], rounds: int) -> li
                 print(f"  {name:10} {values.median_ms:9.1f} ms ± {values.spread_ms:.1f}")
             if work in promises:
                 verdicts.append(holds(promises[work], samples))
+    return verdicts
+
+
+def measure_crowds(folder: Path, promises: dict[str, Promise]) -> list[bool]:
+    """Start many of each isolation, one after the other; where that is not left out."""
+    verdicts = []
+    for name, (size, flags) in CROWDS.items():
+        if name in promises:
+            print(f"\n{name}")
+            found = crowd(folder / "twinhull", size, *flags)
+            verdicts.append(holds(promises[name], found.starts))
+            if name == "vm-growth":
+                verdicts.append(verdict(promises["vm-memory"], found.weight_mb))
     return verdicts
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.contenders import ENTRY, Works, at_once, oci_runtime, twinhull
 from bench.measure import Command, Failed, Samples, contend_ms, pss_kb, run_ms
@@ -19,7 +20,7 @@ from twinhull.config import Config
 from twinhull.runtime import spare
 
 IDLE_CONTAINERS = 10
-CROWD = 500
+TENTH = 10
 BARE = Command((sys.executable, "-IS", "-c", "pass"))
 
 
@@ -67,19 +68,40 @@ def run_within(engine: Engine) -> None:
         raise Failed(f"Engine.run: status {status}")
 
 
-def starts_in_a_crowd(root: Path) -> dict[str, Samples]:
-    """Start CROWD containers one after the other; how long the last ten took, and those around the tenth.
+class Crowd(NamedTuple):
+    """Many workloads, started one after the other.
 
-    The unit is a bare interpreter's start beside each: what else the machine does is not the same after minutes.
+    Attributes:
+        starts: how long the last ten took, and those around the tenth. The unit is a bare interpreter's start beside
+            each: what else the machine does is not the same after minutes.
+        weight_mb: what each one after the tenth adds to the memory (PSS) of all processes.
     """
-    names = [f"bench-{number}" for number in range(CROWD)]
-    words = ("run", "--detach", "--network", "none", "--name")
+
+    starts: dict[str, Samples]
+    weight_mb: float
+
+
+def crowd(root: Path, size: int, *flags: str) -> Crowd:
+    """Start so many idle workloads."""
+    names = [f"bench-{number}" for number in range(size)]
+    times, first_mb = [], 0.0
     try:
-        times = [run_ms(twinhull(root, *words, name, "busybox", "sleep", "1000")) / run_ms(BARE) for name in names]
+        for name in names:
+            words = ("run", "--detach", *flags, "--network", "none", "--name", name, "busybox", "sleep", "1000")
+            times.append(run_ms(twinhull(root, *words)) / run_ms(BARE))
+            if len(times) == TENTH:
+                first_mb = all_processes_mb(root)
+        weight_mb = (all_processes_mb(root) - first_mb) / (size - TENTH)
     finally:
-        for first in range(0, CROWD, 50):
+        for first in range(0, size, 50):
             run_ms(twinhull(root, "rm", "--force", *names[first : first + 50]))
-    return {"twinhull": Samples(tuple(times[-10:])), "tenth": Samples(tuple(times[5:15]))}
+    return Crowd({"twinhull": Samples(tuple(times[-10:])), "tenth": Samples(tuple(times[5:15]))}, weight_mb)
+
+
+def all_processes_mb(root: Path) -> float:
+    """Memory (PSS) of everything that our commands left running, QEMU too, when nothing is being made any more."""
+    settle(root)
+    return sum(map(pss_kb, leaks.descendants(os.getpid()))) / 1000
 
 
 def built_kernel(root: Path, works: Works) -> list[str]:

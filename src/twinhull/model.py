@@ -264,6 +264,11 @@ class Instance(NamedTuple):
         """The place on the first network."""
         return self.endpoints[0] if self.endpoints else None
 
+    @property
+    def program(self) -> str:
+        """The words before the verbs that manage it."""
+        return "twinhull machine" if self.isolation == "machine" else "twinhull"
+
 
 class ExitRecord(NamedTuple):
     """What the shim wrote when the workload ended."""

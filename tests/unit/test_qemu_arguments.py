@@ -23,6 +23,7 @@ FACTS = Facts(cgroup2="/sys/fs/cgroup", cgroup2_controllers=("cpu", "memory", "p
 
 
 DRIVES = Drives()
+KINDS_OF_MEMORY: tuple[Memory, ...] = ("private", "saved", "restored", "copied")
 
 
 def argv(machine: Machine = MACHINE, *, memory: Memory = "restored", drives: Drives = DRIVES) -> tuple[str, ...]:
@@ -37,7 +38,7 @@ def jail(**changes: Any) -> Jail:
     return Jail("0123456789abcdef", "/twinhull/x", "/root", argv())._replace(**changes)
 
 
-@pytest.mark.parametrize("memory", ["private", "saved", "restored"])
+@pytest.mark.parametrize("memory", KINDS_OF_MEMORY)
 def test_qemu_is_sandboxed_and_has_no_default_device(memory: Memory) -> None:
     words = argv(memory=memory)
     assert value(words, "-sandbox") == "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
@@ -45,7 +46,7 @@ def test_qemu_is_sandboxed_and_has_no_default_device(memory: Memory) -> None:
 
 
 def test_no_argument_names_a_path_of_the_host() -> None:
-    for memory in ("private", "saved", "restored"):
+    for memory in KINDS_OF_MEMORY:
         words = argv(Machine("kvm", 2, 1 << 30, shares=True), memory=memory)[1:]
         paths = [word for word in words if "/" in word]
         assert all(any(part in word for part in ("/proc/self/fd/", "/dev/fdset/", "path=/shares")) for word in paths)
@@ -63,6 +64,11 @@ def test_the_devices_of_a_template_are_those_of_its_guests() -> None:
     saved, started = argv(memory="saved", drives=Drives(False, False)), argv()
     assert devices(saved) == devices(started)
     assert value(saved, "-machine") == value(started, "-machine")
+
+
+def test_only_memory_that_is_nobody_elses_is_given_back() -> None:
+    given_back = {memory: "free-page-reporting=on" in " ".join(argv(memory=memory)) for memory in KINDS_OF_MEMORY}
+    assert given_back == {"private": True, "saved": False, "restored": False, "copied": False}
 
 
 def test_ram_is_shared_only_with_the_file_that_a_template_is_saved_to() -> None:

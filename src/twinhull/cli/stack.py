@@ -31,7 +31,7 @@ def run_stack(arguments: Arguments, config: Config) -> int:
     instance = engine.find(arguments.name)
     state = engine.status(instance)
     if state not in ("running", "paused"):
-        raise Conflict(f"{instance.name} does not run: it is {state}", hint=f"twinhull start {instance.name}")
+        raise Conflict(f"{instance.name} does not run: it is {state}", hint=f"{instance.program} start {instance.name}")
     found = look(engine, instance)
     if arguments.format == "json":
         print(document([layer._asdict() for layer in found]))

@@ -54,7 +54,7 @@ def require_running(home: Home, instance: Instance) -> None:
         raise Conflict(f"workload {instance.name} is restarting", hint=f"twinhull logs {instance.name} says why")
     if state not in ("running", "paused"):
         raise Conflict(
-            f"workload {instance.name} is not running (it is {state})", hint=f"twinhull start {instance.name}"
+            f"workload {instance.name} is not running (it is {state})", hint=f"{instance.program} start {instance.name}"
         )
 
 
@@ -272,7 +272,9 @@ def wait(home: Home, instance: Instance) -> ExitStatus:
     record = exit_record(home, instance.id)
     if record is None:
         if status(home, instance) == "created":
-            raise Conflict(f"workload {instance.name} was never started", hint=f"twinhull start {instance.name}")
+            raise Conflict(
+                f"workload {instance.name} was never started", hint=f"{instance.program} start {instance.name}"
+            )
         raise NotFound(f"workload {instance.name} ended and its record is gone: it was started with --rm")
     return ExitStatus(record.code, record.signal, record.oom)
 
@@ -299,10 +301,10 @@ def remove(home: Home, instance: Instance, *, force: bool = False, volumes: bool
     state = status(home, instance)
     if state in ("running", "paused", "restarting"):
         if not force:
-            verb = "twinhull machine" if instance.isolation == "machine" else "twinhull"
+            program = instance.program
             raise Conflict(
                 f"workload {instance.name} is {state}",
-                hint=f"{verb} stop {instance.name}, or {verb} rm --force {instance.name}",
+                hint=f"{program} stop {instance.name}, or {program} rm --force {instance.name}",
             )
         with for_good(home, instance):
             ask_to_end(home, instance, SIGKILL, END_TIMEOUT_S)

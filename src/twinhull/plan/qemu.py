@@ -45,6 +45,9 @@ FIRST_CARD_PLACE = 2  # behind the disks
 CONSOLES = {"amd64": "ttyS0", "arm64": "ttyAMA0"}
 # Signed pointers by the architecture's own algorithm would take most of the emulator's time.
 PROCESSORS = {"amd64": "max", "arm64": "max,pauth-impdef=on"}
+# A guest tells what memory it does not use, and QEMU gives it back to the host. Only of memory that is nobody else's:
+# what a template lends is mapped from a file, in which QEMU would make holes, and the file's seals forbid them.
+RETURNS = ("-device", "virtio-balloon-device,id=balloon0,free-page-reporting=on")
 # What xen-save-devices-state writes begins without the section that QEMU expects first.
 DEVICES_ALONE = ("-global", "migration.send-configuration=off")
 # A template's, for each card one; the workload's own are set by the plan in the guest.
@@ -102,6 +105,7 @@ def arguments(machine: Machine, *, memory: Memory, drives: Drives, binary: str) 
         *machine_arguments(machine, memory),
         *control_arguments(),
         *device_arguments(machine, drives),
+        *(RETURNS if memory == "private" else ()),
         *(DEVICES_ALONE if memory == "copied" else ()),
         *(("-incoming", "defer") if memory in ("restored", "copied") else boot_arguments(machine)),
     )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # In load order, where a module needs another that it does not name: libcrc32c asks for the algorithm.
 WANTED = (
     *("crc32c_generic", "virtio_mmio", "virtio_blk", "virtio_console", "erofs", "overlay"),
-    *("virtio_rng", "virtio_net", "ext4", "9pnet_virtio", "9p", "af_packet"),
+    *("virtio_rng", "virtio_net", "ext4", "9pnet_virtio", "9p", "af_packet", "virtio_balloon"),
 )
 REQUIRED = frozenset({"virtio_mmio", "virtio_blk", "virtio_console", "erofs", "overlay"})
 

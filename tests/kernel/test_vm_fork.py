@@ -92,7 +92,7 @@ def test_names_addresses_and_random_numbers_are_its_own(vm: Twinhull) -> None:
 def test_several_copies_share_nothing(vm: Twinhull) -> None:
     original = counting(vm, "--rm", "--network", "none")
     copies = fork(vm, "-n", "2", "--name", "copy", original)
-    assert sorted(vm.names())[:2] == ["copy-1", "copy-2"]
+    assert {"copy-1", "copy-2"} < set(vm.names())
     found = [vm("exec", name, "sh", "-c", f"hostname; {SECRETS}", check=True).stdout.split() for name in copies]
     assert not set(found[0]) & set(found[1]) - {"-"}
     vm("stop", "-t", "0", *copies, check=True)

@@ -71,6 +71,12 @@ def test_only_memory_that_is_nobody_elses_is_given_back() -> None:
     assert given_back == {"private": True, "saved": False, "restored": False, "copied": False}
 
 
+def test_an_emulated_guest_has_no_timer_that_runs_for_nobody() -> None:
+    boards = {used: value(argv(MACHINE._replace(accelerator=used)), "-machine") for used in ("tcg", "kvm")}
+    assert "pit=off" in boards["tcg"]
+    assert "pit=on" in boards["kvm"]
+
+
 def test_ram_is_shared_only_with_the_file_that_a_template_is_saved_to() -> None:
     assert "share=on" in value(argv(memory="saved"), "-object")
     assert "share=off" in value(argv(memory="restored"), "-object")

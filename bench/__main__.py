@@ -50,9 +50,8 @@ def main(arguments: list[str]) -> int:
             verdicts += measure_processes(folder, promises)
             verdicts += measure_crowds(folder, promises)
         finally:
-            stop_everything(folder / "twinhull")
-            if (folder / "twinhull-kernel").exists():
-                stop_everything(folder / "twinhull-kernel")
+            for place in folder.glob("twinhull*/state"):
+                stop_everything(place.parent)
     return 0 if all(verdicts) else 1
 
 

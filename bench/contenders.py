@@ -142,10 +142,12 @@ def docker(folder: Path, rootfs: Path) -> Iterator[Works]:
         wait_for_daemon(client.words, daemon)
         call("sh", "-c", f"tar -C {rootfs} -c . | {' '.join(client.words)} import - bench")
         call(*client.run("bench", ("sleep", "1000"), "--detach", "--name", "bench-idle"))
+        greeting = Command(client.run("bench", ("echo", "hi"), "--rm"))
         yield {
             "run-bridge": {"docker": Command(client.run("bench", ("true",), "--rm"))},
             "run-none": {"docker": Command(client.run("bench", ("true",), "--rm", "--network", "none"))},
-            "vm-template": {"docker": Command(client.run("bench", ("echo", "hi"), "--rm"))},
+            "vm-template": {"docker": greeting},
+            "vm-pool": {"docker": greeting},
             "exec": {"docker": Command(client.call("exec", "bench-idle", "true"))},
             "many": {"docker": at_once(Command(client.call("run", "--detach")), "bench", client.call("rm", "--force"))},
         }

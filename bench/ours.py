@@ -14,13 +14,14 @@ from typing import NamedTuple
 from bench.contenders import ENTRY, Works, at_once, oci_runtime, twinhull
 from bench.measure import Command, Failed, Samples, contend_ms, pss_kb, run_ms
 from tests.support import leaks
-from tests.support.command import REPOSITORY, Twinhull
+from tests.support.command import REPOSITORY, Twinhull, share_kernels
 from twinhull import Engine, Request
 from twinhull.config import Config
 from twinhull.runtime import spare
 
 IDLE_CONTAINERS = 10
 TENTH = 10
+POOL = 3
 BARE = Command((sys.executable, "-IS", "-c", "pass"))
 
 
@@ -40,6 +41,7 @@ def twinhull_works(root: Path) -> Iterator[tuple[Works, list[str]]]:
         config.write_text(f"{setting} = false\n")
         works[work] = {"twinhull": guest._replace(variables=(*guest.variables, ("TWINHULL_CONFIG", str(config))))}
     absent = built_kernel(root, works)
+    works["vm-pool"] = {"twinhull": in_a_pool(root)._replace(argv=guest.argv)}
     run_ms(twinhull(root, "run", "--detach", "--name", "bench-idle", "busybox", "sleep", "1000"))
     try:
         for work in list(works):
@@ -104,6 +106,16 @@ def all_processes_mb(root: Path) -> float:
     return sum(map(pss_kb, leaks.descendants(os.getpid()))) / 1000
 
 
+def in_a_pool(root: Path) -> Command:
+    """Have several guests wait, in a state directory of their own; return a command there."""
+    other = root.with_name("twinhull-pool")
+    other.mkdir()
+    share_kernels(other)
+    command = twinhull(other, "vm", "pool", "set", "--wait", str(POOL))
+    run_ms(command)
+    return command
+
+
 def built_kernel(root: Path, works: Works) -> list[str]:
     """Add the boot with the kernel of `make guest-kernel`, beside the distribution's; return why not.
 
@@ -126,9 +138,10 @@ def built_kernel(root: Path, works: Works) -> list[str]:
 
 def settle(root: Path) -> None:
     """Return when no guest in waiting is being made any more: that would be measured with whatever comes next."""
-    config = Config(state=str(root / "state"), run=str(root / "run"))
-    while spare.is_being_made(config):
-        time.sleep(0.05)
+    for place in (root, root.with_name("twinhull-pool")):
+        config = Config(state=str(place / "state"), run=str(place / "run"))
+        while spare.is_being_made(config):
+            time.sleep(0.05)
 
 
 def supervisor_mb(root: Path) -> float:

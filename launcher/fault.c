@@ -15,8 +15,10 @@ void fault_point(const char *name)
 	const char *wanted = getenv("TWINHULL_FAULT");
 	if (!wanted)
 		return;
-	if (strcmp(wanted, name) == 0)
+	if (strcmp(wanted, name) == 0) {
 		raise(SIGKILL);
+		_exit(128 + SIGKILL); /* the first process of a namespace cannot kill itself */
+	}
 	if (strncmp(wanted, SLOW, strlen(SLOW)) == 0 && strcmp(wanted + strlen(SLOW), name) == 0)
 		usleep(SLOW_US);
 }

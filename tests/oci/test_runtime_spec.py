@@ -119,6 +119,23 @@ def test_a_device_is_made_and_can_only_be_opened_if_allowed(container: Container
     assert shown.split() == ["1:5", "644", "3", "4", "1"]
 
 
+def test_a_ptmx_of_the_hosts_is_not_made(container: Container) -> None:
+    container.spec["linux"]["devices"] = [{"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2}]
+    assert container.output("readlink /dev/ptmx") == "pts/ptmx\n"
+
+
+def test_nothing_is_made_below_dev_where_a_directory_is_bound(container: Container, tmp_path: Path) -> None:
+    bound = tmp_path / "bound"
+    bound.mkdir()
+    os.mknod(bound / "null", 0o020666, os.makedev(1, 3))  # others open it for the masks
+    mounts = [mount for mount in container.spec["mounts"] if not mount["destination"].startswith("/dev")]
+    here = {"destination": "/dev", "type": "bind", "source": str(bound), "options": ["bind"]}
+    container.spec["mounts"] = [*mounts, here]
+    container.spec["linux"]["devices"] = [{"path": "/dev/mine", "type": "c", "major": 1, "minor": 5}]
+    assert container.output("ls /dev") == "null\n"
+    assert list(bound.iterdir()) == [bound / "null"]
+
+
 def test_limits_reach_the_cgroup_and_can_be_changed(container: Container) -> None:
     container.spec["linux"]["resources"] |= {
         "memory": {"limit": 64 << 20, "reservation": 32 << 20, "swappiness": 10},

@@ -5,6 +5,7 @@ Promise: a value that is unknown, or that this machine cannot honour, is an erro
 
 from __future__ import annotations
 
+from posixpath import normpath
 from struct import pack
 
 from twinhull import jsontext
@@ -90,8 +91,7 @@ def compile_bundle(spec: Mapping[str, Any], facts: Facts, bundle: Bundle) -> Pla
         *namespaces.child,
         Op("root-bind", (bundle.root, ROOT_OWNERS)),
         *mounts,
-        *device_ops(),
-        *(device(row, index) for index, row in enumerate(linux.get("devices") or ())),
+        *nodes(spec, linux),
         *late,
         *await_hooks(hooks),
         *hook_ops(hooks, "createContainer", AT_ONCE, {**bundle.state, "status": "creating"}),
@@ -149,6 +149,22 @@ def check_sysctl(key: str, namespaces: Namespaces) -> None:
         raise InvalidRequest(f"linux.sysctl: {key!r} is not in a separate kernel namespace")
     if not namespaces.has(needed):
         raise InvalidRequest(f"linux.sysctl: {key!r} needs a {needed} namespace in linux.namespaces")
+
+
+def nodes(spec: Mapping[str, Any], linux: Mapping[str, Any]) -> Iterator[Op]:
+    """What is made below /dev; nothing in a directory of the host's that is bound there, for that would change it.
+
+    A bundle of a privileged pod lists the host's ptmx; the workload's own is the one of its devpts.
+    """
+    for mount in spec.get("mounts") or ():
+        bound = mount.get("type") == "bind" or {"bind", "rbind"} & set(mount.get("options") or ())
+        if bound and normpath(mount.get("destination") or "") == "/dev":
+            return
+    yield from device_ops()
+    for index, row in enumerate(linux.get("devices") or ()):
+        made = device(row, index)
+        if normpath(str(made.args[0])) != "/dev/ptmx":
+            yield made
 
 
 def device(row: Mapping[str, Any], index: int) -> Op:

@@ -22,10 +22,15 @@ MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def kubelet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubelet]:
-    """Calls to a containerd that has our runtime as a handler."""
+def installed() -> None:
+    """What these tests drive."""
     if not shutil.which("containerd") or not Path("/usr/lib/cni/ptp").exists():
         pytest.skip("containerd or containernetworking-plugins is not installed")
+
+
+@pytest.fixture(scope="module")
+def kubelet(installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubelet]:
+    """Calls to a containerd that has our runtime as a handler."""
     with containerd(tmp_path_factory.mktemp("cri"), TWINHULL_OCI) as made:
         yield made
 
@@ -271,6 +276,22 @@ def test_a_program_that_is_not_there_fails_the_start_and_leaves_the_pod(kubelet:
     assert kubelet.output(pod, "next", "echo", "here") == (0, [("stdout", "here")])
 
 
+def test_pods_outlive_containerd(installed: None, tmp_path: Path) -> None:
+    with containerd(tmp_path, TWINHULL_OCI) as kubelet:
+        pod = kubelet.run_pod("stays")
+        long = kubelet.run(pod, "long", "sleep", "1000")
+        short = kubelet.run(pod, "short", "sh", "-c", "sleep 0.5; exit 6")
+        kubelet.stop_daemon()
+        time.sleep(1)
+        kubelet.start_daemon()
+        assert kubelet.pod_status(pod).state == api.SANDBOX_READY
+        assert kubelet.status(long).state == api.CONTAINER_RUNNING
+        assert kubelet.exec_sync(long, "echo", "here").stdout == b"here\n"
+        assert kubelet.wait(short).exit_code == 6
+        kubelet.stub.StopContainer(api.StopContainerRequest(container_id=long, timeout=0))
+        assert kubelet.wait(long).exit_code == 137
+
+
 def test_pods_of_other_handlers_run_beside_ours(kubelet: Kubelet, pod: str) -> None:
     with running(kubelet, "other", handler="runc") as other:
         assert kubelet.output(other, "once", "echo", "here") == (0, [("stdout", "here")])
@@ -279,7 +300,7 @@ def test_pods_of_other_handlers_run_beside_ours(kubelet: Kubelet, pod: str) -> N
         assert "nonesuch" in caught.value.details()
 
 
-def test_the_steps_of_a_runtime_class_are_a_script() -> None:
+def test_the_steps_of_a_runtime_class_are_a_script(installed: None) -> None:
     done = subprocess.run([sys.executable, "scripts/runtime_class.py"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for handler in ("twinhull", "runc"):

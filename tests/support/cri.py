@@ -84,19 +84,16 @@ def containerd(folder: Path, runtime: Path) -> Iterator[Kubelet]:
     write_network(folder / "cni")
     text = CONFIG.format(folder=folder, pause=PAUSE, handler=HANDLER, runtime=runtime)
     (folder / "config.toml").write_text(text)
-    with (folder / "log").open("w") as log:
-        daemon = subprocess.Popen(["containerd", "--config", folder / "config.toml"], stdout=log, stderr=log)
+    with grpc.insecure_channel(f"unix://{folder}/sock") as channel:
+        kubelet = Kubelet(channel, folder)
         try:
-            with grpc.insecure_channel(f"unix://{folder}/sock") as channel:
-                kubelet = Kubelet(channel, folder)
-                kubelet.wait_ready()
-                address = ["ctr", "--address", f"{folder}/sock", "--namespace", "k8s.io"]
-                subprocess.run([*address, "images", "import", folder / "images.tar"], check=True, capture_output=True)
-                yield kubelet
-                kubelet.remove_all()
+            kubelet.start_daemon()
+            address = ["ctr", "--address", f"{folder}/sock", "--namespace", "k8s.io"]
+            subprocess.run([*address, "images", "import", folder / "images.tar"], check=True, capture_output=True)
+            yield kubelet
+            kubelet.remove_all()
         finally:
-            daemon.terminate()
-            daemon.wait()
+            kubelet.stop_daemon()
             subprocess.run(["umount", "--recursive", folder], capture_output=True)
 
 
@@ -144,12 +141,26 @@ class Session:
 
 
 class Kubelet:
-    """The calls of a kubelet; a pod is known by its id and a container by its own."""
+    """The calls of a kubelet to its containerd; a pod is known by its id and a container by its own."""
 
     def __init__(self, channel: grpc.Channel, folder: Path) -> None:
         self.stub = services.RuntimeServiceStub(channel)
         self.folder = folder
         self.pods: dict[str, Any] = {}
+        self.daemon: subprocess.Popen[bytes] | None = None
+
+    def start_daemon(self) -> None:
+        """Start containerd, which finds the pods that there are."""
+        with (self.folder / "log").open("a") as log:
+            words = ["containerd", "--config", str(self.folder / "config.toml")]
+            self.daemon = subprocess.Popen(words, stdout=log, stderr=log)
+        self.wait_ready()
+
+    def stop_daemon(self) -> None:
+        """End containerd; pods go on."""
+        if self.daemon:
+            self.daemon.terminate()
+            self.daemon.wait()
 
     def wait_ready(self) -> None:
         """Wait until the runtime and the network say so; an error has containerd's log."""

@@ -77,6 +77,39 @@ int cgroup_make(const char *path)
 	return fd_high(fd_take(&group));
 }
 
+/* What is left of a process's path below a group; the group's own is some end of where it is mounted. */
+static const char *rest_below(const char *mounted, const char *path)
+{
+	for (const char *own = mounted; own; own = strchr(own + 1, '/')) {
+		size_t length = strlen(own);
+		if (length > 1 && strncmp(path, own, length) == 0 && path[length] == '/')
+			return path + length + 1;
+	}
+	return NULL;
+}
+
+int cgroup_below(int group, pid_t pid)
+{
+	char file[64], lines[PATH_MAX], mounted[PATH_MAX];
+	snprintf(file, sizeof(file), "/proc/self/fd/%d", group);
+	ssize_t length = readlink(file, mounted, sizeof(mounted) - 1);
+	if (length < 0)
+		return -errno;
+	mounted[length] = '\0';
+	snprintf(file, sizeof(file), "/proc/%d/cgroup", pid);
+	int error = file_read(AT_FDCWD, file, lines, sizeof(lines));
+	if (error < 0)
+		return error;
+	char *path = strncmp(lines, "0::", 3) == 0 ? lines + 3 : strstr(lines, "\n0::");
+	if (!path)
+		return -ENOENT;
+	path += *path == '\n' ? 4 : 0;
+	path[strcspn(path, "\n")] = '\0';
+	const char *rest = rest_below(mounted, path);
+	int found = rest ? openat(group, rest, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	return found < 0 ? -ENOENT : fd_high(found);
+}
+
 int cgroup_policy_load(const void *program, size_t length)
 {
 	_Alignas(uint64_t) struct bpf_insn instructions[BPF_MAXINSNS];

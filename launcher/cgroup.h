@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 /* Make a group with its ancestors and open its directory. Returns a descriptor or -errno. */
 int cgroup_make(const char *path);
@@ -13,6 +14,10 @@ int cgroup_device_policy(int group, const void *program, size_t length);
 /* The two halves of it: the kernel's check of the program costs far more than to attach it. */
 int cgroup_policy_load(const void *program, size_t length);
 int cgroup_policy_attach(int group, int policy);
+
+/* v2: open the group below this one that a process is in. Returns a descriptor, or -errno; -ENOENT if it is not below.
+ */
+int cgroup_below(int group, pid_t pid);
 
 /* v2: freeze or thaw, and wait until the kernel says so. */
 int cgroup_freeze(int group, bool frozen);

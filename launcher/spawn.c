@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cgroup.h"
 #include "child.h"
 #include "descriptor.h"
 #include "kernel.h"
@@ -112,7 +113,7 @@ static uint64_t clone_namespaces(const struct host *host, const struct shape *sh
 	               : shape->flags & ~(uint64_t)CLONE_NEWCGROUP;
 }
 
-static pid_t clone_child(const struct host *host, const struct shape *shape, int *pidfd)
+static pid_t clone_child(const struct host *host, const struct shape *shape, pid_t main_pid, int *pidfd)
 {
 	struct clone_args arguments = {
 		.flags = CLONE_PIDFD | clone_namespaces(host, shape) | (host->orphans ? CLONE_PARENT : 0),
@@ -125,7 +126,14 @@ static pid_t clone_child(const struct host *host, const struct shape *shape, int
 		arguments.flags |= CLONE_INTO_CGROUP;
 		arguments.cgroup = (unsigned)host->cgroup2_fd;
 	}
-	return sys_clone3(&arguments);
+	pid_t pid = sys_clone3(&arguments);
+	if (pid != -EBUSY || !shape->joins)
+		return pid;
+	/* The main process has given controllers to groups below, as systemd does: then no process may be in this one.
+	 */
+	CLEANUP_FD int below = cgroup_below(host->cgroup2_fd, main_pid);
+	arguments.cgroup = (unsigned)below;
+	return below < 0 ? pid : sys_clone3(&arguments);
 }
 
 /* One report, with the descriptor that came along or -1. Returns 0 or -errno; -EPIPE when the child is gone. */
@@ -242,7 +250,7 @@ static int make_child(const struct host *host, const struct plan *plan, const st
 	*child = (struct child){.pid = -1, .pidfd = -1, .start_fd = -1, .status_fd = -1, .io = {-1, -1, -1}, .tty = -1};
 	int error = make_ends(host, shape, child, &ends);
 	if (!error) {
-		child->pid = clone_child(host, shape, &child->pidfd);
+		child->pid = clone_child(host, shape, main_pid, &child->pidfd);
 		if (child->pid == 0 && bytes)
 			child_run_ahead(host, plan, shape, &ends, bytes);
 		if (child->pid == 0)

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -132,6 +133,8 @@ def cgroups() -> Iterator[str]:
 
 def nft_elements() -> Iterator[str]:
     """Elements of the sets and maps of our tables, such as published ports."""
+    if not shutil.which("nft"):
+        return  # a machine without the tool cannot have made any
     done = subprocess.run(["nft", "-j", "list", "ruleset"], capture_output=True, text=True, check=False)
     for item in json.loads(done.stdout or "{}").get("nftables", ()):
         for kind in ("set", "map"):

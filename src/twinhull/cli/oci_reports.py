@@ -157,5 +157,6 @@ def run_spec(options: Options, given: Options, words: list[str]) -> int:
     if os.path.exists(path):
         raise Conflict(f"file {path} exists. Remove it first")
     spec = runtime_features.example(rootless=(os.geteuid(), os.getegid()) if given.flag("rootless") else None)
-    files.write(path, json.dumps(spec, indent=2).encode() + b"\n", 0o666)
+    with open(path, "x", encoding="utf-8") as file:
+        file.write(json.dumps(spec, indent=2) + "\n")
     return 0

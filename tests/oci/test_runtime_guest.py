@@ -1,0 +1,43 @@
+"""twinhull-oci in a virtual machine of our own, whose kernel has cgroup v2 alone: the tests of that run inside."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import REPOSITORY, Twinhull
+
+BUSYBOX = ("-v", "/bin/busybox:/usr/bin/busybox:ro")
+# The workload's own group gives its controllers to those of the containers: no process may stay in it.
+PREPARE = (
+    "mkdir /sys/fs/cgroup/own && for p in $(cat /sys/fs/cgroup/cgroup.procs); do echo $p; done "
+    "> /run/processes; while read p; do echo $p > /sys/fs/cgroup/own/cgroup.procs; done < /run/processes; "
+    "echo '+cpu +memory +pids' > /sys/fs/cgroup/cgroup.subtree_control"
+)
+PYTEST = "PYTHONDONTWRITEBYTECODE=1 exec .venv/bin/python -m pytest -q -p no:cacheprovider --basetemp=/tmp/pytest"
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+@pytest.fixture
+def guest(twinhull: Twinhull, python_layout: Path) -> Twinhull:
+    """A machine called `v2` that sees this checkout at its own path, with this interpreter's version."""
+    shared = ("-v", f"{REPOSITORY}:{REPOSITORY}:ro", *BUSYBOX, "--tmpfs", "/run", "--tmpfs", "/tmp:exec")
+    words = ("run", "-d", "--vm", "--privileged", "--memory", "700m", "--network", "none", "--name", "v2")
+    twinhull(*words, *shared, f"oci:{python_layout}:python", "sleep", "3600", timeout_s=180, check=True)
+    if twinhull("exec", "v2", f"python{sys.version_info[0]}.{sys.version_info[1]}", "-V").exit_code != 0:
+        pytest.skip("the image has another Python than the tests")
+    return twinhull
+
+
+def test_everything_about_cgroup_v2_holds_where_there_is_no_other(guest: Twinhull) -> None:
+    guest("exec", "v2", "sh", "-c", PREPARE)
+    script = f"cd {REPOSITORY} && {PYTEST} tests/oci/test_runtime_cgroup2.py"
+    done = guest("exec", "v2", "sh", "-c", script, timeout_s=300)
+    assert done.exit_code == 0, done.stdout[-3000:]
+    found = re.search(r"(\d+) passed in", done.stdout)
+    assert found and int(found[1]) >= 8, done.stdout
+    assert "skipped" not in done.stdout

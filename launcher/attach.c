@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "connection.h"
+#include "descriptor.h"
 #include "keys.h"
 #include "output.h"
 #include "rawmode.h"
@@ -28,9 +29,11 @@
 struct options {
 	int fd;
 	const char *socket;
+	const char *receive; /* a socket that hands over the conversation */
 	const char *detach_keys;
 	uint32_t stream;
 	bool tty, input, proxy;
+	bool stands_in; /* every signal is the program's, and nobody leaves without it */
 };
 
 struct attach {
@@ -84,11 +87,12 @@ static int on_output(struct attach *attach, const struct frame *frame)
 			return -EAGAIN;
 		}
 		if (written < 0) {
-			leave(attach, false);
+			if (!attach->options.stands_in)
+				leave(attach, false);
 			attach->fatal = written == -EPIPE ? SIGPIPE : 0;
 			if (written != -EPIPE)
 				fprintf(stderr, "twinhull: output: %s\n", strerror((int)-written));
-			else if (!attach->options.stream)
+			else if (!attach->options.stream && !attach->options.stands_in)
 				fprintf(stderr,
 				        "twinhull: nobody reads its output any more; it goes on (twinhull ps)\n");
 			end(attach, EXIT_OURS);
@@ -204,7 +208,7 @@ static void on_signal(struct attach *attach)
 		if (attach->rawmode.saved)
 			rawmode_enter(&attach->rawmode);
 		send_size(attach);
-	} else if (signal == SIGTSTP) {
+	} else if (signal == SIGTSTP && !attach->options.stands_in) {
 		take_default(attach, signal);
 	} else if (attach->options.proxy) {
 		connection_send_u32(&attach->server, attach->options.stream, FRAME_SIGNAL, (uint32_t)signal);
@@ -325,23 +329,43 @@ static bool parse_options(struct options *options, int argc, char **argv)
 			options->fd = (int)strtol(argv[++i], NULL, 10);
 		else if (strcmp(argv[i], "--socket") == 0 && more)
 			options->socket = argv[++i];
+		else if (strcmp(argv[i], "--receive") == 0 && more)
+			options->receive = argv[++i];
+		else if (strcmp(argv[i], "--stands-in") == 0)
+			options->stands_in = true;
 		else if (strcmp(argv[i], "--detach-keys") == 0 && more)
 			options->detach_keys = argv[++i];
 		else
 			return false;
 	}
-	return (options->fd >= 0) != (options->socket != NULL);
+	return (options->fd >= 0) + (options->socket != NULL) + (options->receive != NULL) == 1;
+}
+
+/* A conversation that somebody has begun for us, and hands over at this socket. */
+static int receive_from(const char *path)
+{
+	CLEANUP_FD int giver = connect_to(path);
+	return giver < 0 ? giver : fd_receive(giver);
+}
+
+static int take_over(const struct options *options)
+{
+	int fd = fcntl(options->fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	if (fd < 0)
+		return -errno;
+	close(options->fd);
+	return fd;
 }
 
 /* Have a conversation to go on with: the caller's, or one of our own. */
 static int open_server(struct attach *attach)
 {
 	struct options *options = &attach->options;
-	int fd = options->socket ? connect_to(options->socket) : fcntl(options->fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	int fd = options->socket    ? connect_to(options->socket)
+	         : options->receive ? receive_from(options->receive)
+	                            : take_over(options);
 	if (fd < 0)
-		return options->socket ? fd : -errno;
-	if (!options->socket)
-		close(options->fd);
+		return fd;
 	connection_open(&attach->server, fd);
 	attach->credit = INITIAL_CREDIT;
 	attach->blocked_fd = -1;
@@ -365,8 +389,8 @@ int attach_main(int argc, char **argv)
 	struct options *options = &attach.options;
 	if (!parse_options(options, argc, argv) || !keys_parse(&attach.keys, options->detach_keys)) {
 		fprintf(stderr,
-		        "usage: launcher attach (--fd N | --socket PATH) [--tty] [--stdin] [--exec] [--stream N]\n"
-		        "       [--detach-keys KEYS] [--no-sig-proxy]\n");
+		        "usage: launcher attach (--fd N | --socket PATH | --receive PATH) [--tty] [--stdin] [--exec]\n"
+		        "       [--stream N] [--detach-keys KEYS] [--no-sig-proxy] [--stands-in]\n");
 		return EXIT_OURS;
 	}
 	fill_standard_streams();
@@ -381,7 +405,7 @@ int attach_main(int argc, char **argv)
 	}
 	if (options->tty && options->input)
 		rawmode_enter(&attach.rawmode);
-	options->proxy = options->proxy && !attach.rawmode.saved;
+	options->proxy = options->stands_in || (options->proxy && !attach.rawmode.saved);
 	send_size(&attach);
 	run(&attach);
 	rawmode_leave(&attach.rawmode);

@@ -122,6 +122,22 @@ int fd_send(int socket, const void *bytes, size_t length, int fd)
 	return sendmsg(socket, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
+int fd_receive(int socket)
+{
+	char byte;
+	int fd;
+	struct iovec part = {.iov_base = &byte, .iov_len = sizeof(byte)};
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+	struct msghdr message = {
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+	ssize_t got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+	struct cmsghdr *header = got > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+	if (!header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+		return got < 0 ? -errno : -EPROTO;
+	memcpy(&fd, CMSG_DATA(header), sizeof(fd));
+	return fd;
+}
+
 int file_write(int directory, const char *path, const char *value, size_t length)
 {
 	CLEANUP_FD int fd = openat(directory, path, O_WRONLY | O_CLOEXEC | O_NOCTTY);

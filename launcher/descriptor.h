@@ -37,4 +37,7 @@ int file_read(int directory, const char *path, char *buffer, size_t size);
 /* Send bytes over a socket, with a descriptor unless fd is -1. Returns 0 or -errno. */
 int fd_send(int socket, const void *bytes, size_t length, int fd);
 
+/* The descriptor that comes with one byte over a socket, or -errno. */
+int fd_receive(int socket);
+
 #endif

@@ -44,7 +44,7 @@ static bool is_named(const char *word, const char *name, const char *letter)
 /* An option that changes nothing for us. Returns the words that it takes, 0 for any other. */
 static int passes(char **words)
 {
-	static const char *const NAMES[] = {"log", "log-format", "log-level"};
+	static const char *const NAMES[] = {"log", "log-format", "log-level", "isolation"};
 	for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++) {
 		if (value_of(words[0], NAMES[i]))
 			return 1;

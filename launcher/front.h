@@ -33,6 +33,7 @@ struct container {
 #define MARK_POSTSTART 's'
 #define MARK_POSTSTOP 'p'
 #define MARK_SHARES_PIDS 'g'
+#define MARK_GUEST 'v'
 
 /* Open ROOT/ID and read its record. Returns 0 or -errno; -ENOENT: there is no such
  * container, -EAGAIN: it is not complete. */

@@ -40,7 +40,8 @@ int front_start(const char *root, const char *id)
 	char said[2];
 	struct container container;
 	if (container_open(root, id, true, &container) < 0 || container_is(&container, MARK_POSTSTART) ||
-	    container_state(&container) != STATE_CREATED || release(container.directory) != 0)
+	    container_is(&container, MARK_GUEST) || container_state(&container) != STATE_CREATED ||
+	    release(container.directory) != 0)
 		return LEAVE_IT;
 	/* An error is the interpreter's to tell, which knows by the FIFO that it is of now. */
 	if (file_read(container.directory, "error", said, sizeof(said)) != 0)
@@ -170,7 +171,7 @@ int front_delete(const char *root, const char *id, bool force)
 	int error = container_open(root, id, true, &container);
 	if (error == -ENOENT && force)
 		return 0;
-	if (error < 0 || container_is(&container, MARK_POSTSTOP))
+	if (error < 0 || container_is(&container, MARK_POSTSTOP) || container_is(&container, MARK_GUEST))
 		return LEAVE_IT;
 	enum front_state state = container_state(&container);
 	if (state == STATE_PAUSED || (state == STATE_RUNNING && !force) ||

@@ -40,7 +40,7 @@ static struct relay take_over(struct server *server, uint64_t log_max_bytes)
 	return relay;
 }
 
-int keeper_start_relay(struct keeper *keeper, struct server *server, uint64_t log_max_bytes)
+int keeper_start_relay(struct keeper *keeper, struct server *server, uint64_t log_max_bytes, bool vital)
 {
 	int ends[2];
 	int error = fd_socketpair(SOCK_STREAM, ends);
@@ -48,6 +48,7 @@ int keeper_start_relay(struct keeper *keeper, struct server *server, uint64_t lo
 		return error;
 	struct relay relay = take_over(server, log_max_bytes);
 	relay.keeper_fd = ends[1];
+	relay.starter_is_vital = vital;
 	pid_t self = getpid();
 	keeper->relay = fork();
 	if (keeper->relay == 0)

@@ -12,8 +12,8 @@ struct keeper {
 };
 
 /* QEMU runs: hand the starting client, the socket, the console and the guest's channel to a relay, and become its
- * server. 0 or -errno. */
-int keeper_start_relay(struct keeper *keeper, struct server *server, uint64_t log_max_bytes);
+ * server. vital: the workload ends with that client. 0 or -errno. */
+int keeper_start_relay(struct keeper *keeper, struct server *server, uint64_t log_max_bytes, bool vital);
 /* EXIT from the relay; any other frame is a breach. */
 int keeper_request(struct keeper *keeper, const struct frame *frame);
 /* How the workload ended, given how QEMU did. */

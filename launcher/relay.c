@@ -334,6 +334,7 @@ static int prepare(struct state *state, const struct relay *relay)
 	              relay->console_fds[1],
 	              relay->log_directory_fd};
 	state->listen_fd = relay->listen_fd;
+	state->starter_is_vital = relay->starter_is_vital;
 	state->next_stream = 1;
 	state->output_credit = state->input.window = INITIAL_CREDIT;
 	ring_init(&state->held.bytes, INITIAL_CREDIT);

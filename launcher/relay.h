@@ -2,6 +2,7 @@
 #ifndef TWINHULL_RELAY_H
 #define TWINHULL_RELAY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct relay {
@@ -14,6 +15,7 @@ struct relay {
 	int console_fds[2];
 	int log_directory_fd; /* the instance directory, for the workload's log and the file `console` */
 	uint64_t log_max_bytes;
+	bool starter_is_vital; /* the workload ends with the starting client */
 };
 
 /* Runs in a process of its own that the keeper forked, all signals blocked, PDEATHSIG set; drops every privilege

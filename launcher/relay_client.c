@@ -286,7 +286,7 @@ void relay_client_drop(struct state *state, struct connection *client)
 	if (client != state->starter)
 		return;
 	state->starter = NULL;
-	if (!state->start_sent)
+	if (!state->start_sent || state->starter_is_vital)
 		relay_switch_off(state);
 }
 

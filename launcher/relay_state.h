@@ -63,6 +63,7 @@ struct hold {
 struct state {
 	struct connection guest, keeper, clients[MAX_CONNECTIONS];
 	struct connection *starter; /* NULL once it is gone */
+	bool starter_is_vital;      /* the workload ends with it */
 	int listen_fd, console_fds[2];
 
 	struct link links[MAX_EXECS];

@@ -34,6 +34,7 @@ struct options {
 	uint64_t log_max_bytes;
 	bool remove; /* the directory goes with the workload: nothing needs to reach the disk */
 	bool vm;
+	bool vital; /* the workload ends with the client that started it */
 	bool still; /* the workload is prepared to be looked into: whatever becomes of it is no end of it */
 	const char *exited;
 };
@@ -67,6 +68,8 @@ static bool parse_options(struct options *options, int argc, char **argv)
 			options->remove = true;
 		else if (strcmp(argv[i], "--vm") == 0)
 			options->vm = true;
+		else if (strcmp(argv[i], "--vital") == 0)
+			options->vital = true;
 		else if (strcmp(argv[i], "--still") == 0)
 			options->still = true;
 		else if (strcmp(argv[i], "--log-max") == 0 && more)
@@ -272,7 +275,8 @@ static void serve(struct shim *shim)
 		if (!shim->hand_over)
 			continue;
 		shim->hand_over = false;
-		if (keeper_start_relay(&shim->keeper, &shim->server, shim->options.log_max_bytes) < 0)
+		if (keeper_start_relay(&shim->keeper, &shim->server, shim->options.log_max_bytes, shim->options.vital) <
+		    0)
 			server_signal(&shim->server, SIGKILL, true);
 	}
 	server_close(&shim->server);
@@ -287,7 +291,8 @@ int shim_main(int argc, char **argv)
 	struct failure why = {.index = UINT32_MAX, .exit_code = 125};
 	struct plan_file file;
 	if (!parse_options(&shim.options, argc, argv)) {
-		fprintf(stderr, "usage: launcher shim [--log-max BYTES] [--remove] [--exited PATH] [--vm] [--still]\n");
+		fprintf(stderr, "usage: launcher shim [--log-max BYTES] [--remove] [--exited PATH] [--vm [--vital]] "
+		                "[--still]\n");
 		return 125;
 	}
 	shim.restart_ms = -1;

@@ -19,15 +19,20 @@ from typing import Any
 
 import pytest
 
+from tests.support.command import share_kernels
 from tests.support.launch import make_image
+from twinhull.config import Config
+from twinhull.runtime import holder
 
 ROOT = Path(__file__).parents[2]
 TWINHULL_OCI = ROOT / ".venv/bin/twinhull-oci"
+TWINHULL_OCI_VM = ROOT / ".venv/bin/twinhull-oci-vm"
 WITHOUT_V2 = 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$0" "$@"'
 RUNTIMES = {
     "runc": ["runc"],
     "crun": ["unshare", "-m", "sh", "-c", WITHOUT_V2, "crun"],
     "twinhull-oci": [str(TWINHULL_OCI)],
+    "twinhull-oci-vm": [str(TWINHULL_OCI_VM)],
     "twinhull-oci without its front": [os.path.realpath(sys.executable), "-IS", str(TWINHULL_OCI)],
 }
 PEERS = bool(os.environ.get("TWINHULL_PEERS"))
@@ -191,5 +196,31 @@ def container(
 def ours(tmp_path: Path, busybox_image: Path, nothing_is_left_behind: None) -> Iterator[Container]:
     """A container of twinhull-oci: what Debian's older runtimes do not have, or do otherwise."""
     made = Container("twinhull-oci", tmp_path, busybox_image)
+    yield made
+    made.remove()
+
+
+@pytest.fixture(scope="module")
+def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A state directory of twinhull-oci-vm, with the templates that its machines start from."""
+    root = tmp_path_factory.mktemp("guests")
+    share_kernels(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TWINHULL_ROOT", str(root))
+        patch.setenv("TWINHULL_CONFIG", str(root / "none.toml"))
+        make_template()
+        yield
+    holder.end_all(Config(state=str(root / "state"), run=str(root / "run")))
+
+
+def make_template() -> None:
+    """What the first start would do; its holder is there from then on, so that no test is said to leave it."""
+    subprocess.run([str(TWINHULL_OCI.with_name("twinhull")), "vm", "warm", "--shares"], check=True, timeout=600)
+
+
+@pytest.fixture
+def machine(guests: None, tmp_path: Path, busybox_image: Path, nothing_is_left_behind: None) -> Iterator[Container]:
+    """A container of twinhull-oci-vm."""
+    made = Container("twinhull-oci-vm", tmp_path, busybox_image)
     yield made
     made.remove()

@@ -30,9 +30,11 @@ from twinhull.runtime.oci.launcher import launcher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any, NoReturn
 
+ISOLATION = "dev.twinhull.isolation"
+SANDBOXES = ("io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType")
 FORWARDED = tuple(number for number in range(1, 32) if number not in (SIGKILL, SIGSTOP, SIGCHLD, SIGCONT, 11, 21, 22))
 
 
@@ -76,7 +78,26 @@ def make(options: Options, given: Options, identity: str, *, detached: bool) -> 
     bundle = os.path.realpath(given.value("bundle") or ".")
     spec = load_spec(bundle, given.value("config"))
     check_console(spec, given, detached=detached)
-    return spec, create(root_of(options), identity, bundle, spec, streams_of(options, given), warner(options))
+    guest = isolation_of(options.value("isolation"), spec.get("annotations") or {}, called()) == "vm"
+    streams, warn = streams_of(options, given), warner(options)
+    return spec, create(root_of(options), identity, bundle, spec, streams, warn, guest=guest)
+
+
+def called() -> str:
+    """The name that we were called by; an installed wheel's is that of oci_script.py or oci_script_vm.py."""
+    return os.path.basename(sys.argv[0]).removesuffix(".py").replace("_", "-")
+
+
+def isolation_of(option: str, annotations: Mapping[str, str], name: str) -> str:
+    """container or vm: what --isolation says, else the annotation, else our name. A pod's sandbox is a container.
+
+    Raises:
+        InvalidRequest: it is neither.
+    """
+    chosen = option or annotations.get(ISOLATION) or ("vm" if name.endswith("-vm") else "container")
+    if chosen not in ("container", "vm"):
+        raise InvalidRequest(f"{'--isolation' if option else ISOLATION}: {chosen!r} is neither container nor vm")
+    return "container" if any(annotations.get(key) == "sandbox" for key in SANDBOXES) else chosen
 
 
 def run_run(options: Options, given: Options, words: list[str]) -> int:

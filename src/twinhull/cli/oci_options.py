@@ -23,7 +23,7 @@ def table(*, flags: str = "", values: str = "", lists: str = "") -> Table:
 
 GLOBAL = table(
     flags="debug systemd-cgroup version,v",
-    values="root log log-format log-level rootless cgroup-manager criu",
+    values="root log log-format log-level rootless cgroup-manager criu isolation",
 )
 VERBS: dict[str, Table] = {
     "create": table(flags="no-pivot no-new-keyring", values="bundle,b config,f console-socket pid-file preserve-fds"),

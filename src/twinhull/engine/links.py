@@ -14,9 +14,9 @@ from twinhull.engine.state import Home
 from twinhull.errors import SupervisorLost
 from twinhull.host import files, netlink
 from twinhull.host.memory import holder
+from twinhull.host.netns import entered
 from twinhull.model import Endpoint, Instance, Port
 from twinhull.network import bridge, dns, endpoint, etc, ports, resolver
-from twinhull.network.proof import entered
 from twinhull.plan import netlink as messages
 from twinhull.plan import nftables
 from twinhull.plan.netlink import INSIDE_INDEX, PAIR

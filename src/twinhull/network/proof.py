@@ -5,13 +5,13 @@ Promise: what is made for the trial, two namespaces and a link of the host, is g
 
 from __future__ import annotations
 
-import ctypes
 import os
 from contextlib import ExitStack, suppress
 from socket import create_server, socket
 
 from twinhull.config import Config
 from twinhull.host import netlink
+from twinhull.host.netns import CLONE_NEWNET, call, entered, own_namespace
 from twinhull.model import Endpoint, Port
 from twinhull.network import bridge, leases, ports
 from twinhull.network.endpoint import addressing, inside_messages
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from sqlite3 import Connection
 
-CLONE_NEWNET = 0x40000000
 BENCHMARK_NET = 198 << 24 | 18 << 16  # 198.18.0.0/15: RFC 2544, routed by nobody
 TRIAL_PORT, SERVER_PORT = 7, 9
 ANSWER_TIMEOUT_S = 2.5  # longer than a lost SYN takes to be sent again (1 s): a busy host is no firewall
@@ -146,29 +145,3 @@ def namespace() -> Iterator[int]:
         yield made
     finally:
         os.close(made)
-
-
-@contextmanager
-def entered(fd: int) -> Iterator[None]:
-    """Let this thread live in another network namespace."""
-    here = own_namespace()
-    try:
-        call("setns", fd, CLONE_NEWNET)
-        try:
-            yield
-        finally:
-            call("setns", here, CLONE_NEWNET)
-    finally:
-        os.close(here)
-
-
-def own_namespace() -> int:
-    """Return a descriptor of this thread's network namespace."""
-    return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-
-
-def call(name: str, *arguments: int) -> None:
-    """Call a function of the C library that Python 3.11 does not have (os.setns is 3.12)."""
-    if ctypes.CDLL(None, use_errno=True)[name](*arguments) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))

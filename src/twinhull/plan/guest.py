@@ -93,7 +93,7 @@ def in_group(argument: Arg, group: str) -> Arg:
 def place_shares(child: Iterable[Op]) -> tuple[Op, ...]:
     """Replace each `share` by a bind from the share, which is mounted before the root is made."""
     ops = tuple(child)
-    if not any(op.name == "share" for op in ops):
+    if not any(op.name in ("share", "root-bind") for op in ops):  # a root that is bound lies on the share, too
         return ops
     mount = Op("stage", ("9p", SHARES, SHARES, MOUNT_NODEV, SHARE_OPTIONS))
     first = next(index for index, op in enumerate(ops) if op.name in ("stage", "overlay", "root-bind"))

@@ -7,7 +7,7 @@ namespaces of its own, below a read-only root of its own files, and holds only t
 from __future__ import annotations
 
 from twinhull.model import Facts, Volume
-from twinhull.plan.cgroups import cgroup_ops
+from twinhull.plan.cgroups import Groups, cgroup_ops
 from twinhull.plan.netlink import PAIR, TAP_INDEX
 from twinhull.plan.ops import Op, Plan
 from twinhull.plan.qemu import AGENT_FD, MEMORY_FD, QMP_FD, SHARES, STATE_FD, TAP_FD
@@ -53,6 +53,7 @@ class Jail(NamedTuple):
         cgroup: path of the leaf below the cgroup mount points.
         root: directory tree of QEMU's files.
         resources: linux.resources of the spec, for limits around the whole QEMU.
+        groups: in place of both: somebody else's groups, which are there.
         inherited: numbers that whoever spawns the shim leaves open.
         kvm: major and minor number of /dev/kvm, () without it.
         sockets: (number, name) of sockets that listen in the instance directory.
@@ -73,11 +74,12 @@ class Jail(NamedTuple):
     sockets: tuple[tuple[int, str], ...] = ((QMP_FD, "qmp"),)
     terminal: tuple[int, ...] = ()
     nics: int = 1
+    groups: Groups | None = None
 
 
 def jail_plan(jail: Jail, facts: Facts, network_host: Iterable[Op] = (), network_undo: Iterable[Op] = ()) -> Plan:
     """Return the plan for QEMU: what the shim does before it, in it and after it."""
-    groups = cgroup_ops({"cgroupsPath": jail.cgroup, "resources": jail.resources}, facts, "host")
+    groups = jail.groups or cgroup_ops({"cgroupsPath": jail.cgroup, "resources": jail.resources}, facts, "host")
     network = with_taps(tuple(network_host), jail.nics)
     host = (
         *groups.make,
@@ -98,7 +100,7 @@ def cards(network: Iterable[Op]) -> int:
 
 def with_taps(network: tuple[Op, ...], nics: int) -> tuple[Op, ...]:
     """Add what the network leaves out: a namespace, and for each card without one a tap that leads nowhere."""
-    namespace = () if any(op.name == "netns" for op in network) else (Op("netns"),)
+    namespace = () if any(op.name in ("netns", "join-namespace") for op in network) else (Op("netns"),)
     made = {op.args[0] for op in network if op.name == "tap"}
     absent = [number for number in range(nics) if TAP_FD - number not in made]
     taps = [Op("tap", (TAP_FD - number, f"tap{number}", TAP_INDEX + PAIR * number)) for number in absent]

@@ -16,8 +16,8 @@ from twinhull.config import Config
 from twinhull.errors import HostUnfit
 from twinhull.host import files, netlink, spawn
 from twinhull.host.facts import read_facts
+from twinhull.host.netns import entered
 from twinhull.host.stamp import stamp
-from twinhull.network.proof import entered
 from twinhull.plan.frames import Kind
 from twinhull.plan.jail import Jail, jail_plan, restored
 from twinhull.plan.qemu import IMAGE_SET, MEMORY_FD, PLACEHOLDER_BYTES, Drives, Machine, arguments

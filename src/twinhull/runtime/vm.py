@@ -14,6 +14,7 @@ from twinhull.errors import GuestError, InvalidRequest, NoWall, TemplateFailed, 
 from twinhull.host.facts import read_facts
 from twinhull.model import Volume
 from twinhull.plan import codec
+from twinhull.plan.cgroups import Groups
 from twinhull.plan.frames import AGENT_HELLO, Kind
 from twinhull.plan.guest import guest_plan
 from twinhull.plan.jail import OVERHEAD_BYTES, Jail, Opened, cards, jail_plan, restored
@@ -62,12 +63,13 @@ class Workload(NamedTuple):
         directory: the instance directory.
         plan: host and child stages to be performed in the guest, compiled for the place "guest".
         network_host: ops that make namespace, links and ports; network_undo takes them back.
-        image: the image as an erofs file.
+        image: the image as an erofs file, "" where the root is shared.
         scratch: the scratch disk, "" where the plan asks for memory instead.
         durable: what the guest syncs must be on the host's disk.
         cpu: linux.resources.cpu, for the limits around QEMU.
         walled: it starts under KVM or not at all.
         architecture: of the guest's processor; None is this machine's.
+        groups: cgroups that are there, in place of one of its own.
     """
 
     identity: str
@@ -84,6 +86,7 @@ class Workload(NamedTuple):
     cpu: Mapping[str, Any] = {}
     walled: bool = False
     architecture: Architecture | None = None
+    groups: Groups | None = None
 
 
 def prepare(
@@ -131,13 +134,18 @@ def machine_for(
         )
     if memory_bytes > (here := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
         raise InvalidRequest(f"this machine has {here >> 20}m of memory, and a virtual machine cannot have more")
-    wanted = max(config.vm_memory_bytes, memory_bytes + KERNEL_BYTES if memory_bytes else 0)
-    memory = 1 << (wanted - 1).bit_length()
+    memory = guest_bytes(config, memory_bytes)
     architecture, used = ready.guest.architecture, ready.accelerator.accelerator
     counts = used == "tcg" and architecture == "amd64"
     rate = counter_rate(config, ready.guest.launcher) if counts else 0
     acpi = has_acpi(ready.guest.kernel)
     return Machine(used, max(1, -int(-cpus // 1)), memory, shares, rate, architecture, acpi=acpi)
+
+
+def guest_bytes(config: Config, memory_bytes: int) -> int:
+    """Return the memory of the machine for a workload with this limit, 0 for none."""
+    wanted = max(config.vm_memory_bytes, memory_bytes + KERNEL_BYTES if memory_bytes else 0)
+    return 1 << (wanted - 1).bit_length()
 
 
 def start(
@@ -302,8 +310,8 @@ def mark_boot(config: Config, ready: Prerequisites, started: Started, deadline: 
 
 def make_jail(ready: Prerequisites, machine: Machine, workload: Workload, *, memory: Memory) -> Jail:
     """Return the jail for a workload's QEMU."""
-    drives = Drives(image=True, scratch=bool(workload.scratch), durable=workload.durable)
-    opened = [Opened(IMAGE_FD, workload.image, os.O_RDONLY)]
+    drives = Drives(image=bool(workload.image), scratch=bool(workload.scratch), durable=workload.durable)
+    opened = [Opened(IMAGE_FD, workload.image, os.O_RDONLY)] if workload.image else []
     if workload.scratch:
         opened.append(Opened(SCRATCH_FD, workload.scratch, os.O_RDWR))
     return Jail(
@@ -315,6 +323,7 @@ def make_jail(ready: Prerequisites, machine: Machine, workload: Workload, *, mem
         volumes=workload.volumes,
         resources=resources(machine, workload),
         kvm=kvm_device(machine),
+        groups=workload.groups,
     )
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from twinhull.model import Facts
+    from twinhull.plan.ops import Plan
 
 
 class Streams(NamedTuple):
@@ -70,12 +71,22 @@ def load_spec(bundle: str, path: str) -> Any:
     return spec
 
 
-def create(root: str, identity: str, bundle: str, spec: Any, streams: Streams, warn: Callable[[str], None]) -> Started:
+def create(
+    root: str,
+    identity: str,
+    bundle: str,
+    spec: Any,
+    streams: Streams,
+    warn: Callable[[str], None],
+    *,
+    guest: bool = False,
+) -> Started:
     """Make a container whose process waits for `start`; a terminal without a console socket stays with us.
 
     Args:
         bundle: its directory, without a symbolic link in it.
         spec: its configuration.
+        guest: it becomes a virtual machine.
 
     Raises:
         Conflict: the id is in use.
@@ -90,7 +101,7 @@ def create(root: str, identity: str, bundle: str, spec: Any, streams: Streams, w
         raise Conflict(f"container with id exists: {identity}") from None
     with locked(root, identity) as lock:
         try:
-            made = make(root, identity, bundle, spec, streams, lock)
+            made = make(root, identity, bundle, spec, streams, lock, guest=guest)
         except BaseException:
             undo(directory)
             stopped(root, Record(identity, bundle, "", "", 0, 0, spec["ociVersion"], {}, "", []), warn)
@@ -101,7 +112,9 @@ def create(root: str, identity: str, bundle: str, spec: Any, streams: Streams, w
     return made
 
 
-def make(root: str, identity: str, bundle: str, spec: Any, streams: Streams, lock: int) -> Started:
+def make(
+    root: str, identity: str, bundle: str, spec: Any, streams: Streams, lock: int, *, guest: bool = False
+) -> Started:
     """Fill the directory, perform the plan, and keep the record."""
     directory, facts = records.directory(root, identity), read_facts()
     files.write(f"{directory}/config.json", jsontext.dumps(spec).encode())
@@ -117,12 +130,13 @@ def make(root: str, identity: str, bundle: str, spec: Any, streams: Streams, loc
         annotations=spec.get("annotations") or {},
         unified="",
         legacy=[],
-        marks=records.marks_of(spec),
+        marks=records.marks_of(spec, guest=guest),
     )
     cgroup = place(linux.get("cgroupsPath") or "", identity, facts)
     record = record._replace(unified=cgroup.unified, legacy=[list(row) for row in cgroup.legacy])
     seccomp = container_filter(root, linux.get("seccomp"))
-    plan = compile_bundle(spec, facts, describe(root, record, cgroup, seccomp, streams))
+    described = describe(root, record, cgroup, seccomp, streams)
+    plan = stand_in(root, record, spec, described) if guest else compile_bundle(spec, facts, described)
     files.write(f"{directory}/undo", encode(plan.undo))
     os.mkfifo(f"{directory}/exec.fifo", 0o600)
     check_terminal(spec["process"], streams)
@@ -143,6 +157,13 @@ def make(root: str, identity: str, bundle: str, spec: Any, streams: Streams, loc
         os.kill(started.pid, 9)
         raise
     return started
+
+
+def stand_in(root: str, record: Record, spec: Mapping[str, Any], bundle: Bundle) -> Plan:
+    """The plan of what stands on the host for a virtual machine."""
+    from twinhull.runtime.oci import guest
+
+    return guest.prepare(root, record, spec, read_facts(), bundle)
 
 
 def settle(root: str, record: Record, started: Started, seccomp: Filter, streams: Streams) -> None:
@@ -230,12 +251,29 @@ def execute(root: str, identity: str, process: Mapping[str, Any], streams: Strea
     )
     seccomp = container_filter(root, (spec.get("linux") or {}).get("seccomp"))
     check_terminal(process, streams)
+    if records.GUEST in record.marks:
+        return execute_in_guest(root, record, spec, streams, subgroup)
     facts: Facts = read_facts()
     plan = compile_exec(spec, facts, describe(root, record, cgroup, seccomp, streams))
     directory, inherited = records.directory(root, identity), streams.inherited()
     started = perform(plan, directory, join=record.pid, inherit=inherited, init=streams.init)
     try:
         settle(root, record, started, seccomp, streams)
+    except TwinhullError:
+        os.kill(started.pid, 9)
+        raise
+    return started
+
+
+def execute_in_guest(root: str, record: Record, spec: Mapping[str, Any], streams: Streams, subgroup: str) -> Started:
+    """The same in a virtual machine."""
+    from twinhull.runtime.oci import guest
+
+    if subgroup:
+        raise InvalidRequest("--cgroup: a virtual machine has no cgroup of the host's below its own")
+    started = guest.execute(root, record, spec, streams)
+    try:
+        settle(root, record, started, container_filter(root, None), streams)
     except TwinhullError:
         os.kill(started.pid, 9)
         raise

@@ -53,7 +53,12 @@ def start(root: str, identity: str) -> None:
             raise Conflict(
                 f"cannot start a container that is {already}{state}: {identity!r} is not in the created state"
             )
-        release(records.directory(root, identity))
+        if records.GUEST in record.marks:
+            from twinhull.runtime.oci import guest
+
+            guest.start(root, record)
+        else:
+            release(records.directory(root, identity))
     if records.POSTSTART in record.marks:
         from twinhull.runtime.oci.hooks import run_hooks
 
@@ -180,6 +185,10 @@ def delete(root: str, identity: str, *, force: bool = False, warn: Callable[[str
             raise Conflict(f"cannot delete container {identity} that is not stopped: {state}")
         if state != "stopped":
             end(record)
+        if records.GUEST in record.marks:
+            from twinhull.runtime.oci import guest
+
+            guest.clear(root, record)
         undo(directory)
         stopped(root, record, warn)
         files.remove_tree(directory)

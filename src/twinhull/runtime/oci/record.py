@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MAX_ID = 1024
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-."
 START_TIME = 19  # its place in /proc/PID/stat, counted from the state
-POSTSTART, POSTSTOP, SHARES_PIDS = "s", "p", "g"  # launcher/front.h
+POSTSTART, POSTSTOP, SHARES_PIDS, GUEST = "s", "p", "g", "v"  # launcher/front.h
 
 
 class Record(NamedTuple):
@@ -43,15 +43,17 @@ class Record(NamedTuple):
     marks: str = ""
 
 
-def marks_of(spec: Mapping[str, Any]) -> str:
-    """What start, kill and delete have to do beside the usual: a letter each, for hooks and for a shared pid namespace.
+def marks_of(spec: Mapping[str, Any], *, guest: bool = False) -> str:
+    """What start, kill and delete have to do beside the usual: a letter each, for hooks, a shared pid namespace, a
+    virtual machine.
 
     In one that is shared, the end of the first process is not the end of the others.
     """
     hooks = spec.get("hooks") or {}
     kinds = {entry.get("type"): entry.get("path") for entry in (spec.get("linux") or {}).get("namespaces") or ()}
     marks = [(POSTSTART, hooks.get("poststart")), (POSTSTOP, hooks.get("poststop"))]
-    marks.append((SHARES_PIDS, kinds.get("pid", "shared") not in ("", None)))
+    marks.append((SHARES_PIDS, not guest and kinds.get("pid", "shared") not in ("", None)))
+    marks.append((GUEST, guest))
     return "".join(letter for letter, there in marks if there)
 
 

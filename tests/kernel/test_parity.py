@@ -187,6 +187,17 @@ def test_logs_keep_both_streams_apart_and_tail_counts_lines(wall: Wall) -> None:
 
 
 @pytest.mark.parity("logs")
+def test_logs_of_a_span_of_time(wall: Wall) -> None:
+    wall.detached("--name", "ticks", "busybox", "sh", "-c", "for i in 1 2 3 4; do echo $i; sleep 0.2; done; sleep 1000")
+    wall.wait_for_log("ticks", "1\n2\n3\n4\n")
+    times = [line.split()[0] for line in wall("logs", "-t", "ticks").stdout.splitlines()]
+    assert wall("logs", "--since", times[1], "--until", times[2], "ticks").stdout == "2\n3\n"
+    assert wall("logs", "--until", times[2], "--tail", "1", "ticks").stdout == "3\n"
+    assert wall("logs", "-f", "--until", times[3], "ticks").stdout == "1\n2\n3\n4\n", "that time is over"
+    assert wall("logs", "--since", "1h", "--until", "30m", "ticks").stdout == ""
+
+
+@pytest.mark.parity("logs")
 def test_follow_ends_with_the_workload(wall: Wall) -> None:
     wall.detached("--name", "slow", "busybox", "sh", "-c", "echo a; sleep 1; echo b")
     assert wall("logs", "-f", "slow").stdout == "a\nb\n"

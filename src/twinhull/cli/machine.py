@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from twinhull.cli import control, ps, stack
+from twinhull.cli import control, logs, ps, stack
 from twinhull.cli.arguments import memory_bytes
 from twinhull.cli.progress import prepared
 from twinhull.errors import InvalidRequest, NotFound
@@ -189,13 +189,13 @@ def run_ps(arguments: Arguments, config: Config) -> int:
 
 def configure_logs(parser: Parser) -> None:
     """Flags of machine logs."""
-    ps.configure_logs(parser)
+    logs.configure_logs(parser)
 
 
 def run_logs(arguments: Arguments, config: Config) -> int:
     """Print what came out of the console."""
     check(config, [arguments.name])
-    return ps.run_logs(arguments, config)
+    return logs.run_logs(arguments, config)
 
 
 def configure_stack(parser: Parser) -> None:

@@ -1,8 +1,7 @@
-"""ps, logs, inspect: looking at workloads without touching them."""
+"""ps, inspect: looking at workloads without touching them."""
 
 from __future__ import annotations
 
-import sys
 import time
 
 from twinhull import jsontext
@@ -11,7 +10,7 @@ from twinhull.cli.progress import prepared
 from twinhull.cli.render import document, duration, table, timestamp
 from twinhull.engine import Engine, health, policy
 from twinhull.engine.state import Wall, exit_record, wall
-from twinhull.errors import InvalidRequest, NotFound
+from twinhull.errors import NotFound
 from twinhull.model import Instance, Port
 from twinhull.store.instances import request_from
 
@@ -171,55 +170,6 @@ def health_of(engine: Engine, instance: Instance) -> dict[str, Any] | None:
         for check in found.checks
     ]
     return {"status": found.status, "failing_streak": found.streak, "log": checks}
-
-
-def configure_logs(parser: Parser) -> None:
-    """Flags of logs."""
-    parser.add_argument("-f", "--follow", action="store_true", help="go on until it ends")
-    parser.add_argument("-n", "--tail", default="all", metavar="N", help="so many lines from the end")
-    parser.add_argument("-t", "--timestamps", action="store_true", help="with the time of each line")
-    parser.add_argument("--since", default="", metavar="TIME", help="RFC 3339, or seconds ago as 90s, 5m, 2h")
-    parser.add_argument("name", metavar="NAME")
-
-
-def run_logs(arguments: Arguments, config: Config) -> int:
-    """Print what the workload wrote, each stream on its own."""
-    engine = prepared(config)
-    outputs = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
-    tail = tail_count(arguments.tail)
-    for line in engine.logs(arguments.name, follow=arguments.follow, tail=tail, since=since_time(arguments.since)):
-        prefix = f"{line.time} " if arguments.timestamps else ""
-        output = outputs[line.stream]
-        output.write((prefix + line.text).encode("utf-8", "surrogateescape"))
-        output.flush()
-    return 0
-
-
-def tail_count(text: str) -> int:
-    """Lines from the end, -1 for all.
-
-    Raises:
-        InvalidRequest: neither a number nor "all".
-    """
-    if text == "all":
-        return -1
-    if not text.isdecimal():
-        raise InvalidRequest(f"invalid number of lines: {text!r}", hint="a number, or all")
-    return int(text)
-
-
-def since_time(text: str) -> str:
-    """An RFC 3339 time from one, or from an age.
-
-    Raises:
-        InvalidRequest: neither.
-    """
-    factors = {"s": 1, "m": 60, "h": 3600}
-    if text and text[-1] in factors and text[:-1].isdecimal():
-        return timestamp(time.time() - int(text[:-1]) * factors[text[-1]])
-    if text and not (text[:4].isdecimal() and text[4:5] == "-"):
-        raise InvalidRequest(f"invalid time {text!r}", hint="2026-01-31T12:00:00Z, or 90s, 5m, 2h")
-    return text
 
 
 def configure_inspect(parser: Parser) -> None:

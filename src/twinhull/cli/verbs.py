@@ -297,7 +297,7 @@ VERBS = {
         ("twinhull healthcheck run web",),
         HEALTHCHECK_VERBS,
     ),
-    "logs": Verb("ps", "logs", "show what a workload wrote", ("twinhull logs web", "twinhull logs -f --tail 10 web")),
+    "logs": Verb("logs", "logs", "show what a workload wrote", ("twinhull logs web", "twinhull logs -f --tail 10 web")),
     "inspect": Verb("ps", "inspect", "everything known about workloads or images, as JSON", ("twinhull inspect web",)),
     "images": Verb("images", "images", "list images", ("twinhull images", "twinhull images --format json")),
     "pull": Verb(

@@ -7,6 +7,7 @@ others left behind.
 from __future__ import annotations
 
 import os
+import time
 
 from twinhull.config import Config, load
 from twinhull.engine.reconcile import finish, reconcile
@@ -197,8 +198,6 @@ class Engine:
 
     def start_clocked(self, name: str) -> Clock:
         """Switch a machine on and return, once its guest agent answers, when each part of that had happened."""
-        import time
-
         from twinhull.machine import clock
 
         began = time.monotonic()
@@ -220,9 +219,8 @@ class Engine:
 
         self.reconcile()
         instance = self.find(name)
-        return self.adopt(
-            starting.start(self.home, instance, images.of_instance(self.home, instance), size=size, stdin=stdin)
-        )
+        image = images.of_instance(self.home, instance)
+        return self.adopt(starting.start(self.home, instance, image, size=size, stdin=stdin))
 
     def restart(self, name: str, *, timeout_s: float | None = None) -> None:
         """Stop and start."""
@@ -241,8 +239,8 @@ class Engine:
         from twinhull.advice.question import Wishes
         from twinhull.engine.counsel import counsel
 
-        said = wishes or Wishes(untrusted=request.untrusted, accept_weak_wall=request.accept_weak_wall)
-        return counsel(self.home, request, said, prove=prove)
+        wishes = wishes or Wishes(untrusted=request.untrusted, accept_weak_wall=request.accept_weak_wall)
+        return counsel(self.home, request, wishes, prove=prove)
 
     def find(self, name: str) -> Instance:
         """The workload with this name, id, or beginning of an id."""
@@ -268,11 +266,13 @@ class Engine:
         record = exit_record(self.home, instance.id)
         return ExitStatus(record.code, record.signal, record.oom) if record else None
 
-    def logs(self, name: str, *, follow: bool = False, tail: int = -1, since: str = "") -> Iterator[logs.Line]:
+    def logs(
+        self, name: str, *, follow: bool = False, tail: int = -1, since: str = "", until: str = ""
+    ) -> Iterator[logs.Line]:
         """What the workload wrote."""
         from twinhull.engine import logs
 
-        return logs.read(self.home.directory(self.find(name).id), follow=follow, tail=tail, since=since)
+        return logs.read(self.home.directory(self.find(name).id), follow=follow, tail=tail, since=since, until=until)
 
     @property
     def files(self) -> Files:

@@ -27,25 +27,35 @@ class Line(NamedTuple):
     time: str
 
 
+END_OF_TIME = "9"  # after any time as text
+
 # Only one older file is kept: whoever reads more slowly than two are written misses what lay between.
 LOST = Line("twinhull: the log was rotated faster than it was read; lines are missing here\n", "stderr", "")
 
 
-def read(directory: str, *, follow: bool = False, tail: int = -1, since: str = "") -> Iterator[Line]:
+def read(directory: str, *, follow: bool = False, tail: int = -1, since: str = "", until: str = "") -> Iterator[Line]:
     """Give the records of an instance directory, the rotated file first.
 
     Args:
+        follow: go on until the workload ends, or that time is over.
         tail: so many records from the end, -1 for all.
-        since: leave out what is older than this RFC 3339 time.
+        since: leave out what is older than this RFC 3339 time in UTC.
+        until: leave out what is newer.
     """
-    existing = [*whole(f"{directory}/log.1")]
+    rotated_away = whole(f"{directory}/log.1")
     records, offset = tail_of(f"{directory}/log")
-    existing += records
+    last = until or END_OF_TIME
+    existing = [line for line in (*rotated_away, *records) if line.time <= last]
     for line in existing[len(existing) - tail :] if 0 <= tail < len(existing) else existing:
         if line.time >= since:
             yield line
     if follow:
-        yield from followed(directory, offset, since)
+        yield from (line for line in followed(directory, offset, last) if since <= line.time <= last or not line.time)
+
+
+def now() -> str:
+    """The time as the log has it, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def whole(path: str) -> list[Line]:
@@ -70,8 +80,11 @@ def parse(line: bytes) -> Line:
     return Line(record["log"], record["stream"], record["time"])
 
 
-def followed(directory: str, offset: int, since: str) -> Generator[Line, None, None]:
-    """Give what is appended after `offset` until the supervisor is gone for good; a rotation starts a new file."""
+def followed(directory: str, offset: int, last: str) -> Generator[Line, None, None]:
+    """Give what is appended after `offset` until the supervisor is gone for good, or the time `last` is over.
+
+    A rotation starts a new file.
+    """
     path, rest = f"{directory}/log", b""
     file: BinaryIO | None = None
     try:
@@ -84,13 +97,13 @@ def followed(directory: str, offset: int, since: str) -> Generator[Line, None, N
                 while part := file.read(CHUNK_BYTES):
                     rest += part
                 *lines, rest = rest.split(b"\n")
-                yield from (line for line in map(parse, lines) if line.time >= since)
+                yield from map(parse, lines)
                 if rotated(file.fileno(), path):
                     file, rest, offset = older_than(file, f"{directory}/log.1"), b"", 0
                     if file is not None:
                         yield LOST
                     continue
-            if not alive:
+            if not alive or (last != END_OF_TIME and now() > last):
                 return
             time.sleep(POLL_S)
     finally:

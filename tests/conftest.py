@@ -18,6 +18,7 @@ pytest_plugins = (
     "tests.support.workers",
     "tests.support.launch",
     "tests.support.oci",
+    "tests.support.callers",
     "tests.support.shim",
     "tests.support.registry",
     "tests.support.images",

@@ -192,11 +192,25 @@ def read_all(master: int) -> str:
         shown += part
 
 
-def test_a_program_that_is_not_there_is_told_by_start_and_nothing_runs(machine: Container) -> None:
-    machine.args("nonesuch").create()
-    assert machine.do("start", machine.id, check=False).returncode == 1
+def test_a_program_that_is_not_there_is_told_by_create(machine: Container) -> None:
+    assert machine.args("nonesuch").create(check=False).returncode == 1
     assert machine.errors() == ['exec: "nonesuch": executable file not found in $PATH']
+    assert not (machine.scratch / "state" / machine.id).exists()
+
+
+def test_a_program_that_cannot_be_executed_is_told_by_start_and_nothing_runs(machine: Container) -> None:
+    (machine.bundle / "rootfs/odd").write_text("no program")
+    machine.args("/odd").create()
+    assert machine.do("start", machine.id, check=False).returncode == 1
+    assert machine.errors() == ['exec: "/odd": permission denied']
     assert machine.state()["status"] == "stopped"
+
+
+def test_a_program_is_found_through_links_of_the_root(machine: Container) -> None:
+    (machine.bundle / "rootfs/first").symlink_to("/second/../bin")
+    (machine.bundle / "rootfs/second").mkdir()
+    machine.spec["process"]["env"] = ["PATH=/first"]
+    assert machine.args("echo", "found").run().stdout == "found\n"
 
 
 @pytest.mark.parametrize(

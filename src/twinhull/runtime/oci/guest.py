@@ -14,7 +14,7 @@ from _socket import socket as Socket  # what a conversation has
 from socket import AF_UNIX, SOCK_STREAM, send_fds, socket
 
 from twinhull import config as configuration
-from twinhull.errors import Conflict, GuestError, InvalidRequest, TemplateFailed, UnsupportedSpec
+from twinhull.errors import CommandNotFound, Conflict, GuestError, InvalidRequest, TemplateFailed, UnsupportedSpec
 from twinhull.host import files, netlink
 from twinhull.host.facts import read_facts
 from twinhull.plan.bundle import Bundle
@@ -32,6 +32,7 @@ from twinhull.plan.bundle_guest import (
 )
 from twinhull.plan.cgroups import Groups
 from twinhull.plan.codec import encode
+from twinhull.plan.defaults import PATH
 from twinhull.plan.frames import Flag, Kind
 from twinhull.plan.interfaces import Interfaces, dumps, guest_ops, host_ops, interfaces
 from twinhull.runtime import container, sandbox, vm
@@ -45,7 +46,7 @@ from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from twinhull.config import Config
@@ -60,6 +61,8 @@ MAIN = "stand-in"  # the socket where the stand-in gets its conversation with th
 # The caller keeps what the workload writes; ours is for nobody.
 SHIM_FLAGS = ("--vital", "--remove", "--log-max", str(64 << 10))
 HAND_OVER_TIMEOUT_S = 10.0
+ENOENT, EINVAL = 2, 22
+MAX_STEPS = 255  # of a path with its links
 ATTACH = ("attach", "--stands-in", "--detach-keys", "", "--stdin")
 
 
@@ -84,6 +87,7 @@ def prepare(root: str, record: Record, spec: Mapping[str, Any], facts: Facts, bu
     """
     require_alone(root, record)
     check_shares(compile_guest(adapted(root, record, spec), facts, bundle).shares)
+    require_program(spec, bundle)
     config, directory = configuration.load(), home(root, record.id)
     limit = memory_of((spec.get("linux") or {}).get("resources") or {})
     from twinhull.plan.jail import OVERHEAD_BYTES
@@ -137,6 +141,51 @@ def check_shares(shares: tuple[Volume, ...]) -> None:
                 f"mounts: {volume.target}: {volume.source} is a socket, a FIFO or a device of the host, which cannot "
                 "be shared with a virtual machine"
             )
+
+
+def require_program(spec: Mapping[str, Any], bundle: Bundle) -> None:
+    """Tell of a program that is not there before the machine boots, as callers expect it of `create`.
+
+    Raises:
+        CommandNotFound: it is in no directory of PATH.
+    """
+    process = spec["process"]
+    word, hidden = process["args"][0], [str(row.get("destination")) for row in spec.get("mounts") or ()]
+    paths = [word] if "/" in word else [f"{place}/{word}" for place in search_path(process.get("env") or ())]
+    paths = [os.path.normpath(os.path.join("/", process["cwd"], path)) for path in paths]
+    under = any(os.path.commonpath((place, path)) == os.path.normpath(place) for place in hidden for path in paths)
+    if not under and not any(exists_below(bundle.root, path) for path in paths):
+        raise CommandNotFound("exec", word, ENOENT)
+
+
+def search_path(environment: Iterable[str]) -> list[str]:
+    """The directories of PATH."""
+    found = [text.removeprefix("PATH=") for text in environment if text.startswith("PATH=")]
+    return [place for place in (found or [PATH])[-1].removeprefix("PATH=").split(":") if place]
+
+
+def exists_below(root: str, path: str) -> bool:
+    """True for a path that leads to something where `root` is the root, through its own links."""
+    place, rest = "", path.split("/")
+    for _ in range(MAX_STEPS):
+        if not rest:
+            return True
+        word = rest.pop(0)
+        if word in ("", "."):
+            continue
+        if word == "..":
+            place = os.path.dirname(place).rstrip("/")
+            continue
+        try:
+            target = os.readlink(f"{root}{place}/{word}")
+        except OSError as error:
+            if error.errno != EINVAL:  # that is said of anything but a link
+                return False
+            place = f"{place}/{word}"
+            continue
+        place = "" if target.startswith("/") else place
+        rest = [*target.split("/"), *rest]
+    return False
 
 
 def start(root: str, record: Record) -> None:

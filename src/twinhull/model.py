@@ -115,6 +115,7 @@ class Request(NamedTuple):
     user: str = ""
     hostname: str = ""
     volumes: tuple[Volume, ...] = ()
+    volumes_from: tuple[str, ...] = ()  # NAME[:ro|:rw] of workloads, whose volumes it has too; () once they are known
     memory_bytes: int = 0
     cpus: float = 0.0
     pids_limit: int = 0

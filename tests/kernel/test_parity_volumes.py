@@ -96,3 +96,29 @@ def test_a_socket_of_the_host_is_refused_to_a_virtual_machine_with_the_reason(wa
 def test_what_is_no_volume_is_refused_before_anything_is_made(wall: Wall, words: tuple[str, str]) -> None:
     result = wall.run(*words, "busybox", "true")
     assert (result.exit_code, "invalid" in result.stderr) == (125, True)
+
+
+@pytest.mark.parity("`--volumes-from`")
+def test_the_volumes_of_another_workload_are_seen_and_outlive_it(wall: Wall, tmp_path: Path) -> None:
+    words = (
+        "-v",
+        f"{tmp_path}:/host",
+        "-v",
+        "/own",
+        "busybox",
+        "sh",
+        "-c",
+        "echo theirs > /own/file; echo written; sleep 1000",
+    )
+    wall.detached("--name", "first", *words)
+    wall.await_log("first", "written")
+    script = "cat /own/file; echo b > /host/new; touch /own/x 2>/dev/null || echo read-only"
+    assert wall.run("--volumes-from", "first", "busybox", "sh", "-c", script).stdout == "theirs\n"
+    assert (tmp_path / "new").read_text() == "b\n"
+    hidden = wall.run("--volumes-from", "first:ro", "--tmpfs", "/host", "busybox", "sh", "-c", f"ls /host; {script}")
+    assert hidden.stdout == "theirs\nread-only\n"
+    wall(*wall.words("--name", "second", "--volumes-from", "first", "busybox", "cat", "/own/file", verb="create"))
+    wall("rm", "-f", "-v", "first", check=True)
+    assert wall("start", "-a", "second", check=True).stdout == "theirs\n"
+    assert "no such workload" in wall.run("--volumes-from", "nobody", "busybox", "true").stderr
+    assert "NAME:ro" in wall.run("--volumes-from", "second:x", "busybox", "true").stderr

@@ -57,6 +57,7 @@ def configure_request(parser: Parser) -> None:
         help="show a path of the host, or a volume, inside",
     )
     add("--mount", action="append", default=[], metavar="K=V,…", help="the same in words: type=bind,src=/a,dst=/b,ro")
+    add("--volumes-from", action="append", default=[], metavar="NAME[:ro]", help="with the volumes of another workload")
     add("--memory", "-m", type=memory_bytes, default=0, metavar="M", help="limit of memory: 512m")
     add("--cpus", type=cpu_count, default=0.0, metavar="N", help="limit of CPUs: 1.5")
     add("--pids-limit", type=int, default=0, metavar="N", help="limit of processes")
@@ -194,6 +195,7 @@ def request_of(arguments: Arguments, config: Config) -> Request:
         workdir=arguments.workdir,
         user=arguments.user,
         hostname=checked_hostname(arguments.hostname),
+        volumes_from=tuple(arguments.volumes_from),
         memory_bytes=arguments.memory,
         cpus=arguments.cpus,
         pids_limit=arguments.pids_limit,

@@ -88,13 +88,13 @@ def is_own(request: Request, path: str) -> bool:
     return not any(path == volume.target or path.startswith(f"{volume.target}/") for volume in request.volumes)
 
 
-def with_volumes(image: Image, request: Request) -> Request:
+def with_volumes(home: Home, image: Image, request: Request) -> Request:
     """The request with a name for each of its volumes; without any, nothing is imported."""
-    if not request.volumes and '"Volumes"' not in image.config:
+    if not (request.volumes or request.volumes_from) and '"Volumes"' not in image.config:
         return request
     from twinhull.engine import volumes
 
-    return volumes.named(image, request)
+    return volumes.named(image, volumes.inherited(home, request))
 
 
 def make_volumes(home: Home, image: Image, request: Request) -> None:

@@ -57,6 +57,10 @@ def settle(home: Home, request: Request, image: Image | None, *, prove: bool = T
     check(request)
     if request.isolation != "auto" and not request.walled:
         return request  # what it cannot do there, the runtime says
+    if request.volumes_from:
+        from twinhull.engine import volumes
+
+        request = volumes.inherited(home, request)
     advice = advise(ask(home, request, image, prove=prove))
     if advice.choice == "vm" or (advice.choice == "container" and request.isolation == "auto"):
         return request._replace(isolation=advice.choice)

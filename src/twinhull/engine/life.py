@@ -40,7 +40,7 @@ def create(home: Home, image: Image, request: Request) -> Instance:
     Raises:
         Conflict: the name is in use.
     """
-    request = with_volumes(image, request)
+    request = with_volumes(home, image, request)
     if request.publish_all:
         request = connectivity.with_exposed(request, image.config)
     instance = new_instance(home, image, request)
@@ -176,7 +176,7 @@ def make_directories(directory: str) -> None:
 
 def run(home: Home, image: Image, request: Request, *, size: tuple[int, int] = (0, 0)) -> tuple[Instance, Sandbox]:
     """Create and start in one go; one transaction, one directory, no second look."""
-    request = with_volumes(image, request)
+    request = with_volumes(home, image, request)
     if request.publish_all:
         request = connectivity.with_exposed(request, image.config)
     instance = new_instance(home, image, request)

@@ -46,7 +46,7 @@ def plan_of(home: Home, image: Image, request: Request) -> Plan:
         UnsupportedSpec, InvalidRequest: that isolation cannot do it.
     """
     config = home.config
-    request = with_paths(home, with_volumes(image, request))
+    request = with_paths(home, with_volumes(home, image, request))
     facts = read_facts()
     directory = home.directory(EXAMPLE_ID)
     etc = tuple((f"{directory}/{name}", f"/etc/{name}") for name in ("hostname", "hosts", "resolv.conf"))

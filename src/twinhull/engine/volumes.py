@@ -84,6 +84,28 @@ def check(request: Request) -> None:
             )
 
 
+def inherited(home: Home, request: Request) -> Request:
+    """The request with the volumes of the workloads that it names; its own win where both have one.
+
+    Raises:
+        NotFound: there is no such workload.
+        InvalidRequest: something else than :ro or :rw behind a name.
+    """
+    taken = {volume.target for volume in request.volumes} | {target for target, _ in request.tmpfs}
+    found: dict[str, Volume] = {}
+    for text in request.volumes_from:
+        name, colon, mode = text.partition(":")
+        if colon and mode not in ("ro", "rw"):
+            raise InvalidRequest(f"invalid --volumes-from {text!r}", hint="--volumes-from NAME, NAME:ro or NAME:rw")
+        theirs = instances.request_from(instances.find(home.db, name).request).volumes
+        found |= {
+            volume.target: volume._replace(readonly=mode == "ro" or volume.readonly, nocopy=True)
+            for volume in theirs
+            if volume.target not in taken
+        }
+    return request._replace(volumes=(*request.volumes, *found.values()), volumes_from=())
+
+
 def named(image: Image, request: Request) -> Request:
     """The request with a name for each volume that has none: its own, and those that the image declares.
 

@@ -58,6 +58,7 @@ static child_op *const PERFORM[MAX_OP_CODE + 1] = {
 	[OP_BIND_IDMAPPED] = op_bind,
 	[OP_LABEL] = op_label,
 	[OP_INIT] = op_init,
+	[OP_RUNTIME] = op_runtime,
 };
 
 struct shape shape_of(const struct plan *plan)
@@ -80,6 +81,7 @@ struct shape shape_of(const struct plan *plan)
 		else if (op->code == OP_TOOL)
 			shape.tool = op;
 		shape.joins |= op->code == OP_JOIN;
+		shape.runtime |= op->code == OP_RUNTIME;
 		shape.terminal |= op->code == OP_TERMINAL;
 	}
 	return shape;
@@ -257,6 +259,8 @@ static void finish(struct setup *setup, const struct op *last)
 	umask(setup->umask);
 	if (!error)
 		error = identity_assume(setup);
+	if (!error && setup->shape->runtime)
+		error = runtime_create(setup, setup->current = last);
 	if (!error)
 		error = report_send(setup->ends.status, &ready, -1);
 	if (error)
@@ -301,6 +305,8 @@ static _Noreturn void run(struct setup *setup)
 	if (setup->shape->tool)
 		tool_run(setup);
 	run_late_hooks(setup);
+	if (setup->shape->runtime)
+		_exit(0); /* closing the status socket: it has started */
 	int error = setup->init ? reaper_fork(setup) : 0;
 	if (error)
 		fail(setup, error);

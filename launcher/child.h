@@ -24,15 +24,16 @@ struct shape {
 	const struct op *user; /* or NULL */
 	bool joins, terminal;
 	const struct op *tool; /* or NULL */
+	bool runtime;          /* a process of another's making takes the place of ours */
 	unsigned stdin_mode;
 };
 
 /* What the child tells its parent, one datagram each on the status socket. */
-enum report_kind { REPORT_FAILED = 1, REPORT_READY, REPORT_INNER, REPORT_TERMINAL, REPORT_HOOKS };
+enum report_kind { REPORT_FAILED = 1, REPORT_READY, REPORT_INNER, REPORT_TERMINAL, REPORT_HOOKS, REPORT_MADE };
 
 struct report {
 	enum report_kind kind;
-	pid_t pid;              /* INNER: its pidfd comes along. TERMINAL: the master does. HOOKS: a byte answers */
+	pid_t pid; /* INNER, MADE: its pidfd comes along. TERMINAL: the master does. HOOKS: a byte answers */
 	struct failure failure; /* FAILED */
 };
 
@@ -58,12 +59,13 @@ struct setup {
 	bool entered; /* and enter-root */
 	bool init;    /* the program gets a first process of ours */
 	mode_t umask;
-	const char *blame;        /* what failed, where it is not the op's own target */
-	const struct op *current; /* what is being performed; NULL: what comes before or after the ops */
-	bool grafts;              /* the plan asks for all that is on the scaffold */
-	int trees[MAX_TREES];     /* the mounts at the top of the scaffold, in the order of their ops; -1 terminated */
-	int lower;                /* of a tool: what its root is compared with, or -1 */
-	int prepared[MAX_OPS];    /* with a user namespace: the mount of an op, made on the host, or -1 */
+	const char *blame;         /* what failed, where it is not the op's own target */
+	const struct op *current;  /* what is being performed; NULL: what comes before or after the ops */
+	bool grafts;               /* the plan asks for all that is on the scaffold */
+	int trees[MAX_TREES];      /* the mounts at the top of the scaffold, in the order of their ops; -1 terminated */
+	int lower;                 /* of a tool: what its root is compared with, or -1 */
+	int prepared[MAX_OPS];     /* with a user namespace: the mount of an op, made on the host, or -1 */
+	const struct op *terminal; /* for another runtime, or NULL */
 	const struct op *user, *capabilities, *no_new_privileges, *seccomp, *root_readonly;
 	size_t argc, envc;
 	const char *argv[MAX_OPS + 1], *envp[MAX_OPS + 1];
@@ -118,6 +120,9 @@ int identity_assume(struct setup *setup);
 int tool_prepare(struct setup *setup, pid_t main_pid);
 _Noreturn void tool_run(const struct setup *setup);
 
+/* runtime.c: with the standard streams in place, have the process made that our parent goes on with. */
+int runtime_create(struct setup *setup, const struct op *op);
+
 /* exec.c: the last steps. exec_program returns only when it failed. */
 int descriptors_arrange(const struct setup *setup);
 int exec_program(const struct setup *setup, const char *path);
@@ -125,7 +130,7 @@ int exec_program(const struct setup *setup, const char *path);
 int exec_possible(const struct setup *setup, const char *path);
 
 typedef int child_op(struct setup *setup, const struct op *op);
-child_op op_init;
+child_op op_init, op_runtime;
 child_op op_private_mounts, op_overlay, op_root_bind, op_bind, op_filesystem, op_stage;
 child_op op_mask, op_read_only, op_enter_root, op_scaffold;
 /* Leave the scaffold as it is, and go on with the root from before it. */

@@ -15,10 +15,7 @@
 #include "descriptor.h"
 #include "kernel.h"
 
-#define MAX_WORDS 512
-
-/* "one\0two\0" to pointers; what does not fit is an error. */
-static int split(const struct argument *text, const char *words[MAX_WORDS])
+int words_split(const struct argument *text, const char *words[MAX_WORDS])
 {
 	size_t count = 0;
 	for (const char *at = text->text, *end = at + text->length; at < end; at += strlen(at) + 1) {
@@ -27,18 +24,19 @@ static int split(const struct argument *text, const char *words[MAX_WORDS])
 		words[count++] = at;
 	}
 	words[count] = NULL;
-	return 0;
+	return (int)count;
 }
 
 static _Noreturn void become(const struct op *op, int input)
 {
 	const char *arguments[MAX_WORDS], *environment[MAX_WORDS];
-	int error = split(&op->args[2], arguments);
-	if (!error)
-		error = split(&op->args[3], environment);
-	if (!error && dup2(input, STDIN_FILENO) >= 0)
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL); /* a shim has all of them blocked */
+	bool fits = words_split(&op->args[2], arguments) >= 0 && words_split(&op->args[3], environment) >= 0;
+	if (fits && dup2(input, STDIN_FILENO) >= 0)
 		execve(op->args[1].text, (char *const *)(uintptr_t)arguments, (char *const *)(uintptr_t)environment);
-	_exit(error ? 125 : errno == ENOENT ? 127 : 126);
+	_exit(!fits ? 125 : errno == ENOENT ? 127 : 126);
 }
 
 /* A hook need not read its state: a closed pipe is no failure. */

@@ -119,10 +119,10 @@ static int enter_joined(const struct host *host, bool *forks)
 int namespaces_enter(struct setup *setup)
 {
 	bool own_user = setup->host->userns_fd >= 0 || (setup->shape->flags & CLONE_NEWUSER), forks = own_user;
-	int error = enter_cgroups1(setup->host);
+	int error = setup->shape->runtime ? 0 : enter_cgroups1(setup->host);
 	if (!error && own_user)
 		error = userns_enter(setup);
-	if (error)
+	if (error || setup->shape->runtime) /* which takes the process there itself */
 		return error;
 	if (setup->host->netns_fd >= 0 && setns(setup->host->netns_fd, CLONE_NEWNET) < 0)
 		return -errno;

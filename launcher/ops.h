@@ -9,7 +9,7 @@
 #define MAX_OPS 8192
 #define MAX_PLAN_BYTES 4194304
 #define NETNS_FD 62
-#define MAX_OP_CODE 86
+#define MAX_OP_CODE 88
 
 enum op_code {
 	OP_CGROUP2 = 1,
@@ -83,6 +83,8 @@ enum op_code {
 	OP_NFTABLES_DELETE = 82,
 	OP_REMOVE_FILE = 85,
 	OP_END_SERVICE = 86,
+	OP_RUNTIME = 87,
+	OP_END_RUNTIME = 88,
 };
 
 enum op_stage { STAGE_HOST = 1, STAGE_CHILD, STAGE_UNDO };
@@ -160,6 +162,8 @@ enum op_stage { STAGE_HOST = 1, STAGE_CHILD, STAGE_UNDO };
 	X(OP_REMOVE_CGROUP, "remove-cgroup", STAGE_UNDO, "s", 0) \
 	X(OP_NFTABLES_DELETE, "nftables-delete", STAGE_UNDO, "bu", -1) \
 	X(OP_REMOVE_FILE, "remove-file", STAGE_UNDO, "s", 0) \
-	X(OP_END_SERVICE, "end-service", STAGE_UNDO, "ss", 1)
+	X(OP_END_SERVICE, "end-service", STAGE_UNDO, "ss", 1) \
+	X(OP_RUNTIME, "runtime", STAGE_CHILD, "ssbb", 0) \
+	X(OP_END_RUNTIME, "end-runtime", STAGE_UNDO, "usbbus", 1)
 
 #endif

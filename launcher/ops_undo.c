@@ -6,6 +6,7 @@
 
 #include "cgroup.h"
 #include "fault.h"
+#include "hook.h"
 #include "netlink.h"
 #include "service.h"
 #include "spawn.h"
@@ -38,10 +39,16 @@ static int op_end_service(const struct op *op)
 	return service_end(op->args[0].text, op->args[1].text);
 }
 
+static int op_end_runtime(const struct op *op)
+{
+	hook_run(op);
+	return 0; /* the cgroup is killed next, and what it says nobody can act upon */
+}
+
 static undo_op *const PERFORM[MAX_OP_CODE + 1] = {
 	[OP_KILL_CGROUP] = op_kill_cgroup,         [OP_REMOVE_CGROUP] = op_remove_cgroup,
 	[OP_NFTABLES_DELETE] = op_nftables_delete, [OP_REMOVE_FILE] = op_remove_file,
-	[OP_END_SERVICE] = op_end_service,
+	[OP_END_SERVICE] = op_end_service,         [OP_END_RUNTIME] = op_end_runtime,
 };
 
 int undo_perform(int instance_fd, const struct plan *plan, struct failure *why)

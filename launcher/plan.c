@@ -109,6 +109,7 @@ static bool in_place(const struct plan *plan, size_t index)
 	switch ((int)plan->ops[index].code) {
 	case OP_NAMESPACES:
 	case OP_JOIN: return index == 0 || stage_of(plan->ops[index - 1].code) != STAGE_CHILD;
+	case OP_RUNTIME:
 	case OP_EXEC: return index + 1 == plan->count || stage_of(plan->ops[index + 1].code) != STAGE_CHILD;
 	default: return true;
 	}

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -48,15 +49,20 @@ void child_close(struct child *child)
 		fd_close(&child->io[i]);
 }
 
+static void reap(pid_t pid)
+{
+	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
 /* End a child that will not run, and leave nothing of it. */
 static void discard(struct child *child)
 {
 	if (child->pidfd >= 0)
 		sys_pidfd_send_signal(child->pidfd, SIGKILL);
-	if (child->pid > 0)
-		while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR)
-			;
-	child_close(child);
+	reap(child->pid);
+	child_close(child); /* what a helper waits for */
+	reap(child->helper);
 	child->pid = -1;
 }
 
@@ -122,7 +128,7 @@ static pid_t clone_child(const struct host *host, const struct shape *shape, pid
 	};
 	if (shape->flags & ~(uint64_t)NAMESPACE_FLAGS)
 		return -EINVAL;
-	if (host->cgroup2_fd >= 0 && !shape->tool) { /* a paused workload can be looked into */
+	if (host->cgroup2_fd >= 0 && !shape->tool && !shape->runtime) { /* a paused workload can be looked into */
 		arguments.flags |= CLONE_INTO_CGROUP;
 		arguments.cgroup = (unsigned)host->cgroup2_fd;
 	}
@@ -161,12 +167,24 @@ static int receive(int socket, struct report *report, int *fd)
 /* The process that joined the pid namespace takes the place of the one that made it, which has ended. */
 static void replace(struct child *child, pid_t pid, int pidfd)
 {
-	while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	reap(child->pid);
 	fd_close(&child->pidfd);
 	child->maker = child->pid;
 	child->pid = pid;
 	child->pidfd = pidfd;
+}
+
+/* The process that another runtime has made. That runtime has ended, so we, a subreaper, are its parent. */
+static int take(struct child *child, pid_t pid, int *pidfd)
+{
+	siginfo_t info;
+	if (waitid((idtype_t)P_PIDFD, (id_t)*pidfd, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
+		return -errno;
+	fd_close(&child->pidfd);
+	child->helper = child->pid;
+	child->pid = pid;
+	child->pidfd = fd_take(pidfd);
+	return 0;
 }
 
 /* The byte that await_parent reads. A socket, not a pipe: to a child that has died it is an error, not SIGPIPE. */
@@ -210,10 +228,13 @@ static int handle(const struct host *host, struct child *child, const struct pla
 		error = receive(child->status_fd, &report, &fd);
 	if (!error && report.kind == REPORT_HOOKS)
 		error = answer_hooks(host, child);
+	if (!error && report.kind == REPORT_MADE)
+		error = take(child, report.pid, &fd);
 	if (error)
 		return fail(why, plan, shape, error);
 	switch (report.kind) {
 	case REPORT_READY: return 1;
+	case REPORT_MADE:
 	case REPORT_HOOKS: return 0;
 	case REPORT_INNER: replace(child, report.pid, fd_take(&fd)); return 0;
 	case REPORT_TERMINAL: child->tty = fd_take(&fd); return 0;
@@ -294,7 +315,7 @@ int spawn_ahead(struct host *host, const struct plan *plan, const void *bytes, s
 
 static bool is_last(enum op_code code)
 {
-	return code == OP_EXEC || code == OP_TOOL;
+	return code == OP_EXEC || code == OP_TOOL || code == OP_RUNTIME;
 }
 
 int spawn_child(const struct host *host, const struct plan *plan, pid_t main_pid, struct child *child,
@@ -306,6 +327,8 @@ int spawn_child(const struct host *host, const struct plan *plan, pid_t main_pid
 		error = -ESRCH;
 	if (!error && shape.joins && (main_pid <= 0 || is_frozen(host)))
 		error = main_pid <= 0 ? -ESRCH : -EBUSY;
+	if (!error && shape.runtime && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+		error = -errno;
 	*child = (struct child){.pid = -1, .pidfd = -1, .start_fd = -1, .status_fd = -1, .io = {-1, -1, -1}, .tty = -1};
 	if (error)
 		return fail(why, plan, &shape, error);
@@ -332,6 +355,7 @@ int spawn_start(struct child *child, struct failure *why)
 		/* The socket is close-on-exec: its end is the proof that exec succeeded. */
 		if (error == -EPIPE) {
 			fd_close(&child->status_fd);
+			reap(child->helper);
 			return 0;
 		}
 		why->error = error ? -error : why->error;

@@ -48,7 +48,8 @@ struct host {
 
 struct child {
 	pid_t pid;
-	pid_t maker; /* which ended when it had made pid, or 0; an orphan's is not ours to reap */
+	pid_t helper; /* which made pid by another runtime and starts it, or 0 */
+	pid_t maker;  /* which ended when it had made pid, or 0; an orphan's is not ours to reap */
 	int pidfd;
 	int start_fd;     /* write one byte: exec. close: the child ends */
 	int status_fd;    /* struct failure on failure; EOF after a successful exec */

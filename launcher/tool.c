@@ -233,7 +233,8 @@ static int run_tool(const struct setup *setup, struct sink *sink)
 /* The parent takes the end of the status socket for a successful exec. */
 _Noreturn void tool_run(const struct setup *setup)
 {
-	static struct sink sink = {.fd = STDOUT_FILENO};
+	static struct sink sink; /* not initialised, or its buffer would be pages of every launcher */
+	sink.fd = STDOUT_FILENO;
 	close(setup->ends.status);
 	umask(0);
 	_exit(run_tool(setup, &sink) ? EXIT_FAILURE : EXIT_SUCCESS);

@@ -164,6 +164,7 @@ class Request(NamedTuple):
     untrusted: bool = False  # it starts behind a wall that somebody promises, or not at all
     accept_weak_wall: bool = False  # unless this says that another will do
     boots: bool = False  # a virtual machine boots, though there is a saved guest
+    runtime: str = ""  # an OCI runtime that makes the container in place of our launcher
 
     @property
     def walled(self) -> bool:

@@ -14,6 +14,7 @@ import pytest
 from twinhull.model import Facts, Image, Request, Volume
 from twinhull.oci.spec import Identity, make_spec
 from twinhull.plan.compile import Network, Root, compile_plan
+from twinhull.plan.external import Runtime, compile_external, external_spec
 from twinhull.plan.ops import Op, render
 
 TYPE_CHECKING = False
@@ -39,6 +40,7 @@ CASES: dict[str, tuple[Request, Facts, Place]] = {
         "host",
     ),
     "container-terminal-userns": (Request("i", tty=True, user_namespace=True, network="host"), V2, "host"),
+    "container-runtime-terminal": (Request("i", tty=True, runtime="/usr/bin/crun"), HYBRID, "host"),
     "vm-default": (Request("i", isolation="vm"), HYBRID, "guest"),
     "vm-limits-volume": (
         Request("i", isolation="vm", memory_bytes=64 << 20, volumes=(Volume("/data", "/data"),)),
@@ -55,7 +57,11 @@ def compiled(name: str) -> str:
     upper = "tmpfs" if place == "guest" else "/instances/abc/upper"
     root = Root("/layers", "3:2:1", upper, "/instances/abc/work")
     network = NETWORK if place == "guest" else NETWORK._replace(inside=())
-    plan = compile_plan(spec, facts, root, network, place=place, seccomp=b"\0" * 16)
+    if request.runtime:
+        runtime = Runtime(request.runtime, "/instances/abc", "abc")
+        plan = compile_external(external_spec(spec, facts, runtime, network), facts, root, network, runtime)
+    else:
+        plan = compile_plan(spec, facts, root, network, place=place, seccomp=b"\0" * 16)
     return "".join(
         f"# {stage}\n{render(ops)}" for stage, ops in zip(plan._fields, (plan.host, plan.child, plan.undo), strict=True)
     )

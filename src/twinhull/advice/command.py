@@ -38,7 +38,18 @@ def flags(request: Request, isolation: IsolationChoice) -> Iterator[str]:
         yield "--rm"
     if request.readonly:
         yield "--read-only"
-    for name in ("name", "workdir", "user", "hostname", "platform", "stop_signal", "cpuset", "domainname", "mac"):
+    for name in (
+        "name",
+        "workdir",
+        "user",
+        "hostname",
+        "platform",
+        "stop_signal",
+        "cpuset",
+        "domainname",
+        "mac",
+        "runtime",
+    ):
         if value := getattr(request, name):
             yield f"--{FLAGS.get(name, name).replace('_', '-')}={value}"
     if request.entrypoint is not None:

@@ -31,11 +31,7 @@ def configure_create(parser: Parser) -> None:
 def configure_request(parser: Parser) -> None:
     """The flags that make a request."""
     add = parser.add_argument
-    add(
-        "--isolation",
-        choices=ISOLATIONS,
-        help="container shares the host's kernel, vm brings its own (default: container)",
-    )
+    add("--isolation", choices=ISOLATIONS, help="container: the host's kernel, vm: one of its own (default: container)")
     add("--vm", action="store_true", help="the same as --isolation vm")
     add("--untrusted", action="store_true", help="a wall that somebody promises, or no start; implies --isolation auto")
     add("--accept-weak-wall", action="store_true", help="start what is not trusted without such a wall too")
@@ -71,6 +67,7 @@ def configure_request(parser: Parser) -> None:
     add("--userns", choices=("host", "private"), default="host", help="private: a user namespace of its own")
     add("--stop-signal", default="", help="what `stop` sends first")
     add("--no-template", action="store_true", help="a virtual machine boots instead of starting from a saved guest")
+    add("--runtime", default="", metavar="PROGRAM", help="an OCI runtime that makes the container: runc, /usr/bin/crun")
     configure_privileges(parser)
     configure_options(parser)
 
@@ -215,6 +212,7 @@ def request_of(arguments: Arguments, config: Config) -> Request:
         untrusted=arguments.untrusted,
         accept_weak_wall=arguments.accept_weak_wall,
         boots=arguments.no_template,
+        runtime=arguments.runtime,
         **privileges(arguments),
         **merged(options(arguments), mounts(arguments)),
     )

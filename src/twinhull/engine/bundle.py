@@ -55,8 +55,10 @@ def make_bundle(home: Home, instance: Instance, image: Image, request: Request, 
     spec = workload_spec(image, request, Identity(instance.id, hostname, binds), facts)
     if request.tty and any(size):
         spec["process"]["consoleSize"] = {"height": size[0], "width": size[1]}
-    files.write(f"{directory}/config.json", jsontext.dumps(spec).encode())
     network = connectivity.plan(home.config, request, instance.endpoints, instance.ports)
+    if request.runtime and not guest:
+        return external_bundle(home, instance, Bundle(Plan(), image, request, hostname, network), spec)
+    files.write(f"{directory}/config.json", jsontext.dumps(spec).encode())
     plan = compile_plan(
         spec,
         facts,
@@ -68,6 +70,26 @@ def make_bundle(home: Home, instance: Instance, image: Image, request: Request, 
         files=tuple((path, content.encode()) for path, content in etc if is_own(request, path)) if guest else (),
     )
     return Bundle(plan, image, request, hostname, network, architecture=guest_architecture(image) if guest else None)
+
+
+def external_bundle(home: Home, instance: Instance, bundle: Bundle, spec: dict[str, Any]) -> Bundle:
+    """The bundle of a container that another OCI runtime makes."""
+    from twinhull.engine import external
+
+    runtime = external.runtime_of(home, instance, bundle.request)
+    root = layered_root(home, instance, bundle.image)
+    plan, changed = external.make_plan(runtime, spec, root, bundle.network, stdin_mode(bundle.request))
+    files.write(f"{runtime.bundle}/config.json", jsontext.dumps(changed).encode())
+    return bundle._replace(plan=plan)
+
+
+def with_runtime(request: Request) -> Request:
+    """The request with the path of its OCI runtime; without one, nothing is imported."""
+    if not request.runtime:
+        return request
+    from twinhull.engine import external
+
+    return external.resolved(request)
 
 
 def guest_architecture(image: Image) -> Architecture | None:

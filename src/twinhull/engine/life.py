@@ -9,10 +9,10 @@ import os
 import time
 
 from twinhull.engine import connectivity, names, spares
-from twinhull.engine.bundle import Bundle, make_bundle, make_volumes, with_volumes
+from twinhull.engine.bundle import Bundle, make_bundle, make_volumes, with_runtime, with_volumes
 from twinhull.engine.reconcile import discard
 from twinhull.engine.state import Home
-from twinhull.errors import Conflict, HostUnfit, InvalidRequest, LaunchError, NoWall, TemplateFailed
+from twinhull.errors import Conflict, HostUnfit, InvalidRequest, LaunchError, NoWall, TemplateFailed, TwinhullError
 from twinhull.host import files, locks
 from twinhull.host.facts import boot_id, executes
 from twinhull.model import Image, Instance, Request, in_order
@@ -40,7 +40,7 @@ def create(home: Home, image: Image, request: Request) -> Instance:
     Raises:
         Conflict: the name is in use.
     """
-    request = with_volumes(home, image, request)
+    request = with_runtime(with_volumes(home, image, request))
     if request.publish_all:
         request = connectivity.with_exposed(request, image.config)
     instance = new_instance(home, image, request)
@@ -176,7 +176,7 @@ def make_directories(directory: str) -> None:
 
 def run(home: Home, image: Image, request: Request, *, size: tuple[int, int] = (0, 0)) -> tuple[Instance, Sandbox]:
     """Create and start in one go; one transaction, one directory, no second look."""
-    request = with_volumes(home, image, request)
+    request = with_runtime(with_volumes(home, image, request))
     if request.publish_all:
         request = connectivity.with_exposed(request, image.config)
     instance = new_instance(home, image, request)
@@ -286,7 +286,7 @@ def attempt(
             undisturbed = policy.arm(home.config, instance.id, request.restart)
         sandbox.start()
         home.config.mark("started")
-    except BaseException:
+    except BaseException as error:
         if sandbox is not None:
             if undisturbed:
                 undisturbed.disarm()
@@ -295,8 +295,20 @@ def attempt(
             sandbox.reap()
             if undisturbed:
                 undisturbed.restore()
+        if isinstance(error, LaunchError):
+            raise explain(home, instance, request, error) from error
         raise
     return sandbox
+
+
+def explain(home: Home, instance: Instance, request: Request, error: LaunchError) -> TwinhullError:
+    """What failed, in the words of whoever knows."""
+    if not request.runtime:
+        return connectivity.explain(error)
+    from twinhull.engine import external
+
+    known = external.explain(error, external.runtime_of(home, instance, request))
+    return connectivity.explain(error) if known is error and error.op not in external.STEPS else known
 
 
 def ready(home: Home, instance: Instance, bundle: Bundle, origin: Origin) -> Prepared:
@@ -304,7 +316,7 @@ def ready(home: Home, instance: Instance, bundle: Bundle, origin: Origin) -> Pre
     try:
         prepared = prepare(home, instance, bundle, origin)
     except LaunchError as error:
-        raise connectivity.explain(error) from error
+        raise explain(home, instance, bundle.request, error) from error
     prepared.sandbox.shim_pid = prepared.shim_pid
     return prepared
 

@@ -10,7 +10,7 @@ import os
 
 from twinhull.config import Config
 from twinhull.engine import connectivity, isolation
-from twinhull.engine.bundle import stdin_mode, with_paths, with_volumes, workload_spec
+from twinhull.engine.bundle import stdin_mode, with_paths, with_runtime, with_volumes, workload_spec
 from twinhull.engine.images import resolve
 from twinhull.engine.state import Home, open_home
 from twinhull.host.facts import read_facts
@@ -18,6 +18,7 @@ from twinhull.host.seccomp import spec_filter
 from twinhull.model import Endpoint, Image, Request
 from twinhull.oci.spec import Identity
 from twinhull.plan.compile import Network, Root, compile_plan
+from twinhull.plan.external import Runtime, compile_external, external_spec
 from twinhull.plan.ops import Op
 
 TYPE_CHECKING = False
@@ -46,17 +47,23 @@ def plan_of(home: Home, image: Image, request: Request) -> Plan:
         UnsupportedSpec, InvalidRequest: that isolation cannot do it.
     """
     config = home.config
-    request = with_paths(home, with_volumes(home, image, request))
+    request = with_runtime(with_paths(home, with_volumes(home, image, request)))
     facts = read_facts()
     directory = home.directory(EXAMPLE_ID)
     etc = tuple((f"{directory}/{name}", f"/etc/{name}") for name in ("hostname", "hosts", "resolv.conf"))
     hostname = request.hostname or (os.uname().nodename if request.network == "host" else EXAMPLE_HOSTNAME)
     spec = workload_spec(image, request, Identity(EXAMPLE_ID, hostname, etc), facts)
+    root = root_of(home_base(config), len(image.layers), directory, volatile=request.remove)
+    network = network_of(config, request)
+    if request.runtime:
+        runtime = Runtime(request.runtime, directory, EXAMPLE_ID)
+        spec = external_spec(spec, facts, runtime, network)
+        return compile_external(spec, facts, root, network, runtime, stdin=stdin_mode(request))
     return compile_plan(
         spec,
         facts,
-        root_of(home_base(config), len(image.layers), directory, volatile=request.remove),
-        network_of(config, request),
+        root,
+        network,
         place="guest" if request.isolation == "vm" else "host",
         seccomp=spec_filter(config.state, spec),
         stdin=stdin_mode(request),

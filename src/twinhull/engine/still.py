@@ -53,7 +53,7 @@ def prepared(home: Home, instance: Instance) -> Iterator[Sandbox]:
 def make(home: Home, instance: Instance) -> Prepared:
     """Perform the plan of a start without network, terminal and input, up to the word to go."""
     request = instances.request_from(instance.request)
-    request = request._replace(network="none", ports=(), tty=False, interactive=False)
+    request = request._replace(network="none", ports=(), tty=False, interactive=False, runtime="")
     alone = instance._replace(endpoints=(), ports=())
     bundle = make_bundle(home, alone, images.of_instance(home, instance), request, (0, 0))
     saved: tuple[Origin, ...] = ("template",) if home.config.vm_template and not request.boots else ()

@@ -66,6 +66,8 @@ def checked(home: Home, instance: Instance, side: Side) -> Request:
         )
     if request.user_namespace:
         raise InvalidRequest(f"{instance.name} has a user namespace: its files have owners that only this side maps")
+    if request.runtime:
+        raise InvalidRequest(f"{instance.name} has a runtime of its own ({request.runtime}), which makes containers")
     request = request._replace(isolation=side)
     isolation.check(request)
     life.require_root(home)

@@ -151,6 +151,10 @@ TABLE = (
     OpType(72, "child", "tool", ("s:name", "s:path", "i:flags"),
            "last, in place of exec: a part of the launcher (usage, processes, limit, hold, read, write, changes), "
            "outside the workload's cgroups; those of files see its mounts. flags: docs/plan-format.md"),
+    # --- child: a process that another runtime makes
+    OpType(87, "child", "runtime", ("s:path", "s:bundle", "b:arguments", "b:environment"),
+           "last, in place of exec: the root is mounted at BUNDLE/rootfs, and this program with these arguments makes "
+           "the process, whose pid it writes to BUNDLE/pid"),
     # --- undo
     OpType(80, "undo", "kill-cgroup", ("s:path",), "kill what is left in a v2 leaf"),
     OpType(81, "undo", "remove-cgroup", ("s:path",), "rmdir a cgroup and its descendants"),
@@ -159,6 +163,8 @@ TABLE = (
     OpType(86, "undo", "end-service", ("s:users", "s:path"),
            "under the lock PATH.lock: if the directory `users` is empty, end the process whose pid the file PATH "
            "holds and whose command line has the argument --pid-file=PATH, and unlink PATH; absent is fine"),
+    OpType(88, "undo", "end-runtime", ("i:when", "s:path", "b:arguments", "b:environment", "i:timeout_ms", "s:state"),
+           "run a program as hook does; whatever becomes of it, the undo goes on"),
 )
 # fmt: on
 

@@ -50,7 +50,7 @@ static void tell_state(int pipe, const char *state)
 	signal(SIGPIPE, SIG_DFL);
 }
 
-static int await(pid_t pid, int pidfd, uint64_t timeout_ms)
+int program_await(pid_t pid, int pidfd, uint64_t timeout_ms)
 {
 	struct pollfd ended = {.fd = pidfd, .events = POLLIN};
 	int status, limit = timeout_ms == 0 ? -1 : timeout_ms > INT_MAX ? INT_MAX : (int)timeout_ms;
@@ -86,7 +86,7 @@ int hook_run(const struct op *op)
 	close(ends[1]);
 	if (pid < 0)
 		return pid;
-	error = await(pid, pidfd, op->args[4].number);
+	error = program_await(pid, pidfd, op->args[4].number);
 	close(pidfd);
 	return error;
 }

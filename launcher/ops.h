@@ -163,7 +163,7 @@ enum op_stage { STAGE_HOST = 1, STAGE_CHILD, STAGE_UNDO };
 	X(OP_NFTABLES_DELETE, "nftables-delete", STAGE_UNDO, "bu", -1) \
 	X(OP_REMOVE_FILE, "remove-file", STAGE_UNDO, "s", 0) \
 	X(OP_END_SERVICE, "end-service", STAGE_UNDO, "ss", 1) \
-	X(OP_RUNTIME, "runtime", STAGE_CHILD, "ssbb", 0) \
+	X(OP_RUNTIME, "runtime", STAGE_CHILD, "ssbbu", 0) \
 	X(OP_END_RUNTIME, "end-runtime", STAGE_UNDO, "usbbus", 1)
 
 #endif

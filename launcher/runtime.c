@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "child.h"
@@ -66,15 +65,13 @@ static _Noreturn void become(const struct op *op, const char *console)
 /* Its own words are in its log. */
 static int run(const struct op *op, const char *console)
 {
-	int status;
 	pid_t pid = fork();
 	if (pid == 0)
 		become(op, console);
-	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
 	if (pid < 0)
 		return -errno;
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -ECANCELED;
+	CLEANUP_FD int pidfd = sys_pidfd_open(pid);
+	return program_await(pid, pidfd, op->args[4].number);
 }
 
 static int hand_over(const struct setup *setup, int bundle)

@@ -178,6 +178,8 @@ static void replace(struct child *child, pid_t pid, int pidfd)
 static int take(struct child *child, pid_t pid, int *pidfd)
 {
 	siginfo_t info;
+	if (pid == child->pid)
+		return -ECHILD;
 	if (waitid((idtype_t)P_PIDFD, (id_t)*pidfd, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
 		return -errno;
 	fd_close(&child->pidfd);
@@ -228,14 +230,16 @@ static int handle(const struct host *host, struct child *child, const struct pla
 		error = receive(child->status_fd, &report, &fd);
 	if (!error && report.kind == REPORT_HOOKS)
 		error = answer_hooks(host, child);
-	if (!error && report.kind == REPORT_MADE)
-		error = take(child, report.pid, &fd);
 	if (error)
 		return fail(why, plan, shape, error);
 	switch (report.kind) {
 	case REPORT_READY: return 1;
-	case REPORT_MADE:
 	case REPORT_HOOKS: return 0;
+	case REPORT_MADE:
+		error = take(child, report.pid, &fd);
+		if (error)
+			failure_of_op(why, plan, shape->first + shape->count - 1, -error, NULL);
+		return error;
 	case REPORT_INNER: replace(child, report.pid, fd_take(&fd)); return 0;
 	case REPORT_TERMINAL: child->tty = fd_take(&fd); return 0;
 	case REPORT_FAILED: *why = report.failure; return why->error > 0 ? -why->error : -EPROTO;

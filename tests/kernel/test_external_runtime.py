@@ -58,12 +58,17 @@ def test_what_cannot_be_executed_fails_as_everywhere(twinhull: Twinhull, runtime
 
 def test_its_life_is_that_of_every_workload(twinhull: Twinhull, runtime: tuple[str, ...], tmp_path: Path) -> None:
     script = "trap 'exit 7' TERM; echo begun; while :; do sleep 0.05; done"
-    twinhull("run", "-d", "--name", "long", *runtime, "busybox", "sh", "-c", script, check=True)
+    twinhull("create", "--name", "long", *runtime, "busybox", "sh", "-c", script, check=True)
+    twinhull("start", "long", check=True)
     wait_until(lambda: twinhull("logs", "long").stdout == "begun\n", "its first line")
     assert twinhull("ps", "--format", "json").json()[0]["status"] == "running"
     done = twinhull("exec", "long", "sh", "-c", "echo kept > /file; hostname; cat /proc/1/comm; exit 4")
     assert done.exit_code == 4 and done.stdout.endswith("\nsh\n")
     assert "sleep 0.05" in twinhull("exec", "long", "ps").stdout
+    groups = twinhull("exec", "long", "sh", "-c", "cat /proc/self/cgroup; echo; cat /proc/1/cgroup").stdout.split(
+        "\n\n"
+    )
+    assert groups[0] == groups[1].rstrip()
     (tmp_path / "copied").write_text("copied\n")
     twinhull("cp", str(tmp_path / "copied"), "long:/copied", check=True)
     twinhull("stop", "long", check=True)

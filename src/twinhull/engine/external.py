@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from errno import EACCES, ENOENT
+from errno import EACCES, ECHILD, ENOENT, ETIMEDOUT
 
 from twinhull import jsontext
 from twinhull.engine.state import Home
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+SILENT = {ETIMEDOUT: "it did not end in time", ECHILD: "the process that it made is not its caller's"}
 STEPS = ("runtime", "hook")  # the ops that run it
 NOT_FOUND = ("executable file not found", "no such file or directory")
 NOT_EXECUTABLE = (
@@ -80,7 +81,7 @@ def explain(error: LaunchError, runtime: Runtime) -> TwinhullError:
         return told(CommandNotFound(error.op, runtime.program, ENOENT), runtime, said)
     if any(text in lowered for text in NOT_EXECUTABLE) and "exec" in lowered:
         return told(CommandNotExecutable(error.op, runtime.program, EACCES), runtime, said)
-    return told(error, runtime, said or "it failed without a word")
+    return told(error, runtime, said or SILENT.get(error.errno, "it failed without a word"))
 
 
 def told(error: LaunchError, runtime: Runtime, said: str) -> LaunchError:

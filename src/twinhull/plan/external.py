@@ -129,7 +129,7 @@ def compile_external(
         *terminal(spec["process"]),
         Op("stdin", (stdin,)),
         Op("hook", (START, runtime.program, start, ENVIRONMENT, TIMEOUT_MS, "")),
-        Op("runtime", (runtime.program, runtime.bundle, runtime.words(*create), ENVIRONMENT)),
+        Op("runtime", (runtime.program, runtime.bundle, runtime.words(*create), ENVIRONMENT, TIMEOUT_MS)),
     )
     groups = tuple(group_ops(spec["linux"]["cgroupsPath"], facts))
     end = Op("end-runtime", (END, runtime.program, delete, ENVIRONMENT, TIMEOUT_MS, ""))

@@ -152,7 +152,7 @@ TABLE = (
            "last, in place of exec: a part of the launcher (usage, processes, limit, hold, read, write, changes), "
            "outside the workload's cgroups; those of files see its mounts. flags: docs/plan-format.md"),
     # --- child: a process that another runtime makes
-    OpType(87, "child", "runtime", ("s:path", "s:bundle", "b:arguments", "b:environment"),
+    OpType(87, "child", "runtime", ("s:path", "s:bundle", "b:arguments", "b:environment", "i:timeout_ms"),
            "last, in place of exec: the root is mounted at BUNDLE/rootfs, and this program with these arguments makes "
            "the process, whose pid it writes to BUNDLE/pid"),
     # --- undo

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.oci import TWINHULL_OCI, TWINHULL_OCI_VM
+from twinhull.config import Config
 
 Done = subprocess.CompletedProcess[str]
 Engine = Callable[..., Done]
@@ -65,7 +66,7 @@ def ctr(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Eng
 
 
 @pytest.fixture(scope="module")
-def ctr_of_guests(guests: None, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def ctr_of_guests(guests: Config, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """The same where twinhull-oci-vm finds its templates."""
     yield from containerd(archive, tmp_path_factory)
 
@@ -103,7 +104,7 @@ def podman(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Engine:
 
 
 @pytest.fixture(scope="module")
-def podman_of_guests(guests: None, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Engine:
+def podman_of_guests(guests: Config, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Engine:
     """The same with twinhull-oci-vm, told by a script where its templates are: Podman passes no environment on."""
     script = tmp_path_factory.mktemp("runtime") / "twinhull-oci-vm"
     told = [f"{name}={os.environ[name]}" for name in ("TWINHULL_ROOT", "TWINHULL_CONFIG")]

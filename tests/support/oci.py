@@ -201,16 +201,17 @@ def ours(tmp_path: Path, busybox_image: Path, nothing_is_left_behind: None) -> I
 
 
 @pytest.fixture(scope="module")
-def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
     """A state directory of twinhull-oci-vm, with the templates that its machines start from."""
     root = tmp_path_factory.mktemp("guests")
     share_kernels(root)
+    config = Config(state=str(root / "state"), run=str(root / "run"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TWINHULL_ROOT", str(root))
         patch.setenv("TWINHULL_CONFIG", str(root / "none.toml"))
         make_template()
-        yield
-    holder.end_all(Config(state=str(root / "state"), run=str(root / "run")))
+        yield config
+    holder.end_all(config)
 
 
 def make_template() -> None:
@@ -219,8 +220,9 @@ def make_template() -> None:
 
 
 @pytest.fixture
-def machine(guests: None, tmp_path: Path, busybox_image: Path, nothing_is_left_behind: None) -> Iterator[Container]:
+def machine(guests: Config, tmp_path: Path, busybox_image: Path, nothing_is_left_behind: None) -> Iterator[Container]:
     """A container of twinhull-oci-vm."""
     made = Container("twinhull-oci-vm", tmp_path, busybox_image)
     yield made
     made.remove()
+    holder.end_all(guests)  # a machine of another kind has made another template

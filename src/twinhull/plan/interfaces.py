@@ -23,7 +23,11 @@ GETADDR = 22
 IFLA_MTU = 4
 RT_TABLE_LOCAL = 255
 RTM_F_CLONED = 0x200
-KERNELS = 2  # RTPROT_KERNEL: it follows from an address, or from a link that is up
+IFA_FLAGS, IFA_F_NOPREFIXROUTE = 8, 0x200
+RTA_PRIORITY, RTA_PREFSRC, RTA_MULTIPATH = 6, 7, 9
+ROUTE_PARTS = (netlink.RTA_DST, netlink.RTA_OIF, netlink.RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC)
+LINK_LOCAL = bytes.fromhex("fe80")
+DELQDISC = 37
 GENERAL = Struct("=B15x")  # a dump's request: the family, and the rest of the longest header of the three
 ARPHRD_ETHER, ARPHRD_LOOPBACK = 1, 772
 LINK_TYPE = Struct("=BxHiII")
@@ -87,11 +91,19 @@ def is_ours(body: bytes) -> bool:
 
 
 def route_link(body: bytes) -> int:
-    """The link of a route that somebody added; 0 for those that follow from addresses."""
-    _, _, _, _, table, protocol, _, kind, flags = netlink.ROUTE.unpack_from(body)
-    if table == RT_TABLE_LOCAL or protocol == KERNELS or kind != netlink.RTN_UNICAST or flags & RTM_F_CLONED:
+    """The link of a route; 0 for what every kernel makes for itself.
+
+    Raises:
+        UnsupportedSpec: it leads over several links.
+    """
+    _, _, _, _, table, _, _, kind, flags = netlink.ROUTE.unpack_from(body)
+    if table == RT_TABLE_LOCAL or kind != netlink.RTN_UNICAST or flags & RTM_F_CLONED:
         return 0
     held = netlink.attributes_of(body[netlink.ROUTE.size :])
+    if RTA_MULTIPATH in held:
+        raise UnsupportedSpec("linux.namespaces: a route of the network namespace has several next hops")
+    if held.get(netlink.RTA_DST, b"").startswith(LINK_LOCAL) and len(held[netlink.RTA_DST]) == 16:
+        return 0
     return int.from_bytes(held.get(netlink.RTA_OIF, b""), "little")
 
 
@@ -141,14 +153,14 @@ def mtu(index: int, value: int) -> bytes:
 
 
 def address(body: bytes, places: dict[int, int]) -> bytes:
-    """The same address on the guest's card."""
+    """The same address on the guest's card; what it leads to is said by routes, of which some may have been removed."""
     family, prefix, _, scope, index = netlink.ADDRESS.unpack_from(body)
     held = netlink.attributes_of(body[netlink.ADDRESS.size :])
-    flags = netlink.IFA_F_NODAD if family == netlink.AF_INET6 else 0
-    packed = netlink.ADDRESS.pack(family, prefix, flags, scope, places[index])
+    flags = IFA_F_NOPREFIXROUTE | (netlink.IFA_F_NODAD if family == netlink.AF_INET6 else 0)
+    packed = netlink.ADDRESS.pack(family, prefix, 0, scope, places[index])
     given = held.get(netlink.IFA_ADDRESS, b"")
     packed += netlink.attribute(netlink.IFA_LOCAL, held.get(netlink.IFA_LOCAL, given))
-    packed += netlink.attribute(netlink.IFA_ADDRESS, given)
+    packed += netlink.attribute(netlink.IFA_ADDRESS, given) + netlink.number(IFA_FLAGS, flags)
     return netlink.message(netlink.NEWADDR, netlink.CREATE | netlink.EXCLUSIVE, packed)
 
 
@@ -160,4 +172,7 @@ def route(body: bytes, places: dict[int, int]) -> bytes:
     return netlink.message(netlink.NEWROUTE, netlink.CREATE, body[: netlink.ROUTE.size] + parts)
 
 
-ROUTE_PARTS = (netlink.RTA_DST, netlink.RTA_OIF, netlink.RTA_GATEWAY, 6, 7)  # and priority, preferred source
+def let_go(link: int) -> bytes:
+    """Take away what joins a link to a tap."""
+    body = netlink.TRAFFIC.pack(0, 0, link, netlink.INGRESS_HANDLE, netlink.TC_H_INGRESS, 0)
+    return netlink.message(DELQDISC, netlink.ACK, body)

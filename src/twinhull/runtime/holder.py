@@ -132,7 +132,7 @@ def start(config: Config, launcher: str, path: str, digest: str, directory: str)
         listener.bind(f"/proc/self/fd/{directory_fd}/{SOCKET}")
         listener.listen(64)
         argv = ["twinhull-hold", "hold", digest, str(IDLE_S), str(pool.read(config).size)]
-        pid = spawn.spawn(launcher, argv, {3: memory, 4: listener.fileno(), 5: directory_fd})
+        pid = spawn.spawn(launcher, argv, {3: memory, 4: listener.fileno(), 5: directory_fd}, outlives=True)
         os.waitpid(pid, 0)
     finally:
         listener.close()

@@ -14,8 +14,8 @@ from _socket import socket as Socket  # what a conversation has
 from socket import AF_UNIX, SOCK_STREAM, send_fds, socket
 
 from twinhull import config as configuration
-from twinhull.errors import CommandNotFound, Conflict, GuestError, InvalidRequest, TemplateFailed, UnsupportedSpec
-from twinhull.host import files, netlink
+from twinhull.errors import Conflict, GuestError, InvalidRequest, TemplateFailed, UnsupportedSpec
+from twinhull.host import files
 from twinhull.host.facts import read_facts
 from twinhull.plan.bundle import Bundle
 from twinhull.plan.bundle_guest import (
@@ -32,21 +32,22 @@ from twinhull.plan.bundle_guest import (
 )
 from twinhull.plan.cgroups import Groups
 from twinhull.plan.codec import encode
-from twinhull.plan.defaults import PATH
 from twinhull.plan.frames import Flag, Kind
-from twinhull.plan.interfaces import Interfaces, dumps, guest_ops, host_ops, interfaces
+from twinhull.plan.interfaces import guest_ops, host_ops
 from twinhull.runtime import container, sandbox, vm
 from twinhull.runtime.oci import life
 from twinhull.runtime.oci import record as records
 from twinhull.runtime.oci.conversation import perform
 from twinhull.runtime.oci.create import describe
 from twinhull.runtime.oci.launcher import launcher
+from twinhull.runtime.oci.links import let_links_go, note_links, read_interfaces
+from twinhull.runtime.oci.lookup import require_program
 from twinhull.runtime.oci.seccomp import container_filter
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from typing import Any
 
     from twinhull.config import Config
@@ -61,8 +62,6 @@ MAIN = "stand-in"  # the socket where the stand-in gets its conversation with th
 # The caller keeps what the workload writes; ours is for nobody.
 SHIM_FLAGS = ("--vital", "--remove", "--log-max", str(64 << 10))
 HAND_OVER_TIMEOUT_S = 10.0
-ENOENT, EINVAL = 2, 22
-MAX_STEPS = 255  # of a path with its links
 ATTACH = ("attach", "--stands-in", "--detach-keys", "", "--stdin")
 
 
@@ -87,7 +86,7 @@ def prepare(root: str, record: Record, spec: Mapping[str, Any], facts: Facts, bu
     """
     require_alone(root, record)
     check_shares(compile_guest(adapted(root, record, spec), facts, bundle).shares)
-    require_program(spec, bundle)
+    require_program(spec, bundle.root)
     config, directory = configuration.load(), home(root, record.id)
     limit = memory_of((spec.get("linux") or {}).get("resources") or {})
     from twinhull.plan.jail import OVERHEAD_BYTES
@@ -110,7 +109,9 @@ def require_alone(root: str, record: Record) -> None:
             continue
         other = records.load(root, name)
         ours = records.GUEST in other.marks and sandbox_of(other.annotations) == sandbox_id
-        if ours and records.status(root, other) != "stopped":
+        if ours and records.status(root, other) == "stopped":
+            clear(root, other)  # its links are those that the next will have
+        elif ours:
             raise Conflict(
                 f"a pod has one container in a virtual machine: {sandbox_id} has {other.id} already",
                 hint="leave the other containers of the pod out, or run the pod with twinhull-oci",
@@ -143,51 +144,6 @@ def check_shares(shares: tuple[Volume, ...]) -> None:
             )
 
 
-def require_program(spec: Mapping[str, Any], bundle: Bundle) -> None:
-    """Tell of a program that is not there before the machine boots, as callers expect it of `create`.
-
-    Raises:
-        CommandNotFound: it is in no directory of PATH.
-    """
-    process = spec["process"]
-    word, hidden = process["args"][0], [str(row.get("destination")) for row in spec.get("mounts") or ()]
-    paths = [word] if "/" in word else [f"{place}/{word}" for place in search_path(process.get("env") or ())]
-    paths = [os.path.normpath(os.path.join("/", process["cwd"], path)) for path in paths]
-    under = any(os.path.commonpath((place, path)) == os.path.normpath(place) for place in hidden for path in paths)
-    if not under and not any(exists_below(bundle.root, path) for path in paths):
-        raise CommandNotFound("exec", word, ENOENT)
-
-
-def search_path(environment: Iterable[str]) -> list[str]:
-    """The directories of PATH."""
-    found = [text.removeprefix("PATH=") for text in environment if text.startswith("PATH=")]
-    return [place for place in (found or [PATH])[-1].removeprefix("PATH=").split(":") if place]
-
-
-def exists_below(root: str, path: str) -> bool:
-    """True for a path that leads to something where `root` is the root, through its own links."""
-    place, rest = "", path.split("/")
-    for _ in range(MAX_STEPS):
-        if not rest:
-            return True
-        word = rest.pop(0)
-        if word in ("", "."):
-            continue
-        if word == "..":
-            place = os.path.dirname(place).rstrip("/")
-            continue
-        try:
-            target = os.readlink(f"{root}{place}/{word}")
-        except OSError as error:
-            if error.errno != EINVAL:  # that is said of anything but a link
-                return False
-            place = f"{place}/{word}"
-            continue
-        place = "" if target.startswith("/") else place
-        rest = [*target.split("/"), *rest]
-    return False
-
-
 def start(root: str, record: Record) -> None:
     """Boot the machine, start the workload in it, and let the stand-in go on; all of it or nothing.
 
@@ -199,6 +155,7 @@ def start(root: str, record: Record) -> None:
     spec = adapted(root, record, records.config(root, record.id))
     namespace = f"/proc/{record.pid}/ns/net"
     found = read_interfaces(namespace)
+    note_links(directory, namespace, found)
     bundle = described(root, record, spec)
     guest = compile_guest(spec, facts, bundle, guest_ops(found))
     workload = workload_of(directory, spec, guest, bundle, host_ops(namespace, found))
@@ -257,19 +214,6 @@ def boot(config: Config, workload: vm.Workload) -> Prepared:
         except TemplateFailed:
             pass
     return vm.start(config, workload, "cold", flags=SHIM_FLAGS)
-
-
-def read_interfaces(namespace: str) -> Interfaces:
-    """Return what is in a network namespace now."""
-    from twinhull.host.netns import entered
-
-    fd = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        with entered(fd), netlink.opened(netlink.ROUTE) as connection:
-            links, addresses, routes = (netlink.dump(connection, request) for request in dumps())
-    finally:
-        os.close(fd)
-    return interfaces(links, addresses, routes)
 
 
 def offer(directory: str, name: str) -> Handover:
@@ -355,3 +299,4 @@ def clear(root: str, record: Record) -> None:
     life.send_all(record, SIGKILL)
     container.await_supervisor(directory)
     container.undo("", directory)
+    let_links_go(directory, records.config(root, record.id))

@@ -98,7 +98,7 @@ guest-kernel: setup-dev
 
 test-clients: setup-dev
 	@sh scripts/setup bench
-	TWINHULL_PEERS=1 $(PYTEST) tests/clients tests/oci/test_runtime_life.py tests/oci/test_runtime_spec.py
+	TWINHULL_PEERS=1 $(PYTEST) tests/clients tests/kernel/test_external_runtime.py tests/oci/test_runtime_life.py tests/oci/test_runtime_spec.py
 
 bench: setup
 	@PYTHONPATH=src $(BIN)/python -m bench $(if $(LONG),--long) $(ROUNDS)

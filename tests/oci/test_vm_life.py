@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.oci import TWINHULL_OCI, Container
-from tests.support.vm import machine_in, wait_until
+from tests.support.vm import machine_in, status, wait_until
 
 MIB = 1 << 20
 
@@ -109,6 +109,25 @@ def test_more_memory_than_the_limit_is_killed_inside(machine: Container) -> None
     machine.spec["linux"]["resources"]["memory"] = {"limit": 32 * MIB}
     script = "dd if=/dev/zero of=/dev/null bs=100M count=1"
     assert machine.sh(script).run(check=False).returncode == 137
+
+
+def test_limits_change_inside_and_around_and_none_is_more_than_the_machine(machine: Container) -> None:
+    machine.begin()
+    machine.do("update", "--memory", "48m", "--pids-limit", "33", "--cpu-share", "512", machine.id)
+    group = Path(f"/sys/fs/cgroup/cpu/twinhull-test/{machine.id}/cpu.shares")
+    assert not group.exists() or group.read_text() == "512\n"
+    assert machine.exec("/bin/sh", "-c", "dd if=/dev/zero of=/dev/null bs=100M count=1", check=False).returncode == 137
+    for option, told in ((["--memory", "8g"], "memory.limit"), (["--memory-reservation", "8m"], "memory.reservation")):
+        assert machine.do("update", *option, machine.id, check=False).returncode == 1
+        assert f"linux.resources.{told}" in machine.errors()[-1]
+    assert machine.state()["status"] == "running"
+
+
+def test_limits_that_come_before_start_are_those_it_boots_with(machine: Container) -> None:
+    machine.create()
+    machine.do("update", "--memory", "400m", machine.id)
+    machine.start()
+    assert int(machine.exec("/bin/grep", "MemTotal", "/proc/meminfo").stdout.split()[1]) > 400 << 10
 
 
 def test_what_it_writes_is_in_the_bundles_root_and_what_is_there_it_sees(machine: Container) -> None:
@@ -228,6 +247,32 @@ def test_what_no_machine_can_be_is_told_by_its_field(machine: Container, change:
         machine.spec[key] = {**machine.spec.get(key, {}), **value}
     assert machine.create(check=False).returncode == 1
     assert told in machine.errors()[0]
+
+
+def test_features_are_those_of_a_machine(machine: Container) -> None:
+    machine.write()
+    shown = json.loads(machine.do("features").stdout)
+    assert "createContainer" not in shown["hooks"]
+    assert "user" not in shown["linux"]["namespaces"]
+    assert "user" in json.loads(machine.do("--isolation", "container", "features").stdout)["linux"]["namespaces"]
+
+
+def test_what_stands_for_it_on_the_host_has_no_capability_and_cannot_get_one(machine: Container) -> None:
+    machine.begin()
+    for field in ("CapEff", "CapPrm", "CapBnd", "CapInh", "CapAmb"):
+        assert int(status(machine.state()["pid"], field), 16) == 0, field
+    assert status(machine.state()["pid"], "NoNewPrivs") == "1"
+
+
+def test_hooks_that_run_on_the_host_run_in_their_order(machine: Container, tmp_path: Path) -> None:
+    told = tmp_path / "hooks"
+    machine.spec["hooks"] = {
+        kind: [{"path": "/bin/sh", "args": ["sh", "-c", f"echo {kind} >>{told}"]}]
+        for kind in ("createRuntime", "poststart", "poststop")
+    }
+    machine.begin()
+    machine.do("delete", "--force", machine.id)
+    assert told.read_text().split() == ["createRuntime", "poststart", "poststop"]
 
 
 def test_the_isolation_is_chosen_by_option_annotation_and_name(machine: Container) -> None:

@@ -145,7 +145,10 @@ def run_features(options: Options, given: Options, words: list[str]) -> int:
     """Print what this runtime honours, as the specification's features document."""
     import json
 
-    print(json.dumps(runtime_features.document(), indent=2))
+    from twinhull.cli.oci_containers import called, isolation_of
+
+    guest = isolation_of(options.value("isolation"), {}, called()) == "vm"
+    print(json.dumps(runtime_features.document(guest=guest), indent=2))
     return 0
 
 

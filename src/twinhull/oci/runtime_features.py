@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+HOOKS_INSIDE = ("createContainer", "startContainer")
 ARCHITECTURES = (
     "X86 X86_64 X32 ARM AARCH64 MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PPC PPC64 PPC64LE S390 S390X"
 )
@@ -19,8 +20,24 @@ CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE")
 MAX_FILES = 1024
 
 
-def document() -> dict[str, Any]:
-    """Return the features document."""
+def document(*, guest: bool = False) -> dict[str, Any]:
+    """Return the features document.
+
+    Args:
+        guest: of virtual machines, which honour less.
+    """
+    found = everything()
+    if guest:
+        found["hooks"] = [kind for kind in HOOKS if kind not in HOOKS_INSIDE]
+        linux = found["linux"]
+        linux["namespaces"] = [kind for kind in linux["namespaces"] if kind not in ("time", "user")]
+        linux |= {"apparmor": {"enabled": False}, "selinux": {"enabled": False}}
+        linux["mountExtensions"] = {"idmap": {"enabled": False}}
+    return found
+
+
+def everything() -> dict[str, Any]:
+    """Return what containers have."""
     options = {*ATTRIBUTES, *RECURSIVE, *PROPAGATION, *MEANS_NOTHING, *SUPERBLOCK}
     return {
         "ociVersionMin": "1.0.0",

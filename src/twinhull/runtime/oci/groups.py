@@ -32,8 +32,9 @@ def update(root: str, identity: str, resources: Mapping[str, Any]) -> None:
             raise Conflict("container not running")
         facts = read_facts()
         cgroup = Cgroup(record.unified, tuple((name, path) for name, path in record.legacy))
-        apply(list(writes(resources, cgroup, facts)))
-        for op in device_ops(resources, cgroup):
+        around = inside_first(root, record, resources) if records.GUEST in record.marks else resources
+        apply(list(writes(around, cgroup, facts)))
+        for op in device_ops(around, cgroup):
             if op.name != "write":
                 raise Conflict("linux.resources.devices: a program cannot be changed while it is in use")
             files.write_value(str(op.args[0]), str(op.args[1]).encode())
@@ -42,6 +43,13 @@ def update(root: str, identity: str, resources: Mapping[str, Any]) -> None:
         for key, value in resources.items():
             kept[key] = {**kept.get(key, {}), **value} if isinstance(value, dict) else value
         files.write(f"{records.directory(root, identity)}/config.json", jsontext.dumps(spec).encode())
+
+
+def inside_first(root: str, record: Record, resources: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Set what holds inside a virtual machine, and return the rest."""
+    from twinhull.runtime.oci import guest_limits
+
+    return guest_limits.update(root, record, resources)
 
 
 def apply(values: list[tuple[str, str]]) -> None:

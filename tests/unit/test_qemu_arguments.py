@@ -74,6 +74,7 @@ def test_only_memory_that_is_nobody_elses_is_given_back() -> None:
 def test_an_emulated_guest_has_no_timer_that_runs_for_nobody() -> None:
     boards = {used: value(argv(MACHINE._replace(accelerator=used)), "-machine") for used in ("tcg", "kvm")}
     assert "pit=off" in boards["tcg"]
+    assert "pit=on" in value(argv(MACHINE._replace(acpi=False)), "-machine")
     assert "pit=on" in boards["kvm"]
 
 

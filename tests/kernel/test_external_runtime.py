@@ -68,7 +68,9 @@ def test_its_life_is_that_of_every_workload(twinhull: Twinhull, runtime: tuple[s
     groups = twinhull("exec", "long", "sh", "-c", "cat /proc/self/cgroup; echo; cat /proc/1/cgroup").stdout.split(
         "\n\n"
     )
-    assert groups[0] == groups[1].rstrip()
+    hidden = "0::" if runtime[1].endswith("/crun") else "-"  # from which the script hides v2
+    ours, theirs = ([line for line in text.split() if not line.startswith(hidden)] for text in groups)
+    assert ours == theirs
     (tmp_path / "copied").write_text("copied\n")
     twinhull("cp", str(tmp_path / "copied"), "long:/copied", check=True)
     twinhull("stop", "long", check=True)

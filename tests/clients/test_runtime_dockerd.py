@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.oci import TWINHULL_OCI
+from tests.support.oci import TWINHULL_OCI, TWINHULL_OCI_VM
+from twinhull.config import Config
 
 Done = subprocess.CompletedProcess[str]
 Docker = Callable[..., Done]
@@ -22,11 +24,22 @@ RUN = ("run", "--runtime", "twinhull", "--network", "none")
 @pytest.fixture(scope="module")
 def docker(busybox_image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
     """The client of a daemon that has our runtime and the image `box`."""
+    yield from dockerd(TWINHULL_OCI, busybox_image, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def docker_of_guests(guests: Config, busybox_image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
+    """The same with twinhull-oci-vm."""
+    yield from dockerd(TWINHULL_OCI_VM, busybox_image, tmp_path_factory)
+
+
+def dockerd(runtime: Path, busybox_image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
+    """Give a client while its daemon runs."""
     if not shutil.which("dockerd") or not shutil.which("docker"):
         pytest.skip("docker is not installed")
     folder = tmp_path_factory.mktemp("docker")
     places = f"--data-root {folder}/data --exec-root {folder}/exec --pidfile {folder}/pid --host unix://{folder}/sock"
-    script = f"exec dockerd {places} --bridge none --iptables=false --add-runtime twinhull={TWINHULL_OCI}"
+    script = f"exec dockerd {places} --bridge none --iptables=false --add-runtime twinhull={runtime}"
 
     def call(*words: str, stdin: bytes | None = None) -> Done:
         argv = ["docker", "--host", f"unix://{folder}/sock", *words]
@@ -85,3 +98,41 @@ def test_dockerd_executes_pauses_updates_stops_and_removes(docker: Docker) -> No
         assert docker("start", "long").returncode == 0
     finally:
         assert docker("rm", "--force", "long").returncode == 0
+
+
+def test_dockerd_runs_a_machine_and_gets_its_status(docker_of_guests: Docker) -> None:
+    done = docker_of_guests(*RUN, "--rm", "box", "/bin/sh", "-c", "uname -r; exit 5")
+    assert done.returncode == 5, done.stderr
+    assert done.stdout.strip() not in ("", os.uname().release)
+    done = docker_of_guests(*RUN, "--rm", "box", "nonesuch")
+    assert done.returncode == 127
+
+
+def test_dockerd_executes_in_a_machine_pauses_updates_and_removes_it(docker_of_guests: Docker) -> None:
+    docker = docker_of_guests
+    started = docker(*RUN, "--detach", "--memory", "64m", "--name", "long", "box", "/bin/sleep", "1000")
+    assert started.returncode == 0, started.stderr
+    try:
+        done = docker("exec", "long", "/bin/sh", "-c", "echo in; exit 4")
+        assert (done.returncode, done.stdout) == (4, "in\n"), done.stderr
+        assert docker("pause", "long").returncode == 0
+        assert docker("unpause", "long").returncode == 0
+        done = docker("update", "--memory", "48m", "--memory-swap", "48m", "long")
+        assert done.returncode == 0, done.stderr
+    finally:
+        assert docker("rm", "--force", "long").returncode == 0
+
+
+def test_a_machine_has_the_network_that_dockerd_connects(docker_of_guests: Docker) -> None:
+    docker = docker_of_guests
+    made = docker("network", "create", "--subnet", "10.213.81.0/24", "thguests")
+    assert made.returncode == 0, made.stderr
+    try:
+        script = "ip address show eth0; ping -c 1 -W 5 10.213.81.1 && cat /etc/hosts"
+        run = ("run", "--rm", "--runtime", "twinhull", "--network", "thguests", "--hostname", "box")
+        done = docker(*run, "box", "/bin/sh", "-c", script)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "10.213.81.2/24" in done.stdout
+        assert "10.213.81.2\tbox" in done.stdout
+    finally:
+        docker("network", "rm", "thguests")

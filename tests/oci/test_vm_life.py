@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,19 @@ def test_whatever_is_killed_the_rest_ends_with_it(machine: Container, how: str) 
     machine.await_status("stopped")
     wait_until(lambda: ended(found.qemu) and ended(found.relay), "QEMU and the relay have ended")
     machine.do("delete", machine.id)
+
+
+@pytest.mark.parametrize("after_s", [0.03, 0.06, 0.09, 0.12, 0.15, 0.2])
+def test_a_start_that_is_killed_can_be_repeated_or_deleted(machine: Container, after_s: float) -> None:
+    machine.create()
+    begun = subprocess.Popen(machine.argv("start", machine.id), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(after_s)
+    begun.kill()
+    begun.wait()
+    if machine.state()["status"] == "created":
+        machine.start()
+        assert machine.exec("true").returncode == 0
+    machine.do("delete", "--force", machine.id)
 
 
 def ended(pid: int) -> bool:

@@ -153,6 +153,7 @@ def start(root: str, record: Record) -> None:
     """
     config, facts, directory = configuration.load(), read_facts(), home(root, record.id)
     spec = adapted(root, record, records.config(root, record.id))
+    take_back(directory, spec)  # what a start that was killed has left
     namespace = f"/proc/{record.pid}/ns/net"
     found = read_interfaces(namespace)
     note_links(directory, namespace, found)
@@ -297,6 +298,11 @@ def clear(root: str, record: Record) -> None:
     if not os.path.isdir(directory):
         return
     life.send_all(record, SIGKILL)
+    take_back(directory, records.config(root, record.id))
+
+
+def take_back(directory: str, spec: Mapping[str, Any]) -> None:
+    """Wait for a shim that ends, and undo what one that was killed has left."""
     container.await_supervisor(directory)
     container.undo("", directory)
-    let_links_go(directory, records.config(root, record.id))
+    let_links_go(directory, spec)

@@ -203,3 +203,20 @@ def test_a_start_that_is_killed_at_any_step_leaves_nothing(faulty: Twinhull, fau
     assert done.exit_code == 125 and done.stderr.startswith("twinhull: "), done
     assert faulty.names() == []
     assert not (left := leaks.wait_clean(before)), leaks.report(left)
+
+
+@pytest.mark.parametrize("step", ["create", "start"])
+def test_a_command_that_is_killed_meanwhile_leaves_nothing_half_done(
+    twinhull: Twinhull, tmp_path: Path, step: str
+) -> None:
+    slow, mark = tmp_path / "slow", tmp_path / "mark"
+    slow.write_text(f'#!/bin/sh\ncase " $* " in *" {step} "*) : > {mark}; sleep 0.5; esac\nexec {TWINHULL_OCI} "$@"\n')
+    slow.chmod(0o755)
+    process = twinhull.popen("run", "-d", "--name", "half", "--runtime", str(slow), "busybox", "sleep", "1000")
+    wait_until(mark.exists, f"its {step}")
+    process.kill()
+    process.wait()
+    if step == "create":
+        wait_until(lambda: twinhull.names() == [], "nothing of it")
+    else:  # the start was written down: it goes on without its command
+        wait_until(lambda: twinhull("exec", "half", "echo", "here").stdout == "here\n", "its start")

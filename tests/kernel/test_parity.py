@@ -364,8 +364,7 @@ def test_exec_joins_a_workload_with_limits_and_finds_them(wall: Wall) -> None:
     limits = "cat /sys/fs/cgroup/pids.max 2>/dev/null || cat /sys/fs/cgroup/pids/pids.max"
     result = wall("exec", "limited", "sh", "-c", f"{limits}; cat /proc/self/cgroup | wc -l")
     assert result.exit_code == 0, result.stderr
-    if wall.isolation == "vm":
-        assert result.stdout.splitlines()[0] == "50"
+    assert result.stdout.splitlines()[0] == "50"
 
 
 @pytest.mark.parity("ps and inspect")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from twinhull.errors import InvalidRequest, UnsupportedSpec
+from twinhull.plan.cgroups import hierarchies
 from twinhull.plan.compile import id_map
 from twinhull.plan.mount_options import RDONLY, Change, Options, split_options
 from twinhull.plan.namespaces import MS_REC
@@ -133,11 +134,3 @@ def cgroups(target: str, options: Options, place: Place) -> tuple[list[Op], list
             now.append(Op("bind", (point + place.cgroup, below, 0, attributes)))
     closed = [Op("attributes", (target, RDONLY, 0, 0, 0))] if attributes & RDONLY else []
     return now, closed
-
-
-def hierarchies(facts: Facts) -> dict[str, list[str]]:
-    """Mount point -> controllers of each v1 hierarchy: two may share one."""
-    found: dict[str, list[str]] = {}
-    for controller, point in facts.cgroup1:
-        found.setdefault(point, []).append(controller)
-    return found

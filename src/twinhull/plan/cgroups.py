@@ -66,6 +66,14 @@ def cgroup_ops(linux: Mapping[str, Any], facts: Facts, place: Literal["host", "g
     return Groups(tuple(make), tuple(undo))
 
 
+def hierarchies(facts: Facts) -> dict[str, list[str]]:
+    """Mount point -> controllers of each v1 hierarchy: two may share one."""
+    found: dict[str, list[str]] = {}
+    for controller, point in facts.cgroup1:
+        found.setdefault(point, []).append(controller)
+    return found
+
+
 def enable(root: str, path: str, controllers: list[str]) -> list[Op]:
     """Let the controllers reach the leaf: each ancestor names them for its children."""
     if not controllers:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from twinhull.errors import UnsupportedSpec
 from twinhull.model import Facts
 from twinhull.plan import defaults
-from twinhull.plan.cgroups import cgroup_ops
-from twinhull.plan.mounts import compile_mount, compile_mounts
+from twinhull.plan.cgroups import Groups, cgroup_ops, hierarchies
+from twinhull.plan.mounts import compile_mount, split_options
 from twinhull.plan.ops import Op, Plan
 from twinhull.plan.process import process_ops
 from twinhull.tuples import NamedTuple
@@ -84,7 +84,7 @@ def compile_plan(
     child = (
         *namespace_ops(linux, place),
         *root_ops(root, place),
-        *mount_ops(spec, facts, place),
+        *mount_ops(spec, facts, place, limited_by_v1(groups, linux, facts)),
         *device_ops(filled=any(mount.get("type") == "devtmpfs" for mount in spec["mounts"])),
         *given_devices(linux),
         *network.inside,
@@ -140,13 +140,28 @@ def root_ops(root: Root, place: Place) -> tuple[Op, ...]:
     )
 
 
-def mount_ops(spec: Mapping[str, Any], facts: Facts, place: Place) -> tuple[Op, ...]:
+def limited_by_v1(groups: Groups, linux: Mapping[str, Any], facts: Facts) -> dict[str, list[str]]:
+    """Mount point -> controllers of each v1 hierarchy in which it has a group of its own."""
+    own = {op.args[0] for op in groups.make if op.name == "cgroup1"}
+    if not own:
+        return {}
+    return {point: names for point, names in hierarchies(facts).items() if point + linux["cgroupsPath"] in own}
+
+
+def mount_ops(spec: Mapping[str, Any], facts: Facts, place: Place, v1: Mapping[str, list[str]]) -> tuple[Op, ...]:
     """The spec's mounts; in a guest a bind of the host arrives as a shared directory."""
     mounts = spec["mounts"]
     if place == "host":
-        return compile_mounts(mount for mount in mounts if facts.cgroup2 or mount.get("type") != "cgroup")
-    shares = 0
-    ops: list[Op] = []
+        ops: list[Op] = []
+        for mount in mounts:
+            if mount.get("type") != "cgroup":
+                ops.append(compile_mount(mount))
+            elif v1:
+                ops += cgroup_mounts(mount, facts, v1)
+            elif facts.cgroup2:
+                ops.append(compile_mount(mount))
+        return tuple(ops)
+    shares, ops = 0, []
     for mount in mounts:
         if mount.get("type") == "bind":
             readonly = MOUNT_RDONLY if "ro" in mount["options"] else 0
@@ -155,6 +170,20 @@ def mount_ops(spec: Mapping[str, Any], facts: Facts, place: Place) -> tuple[Op, 
         else:
             ops.append(compile_mount(mount))
     return tuple(ops)
+
+
+def cgroup_mounts(mount: Mapping[str, Any], facts: Facts, v1: Mapping[str, list[str]]) -> list[Op]:
+    """A directory of the hierarchies that limit it, each with its own group as the root: programs look there."""
+    target, attributes = mount["destination"], split_options(mount["options"]).attributes
+    ops = [Op("filesystem", ("tmpfs", "cgroup", target, attributes & ~MOUNT_RDONLY, "mode=755"))]
+    for point, names in v1.items():
+        below = f"{target}/{point.rpartition('/')[2]}"
+        ops.append(Op("filesystem", ("cgroup", "cgroup", below, attributes, ",".join(names))))
+    if facts.cgroup2:
+        ops.append(Op("filesystem", ("cgroup2", "cgroup", f"{target}/unified", attributes, "")))
+    if attributes & MOUNT_RDONLY:
+        ops.append(Op("attributes", (target, MOUNT_RDONLY, 0, 0, 0)))
+    return ops
 
 
 def device_ops(*, filled: bool = False) -> tuple[Op, ...]:

@@ -25,6 +25,8 @@
 #define FLUSH_MS 1000
 #define DETACH_KEYS "ctrl-p,ctrl-q"
 #define REPAY_BYTES MAX_PAYLOAD
+#define OWN_FAULTS 8 /* the first of those that is_passed_on keeps */
+#define LAST_SIGNAL 64
 
 struct options {
 	int fd;
@@ -204,7 +206,7 @@ static void on_signal(struct attach *attach)
 	int signal = (int)info.ssi_signo;
 	if (signal == SIGWINCH) {
 		send_size(attach);
-	} else if (signal == SIGCONT) {
+	} else if (signal == SIGCONT && !attach->options.stands_in) {
 		if (attach->rawmode.saved)
 			rawmode_enter(&attach->rawmode);
 		send_size(attach);
@@ -219,12 +221,14 @@ static void on_signal(struct attach *attach)
 	}
 }
 
-/* Signals that a program may want; those of its own faults and of job control are not among them. */
-static bool is_passed_on(int signal)
+/* Signals that a program may want; those of its own faults and of job control are not among them, unless we stand in
+ * for it: then whoever sends them means it. */
+static bool is_passed_on(int signal, bool stands_in)
 {
-	static const int KEPT[] = {SIGKILL, SIGSTOP, SIGCHLD, SIGPIPE, SIGTTIN, SIGTTOU, SIGSEGV,
-	                           SIGBUS,  SIGILL,  SIGFPE,  SIGTRAP, SIGSYS,  SIGABRT, SIGURG};
-	for (size_t i = 0; i < sizeof(KEPT) / sizeof(KEPT[0]); i++)
+	static const int KEPT[] = {SIGKILL, SIGSTOP, SIGCHLD, SIGPIPE, SIGSEGV, SIGBUS,  SIGILL,
+	                           SIGFPE,  SIGTTIN, SIGTTOU, SIGTRAP, SIGSYS,  SIGABRT, SIGURG};
+	size_t count = stands_in ? OWN_FAULTS : sizeof(KEPT) / sizeof(KEPT[0]);
+	for (size_t i = 0; i < count; i++)
 		if (signal == KEPT[i])
 			return false;
 	return true;
@@ -233,10 +237,11 @@ static bool is_passed_on(int signal)
 static int catch_signals(struct attach *attach)
 {
 	sigemptyset(&attach->caught);
-	for (int signal = 1; signal < 32; signal++) {
+	for (int signal = 1; signal < (attach->options.stands_in ? LAST_SIGNAL + 1 : 32); signal++) {
 		struct sigaction action;
 		/* What our caller ignores (nohup, a shell's background job) stays ignored. */
-		if (is_passed_on(signal) && sigaction(signal, NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+		if (is_passed_on(signal, attach->options.stands_in) && sigaction(signal, NULL, &action) == 0 &&
+		    action.sa_handler != SIG_IGN)
 			sigaddset(&attach->caught, signal);
 	}
 	sigset_t blocked = attach->caught;

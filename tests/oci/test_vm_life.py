@@ -60,6 +60,17 @@ def test_a_signal_to_its_process_on_the_host_is_the_programs(machine: Container)
     assert status_of(process) == 9
 
 
+@pytest.mark.parametrize(
+    "number", [signal.SIGABRT, signal.SIGCONT, signal.SIGTSTP, signal.SIGRTMIN + 3, signal.SIGRTMAX]
+)
+def test_every_signal_that_can_be_caught_is_passed_on(machine: Container, number: int) -> None:
+    machine.sh(f"trap 'exit 9' {number}; : >/up; while :; do sleep 0.1; done").begin()
+    wait_until((machine.bundle / "rootfs/up").exists, "the program is up")
+    process = machine.state()["pid"]
+    machine.do("kill", machine.id, str(int(number)))
+    assert status_of(process) == 9
+
+
 def status_of(pid: int) -> int:
     """How an orphan ended: the test run is its reaper, as a shim of the caller's would be."""
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

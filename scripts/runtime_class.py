@@ -25,7 +25,7 @@ def step(text: str) -> None:
 
 def main() -> None:
     """Take the steps of the RuntimeClass, and remove what they made."""
-    runtime = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / ".venv/bin/twinhull-oci")
+    runtime = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / ".venv/bin/twinhull-oci").absolute()
     with tempfile.TemporaryDirectory(prefix="twinhull-cri-") as folder:
         step("A containerd whose config.toml has the table of the handler")
         with containerd(Path(folder), runtime) as kubelet:

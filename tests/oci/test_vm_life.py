@@ -71,6 +71,28 @@ def test_every_signal_that_can_be_caught_is_passed_on(machine: Container, number
     assert status_of(process) == 9
 
 
+def test_a_signal_to_everyone_is_for_every_process_of_the_guest(machine: Container) -> None:
+    quiet = "trap ': >/$0' USR1; : >/up$0; while :; do sleep 0.1; done"
+    machine.args("/bin/sh", "-c", f"sh -c '{quiet.replace(chr(39), chr(34))}' second & {quiet.replace('$0', 'first')}")
+    machine.begin()
+    root = machine.bundle / "rootfs"
+    wait_until(lambda: (root / "upfirst").exists() and (root / "upsecond").exists(), "both are up")
+    machine.do("kill", "--all", machine.id, "USR1")
+    wait_until(lambda: (root / "first").exists() and (root / "second").exists(), "both were told")
+    assert machine.state()["status"] == "running"
+
+
+def test_a_machine_has_as_many_processors_as_its_quota(machine: Container) -> None:
+    machine.spec["linux"]["resources"]["cpu"] = {"quota": 200_000, "period": 100_000}
+    assert machine.output("grep -c ^processor /proc/cpuinfo") == "2\n"
+
+
+def test_one_without_a_template_boots(machine: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.toml").write_text("vm_template = false\n")
+    monkeypatch.setenv("TWINHULL_CONFIG", str(tmp_path / "config.toml"))
+    assert machine.output("echo booted") == "booted\n"
+
+
 def status_of(pid: int) -> int:
     """How an orphan ended: the test run is its reaper, as a shim of the caller's would be."""
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

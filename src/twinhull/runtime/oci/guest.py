@@ -292,6 +292,23 @@ def stand_for(
     return started
 
 
+def signal_all(root: str, record: Record, state: str, number: int) -> None:
+    """Send a signal to every process in the guest; QEMU is none of them. One that has ended has nobody to send it to.
+
+    Raises:
+        Conflict: it is paused, and could not hear of it.
+    """
+    if state == "created":
+        life.send(record, number)
+    elif state == "paused":
+        raise Conflict("container paused: its guest cannot be told of a signal")
+    elif state == "running":
+        conversation = sandbox.connect(home(root, record.id))
+        conversation.signal(number, everyone=True)
+        conversation.settle()
+        conversation.close()
+
+
 def clear(root: str, record: Record) -> None:
     """Let go of the machine: it ends with its stand-in, and if its shim was killed we undo what it has left."""
     directory = home(root, record.id)

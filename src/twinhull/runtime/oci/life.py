@@ -133,7 +133,11 @@ def kill(root: str, identity: str, number: int, *, everyone: bool = False) -> No
     """
     record = records.load(root, identity)
     state = records.status(root, record)
-    if everyone:
+    if everyone and number != SIGKILL and records.GUEST in record.marks:
+        from twinhull.runtime.oci import guest
+
+        guest.signal_all(root, record, state, number)
+    elif everyone:
         send_all(record, number)
     elif state not in ("created", "running", "paused") or not send(record, number):
         raise Conflict("container not running")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 
@@ -91,6 +92,14 @@ def test_links_that_come_between_create_and_start_are_there(machine: Container, 
     ip("link", "set", "back", "up", inside=True)
     machine.start()
     assert "10.213.79.2/24" in machine.exec("ip", "address").stdout
+
+
+def test_the_network_of_the_host_is_refused_by_any_of_its_names(machine: Container) -> None:
+    before = subprocess.run(["tc", "qdisc"], check=True, capture_output=True, text=True).stdout
+    for path in ("/proc/self/ns/net", f"/proc/{os.getpid()}/ns/net"):
+        assert in_namespace(machine, path).create(check=False).returncode == 1
+        assert machine.errors()[-1] == "linux.namespaces: a virtual machine cannot have the host's network"
+    assert subprocess.run(["tc", "qdisc"], check=True, capture_output=True, text=True).stdout == before
 
 
 def test_a_link_that_is_no_ethernet_is_refused_by_name(machine: Container, namespace: str) -> None:

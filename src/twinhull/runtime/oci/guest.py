@@ -40,7 +40,7 @@ from twinhull.runtime.oci import record as records
 from twinhull.runtime.oci.conversation import perform
 from twinhull.runtime.oci.create import describe
 from twinhull.runtime.oci.launcher import launcher
-from twinhull.runtime.oci.links import let_links_go, note_links, read_interfaces
+from twinhull.runtime.oci.links import let_links_go, network_path, note_links, read_interfaces, require_other
 from twinhull.runtime.oci.lookup import require_program
 from twinhull.runtime.oci.seccomp import container_filter
 from twinhull.tuples import NamedTuple
@@ -87,6 +87,8 @@ def prepare(root: str, record: Record, spec: Mapping[str, Any], facts: Facts, bu
     require_alone(root, record)
     check_shares(compile_guest(adapted(root, record, spec), facts, bundle).shares)
     require_program(spec, bundle.root)
+    if path := network_path(spec):
+        require_other(path)
     config, directory = configuration.load(), home(root, record.id)
     limit = memory_of((spec.get("linux") or {}).get("resources") or {})
     from twinhull.plan.jail import OVERHEAD_BYTES

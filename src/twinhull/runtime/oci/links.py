@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from twinhull.errors import UnsupportedSpec
 from twinhull.host import files, netlink
 from twinhull.host.netns import entered
 from twinhull.plan.interfaces import Interfaces, dumps, interfaces, let_go
@@ -16,8 +17,19 @@ if TYPE_CHECKING:
 LINKS = "links"  # in the machine's directory: an inode and indices
 
 
+def require_other(namespace: str) -> None:
+    """Refuse the namespace that our caller and we are in, the host's: a machine would take its links away.
+
+    Raises:
+        UnsupportedSpec: it is.
+    """
+    if os.stat(namespace).st_ino == os.stat("/proc/self/ns/net").st_ino:
+        raise UnsupportedSpec("linux.namespaces: a virtual machine cannot have the host's network")
+
+
 def read_interfaces(namespace: str) -> Interfaces:
     """Return what is in a network namespace now."""
+    require_other(namespace)
     fd = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
     try:
         with entered(fd), netlink.opened(netlink.ROUTE) as connection:
@@ -25,6 +37,12 @@ def read_interfaces(namespace: str) -> Interfaces:
     finally:
         os.close(fd)
     return interfaces(links, addresses, routes)
+
+
+def network_path(spec: Mapping[str, Any]) -> str:
+    """Where the network namespace is that a spec joins, "" for a new one."""
+    entries = (spec.get("linux") or {}).get("namespaces") or ()
+    return next((row.get("path") or "" for row in entries if row.get("type") == "network"), "")
 
 
 def note_links(directory: str, namespace: str, found: Interfaces) -> None:
@@ -35,11 +53,9 @@ def note_links(directory: str, namespace: str, found: Interfaces) -> None:
 
 def let_links_go(directory: str, spec: Mapping[str, Any]) -> None:
     """Give the links of a namespace that is not ours back as they were; it may be gone, and another have its name."""
-    entries = (spec.get("linux") or {}).get("namespaces") or ()
-    path = next((row.get("path") for row in entries if row.get("type") == "network"), "")
     try:
         inode, *links = map(int, files.read(f"{directory}/{LINKS}").split())
-        fd = os.open(path or "", os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(network_path(spec), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return
     try:

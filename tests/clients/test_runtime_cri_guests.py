@@ -142,3 +142,23 @@ def test_attach_reaches_the_first_process(kubelet: Kubelet, pod: str) -> None:
         session.until(b"got text\n")
     assert kubelet.wait(container).exit_code == 4
     assert kubelet.log(pod, "reader") == [("stdout", "got text")]
+
+
+def test_a_sysctl_of_the_pod_is_set_inside(kubelet: Kubelet) -> None:
+    pod = kubelet.run_pod("sysctl", sysctls={"net.ipv4.ip_unprivileged_port_start": "0"})
+    try:
+        show = ("cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start")
+        assert kubelet.output(pod, "show", *show) == (0, [("stdout", "0")])
+    finally:
+        kubelet.remove_pod(pod)
+
+
+def test_the_nodes_network_is_refused(kubelet: Kubelet) -> None:
+    node = {"namespace_options": {"network": api.NODE}}
+    pod = kubelet.run_pod("node", hostname="", security_context=node)
+    try:
+        with pytest.raises(grpc.RpcError) as caught:
+            kubelet.run(pod, "show", "true", linux={"security_context": node})
+        assert "a virtual machine cannot have the host's network" in caught.value.details()
+    finally:
+        kubelet.remove_pod(pod)

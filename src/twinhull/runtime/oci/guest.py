@@ -121,14 +121,17 @@ def require_alone(root: str, record: Record) -> None:
 
 
 def adapted(root: str, record: Record, spec: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The spec with the hostname of the pod, whose namespace a machine cannot join."""
-    sandbox_id = sandbox_of(record.annotations)
-    if spec.get("hostname") or not sandbox_id:
+    """The spec with the pod's hostname and sysctls, whose namespaces a machine cannot join."""
+    if not (sandbox_id := sandbox_of(record.annotations)):
         return spec
     try:
-        return {**spec, "hostname": records.config(root, sandbox_id).get("hostname") or ""}
+        pod = records.config(root, sandbox_id)
     except (FileNotFoundError, InvalidRequest):
         return spec
+    linux = spec.get("linux") or {}
+    sysctls = {**((pod.get("linux") or {}).get("sysctl") or {}), **(linux.get("sysctl") or {})}
+    hostname = spec.get("hostname") or pod.get("hostname") or ""
+    return {**spec, "hostname": hostname, "linux": {**linux, "sysctl": sysctls}}
 
 
 def check_shares(shares: tuple[Volume, ...]) -> None:

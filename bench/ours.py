@@ -21,7 +21,7 @@ from twinhull.runtime import spare
 
 IDLE_CONTAINERS = 10
 TENTH = 10
-POOL = 3
+POOL, POOLED = 3, "twinhull-pool"
 BARE = Command((sys.executable, "-IS", "-c", "pass"))
 
 
@@ -108,7 +108,7 @@ def all_processes_mb(root: Path) -> float:
 
 def in_a_pool(root: Path) -> Command:
     """Have several guests wait, in a state directory of their own; return a command there."""
-    other = root.with_name("twinhull-pool")
+    other = root.with_name(POOLED)
     other.mkdir()
     share_kernels(other)
     command = twinhull(other, "vm", "pool", "set", "--wait", str(POOL))
@@ -136,9 +136,14 @@ def built_kernel(root: Path, works: Works) -> list[str]:
     return []
 
 
+def homes(root: Path) -> tuple[Path, Path]:
+    """The state directories in which guests may wait."""
+    return root, root.with_name(POOLED)
+
+
 def settle(root: Path) -> None:
     """Return when no guest in waiting is being made any more: that would be measured with whatever comes next."""
-    for place in (root, root.with_name("twinhull-pool")):
+    for place in homes(root):
         config = Config(state=str(place / "state"), run=str(place / "run"))
         while spare.is_being_made(config):
             time.sleep(0.05)
@@ -177,8 +182,9 @@ def is_kept(root: Path, pid: int) -> bool:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
     except OSError:
         return False
+    names = [os.path.basename(word) for word in words[2:] if word]
     return words[1:2] == ["hold"] or any(
-        (root / "state/spares" / os.path.basename(word)).exists() for word in words[2:] if word
+        (place / "state/spares" / name).exists() for place in homes(root) for name in names
     )
 
 

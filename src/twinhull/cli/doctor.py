@@ -52,7 +52,6 @@ def summary(facts: Sequence[Fact]) -> str:
     """What can be done now, and one command for everything that is missing."""
     purposes = ("run", "vm", "network", "pull") if not doctor.lacking(facts, "run") else ()
     able = [purpose for purpose in purposes if not doctor.lacking(facts, purpose)]
-    able += [fact.name for fact in facts if fact.name == "rootless" and fact.state == "ok"]
     text = f"works here: {', '.join(able) or 'nothing that runs or unpacks an image'}"
     repair = doctor.repair_all(facts)
     return f"{text}\nrepair everything: {repair}" if repair else text

@@ -3,10 +3,8 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -90,22 +88,8 @@ static int hand_over(const struct setup *setup, int bundle)
 /* The runtime has sent the master already, or never will. */
 static int receive_master(int socket)
 {
-	char name[PATH_MAX];
-	struct iovec part = {.iov_base = name, .iov_len = sizeof(name)};
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-	struct msghdr message = {
-		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
 	CLEANUP_FD int peer = accept_trusted(socket);
-	if (peer < 0)
-		return peer;
-	if (recvmsg(peer, &message, MSG_CMSG_CLOEXEC) < 0)
-		return -errno;
-	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-	if (!header || header->cmsg_type != SCM_RIGHTS || header->cmsg_len != CMSG_LEN(sizeof(int)))
-		return -EPROTO;
-	int master;
-	memcpy(&master, CMSG_DATA(header), sizeof(master));
-	return master;
+	return peer < 0 ? peer : fd_receive(peer);
 }
 
 static int hand_over_terminal(const struct setup *setup, int socket)

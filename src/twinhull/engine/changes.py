@@ -16,6 +16,7 @@ from twinhull.oci.layer import Limits, clean
 from twinhull.oci.records import Record
 from twinhull.oci.tar import Stream
 from twinhull.plan.compile import GUEST_IMAGE_DISK
+from twinhull.runtime.tool import Tool
 from twinhull.store import instances, snapshot
 from twinhull.tuples import NamedTuple
 
@@ -69,7 +70,7 @@ def different(
     """
     mapped = instances.request_from(instance.request).user_namespace
     flags = (tools.CONTENT if content else 0) | (tools.FREEZES if freeze else 0) | (tools.ANY_OWNER if mapped else 0)
-    stream = Stream(tools.Tool(conversation, "changes", lower_of(home, instance), flags).chunks())
+    stream = Stream(Tool(conversation, "changes", lower_of(home, instance), flags).chunks())
     limits = Limits()
     for record in records.decoded(stream):
         if record.tag == records.ERROR:

@@ -21,6 +21,7 @@ from twinhull.oci import records
 from twinhull.oci.layer import Limits, clean
 from twinhull.oci.records import Record
 from twinhull.oci.tar import Archive, Stream
+from twinhull.runtime.tool import Tool
 from twinhull.store.unpack import Unpacker
 from twinhull.tuples import NamedTuple
 
@@ -51,7 +52,7 @@ def kind_at(conversation: Sandbox, path: str, *, follow: bool = True) -> str | N
     Raises:
         TwinhullError: it cannot be looked at.
     """
-    tool = tools.Tool(conversation, "read", path, tools.FOLLOW if follow else 0)
+    tool = Tool(conversation, "read", path, tools.FOLLOW if follow else 0)
     first: Record | None = None
     for record in records.decoded(Stream(tool.chunks())):
         first = first or record
@@ -63,7 +64,7 @@ def kind_at(conversation: Sandbox, path: str, *, follow: bool = True) -> str | N
     return first.kind or "socket"
 
 
-def drain(tool: tools.Tool) -> None:
+def drain(tool: Tool) -> None:
     """Take what is left: the conversation is the next tool's."""
     for _ in tool.chunks():
         pass
@@ -113,7 +114,7 @@ def outgoing(
         GuestError: what comes is no stream of files.
     """
     flags = tools.RECURSE | tools.CONTENT | (tools.FOLLOW if follow else 0) | (tools.ONE_MOUNT * one_mount)
-    stream = Stream(tools.Tool(conversation, "read", path, flags).chunks())
+    stream = Stream(Tool(conversation, "read", path, flags).chunks())
     limits = Limits()
     try:
         for record in records.decoded(stream):
@@ -363,7 +364,7 @@ def send(conversation: Sandbox, instance: Instance, directory: str, rows: Iterat
     """Have files made in a directory of the workload."""
     # A guest that was made for this is cut off right after it; on the host the kernel keeps what was written.
     flags = tools.SYNCS if instance.isolation == "vm" else 0
-    tool = tools.Tool(conversation, "write", directory, flags, fed=True)
+    tool = Tool(conversation, "write", directory, flags, fed=True)
     alive = True
     for record, body in rows:
         alive = alive and tool.write(records.encode(record))

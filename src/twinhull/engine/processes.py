@@ -14,6 +14,7 @@ from twinhull.engine.control import require_running
 from twinhull.engine.state import Home
 from twinhull.errors import GuestError, InvalidRequest
 from twinhull.model import Instance
+from twinhull.runtime.tool import Tool
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -143,7 +144,7 @@ def top(home: Home, instance: Instance) -> list[Process]:
     tools.refuse_machine(instance)
     require_running(home, instance)
     with tools.conversation_with(home, instance) as conversation:
-        content = tools.Tool(conversation, "processes").everything(MAX_LIST_BYTES)
+        content = Tool(conversation, "processes").everything(MAX_LIST_BYTES)
     try:
         return sorted(parse(content, time.time()), key=lambda row: row.pid)
     except (ValueError, IndexError) as error:

@@ -7,15 +7,11 @@ bounded before it is believed. A workload that does not run is prepared for it, 
 from __future__ import annotations
 
 from twinhull.engine.control import require_unpaused
-from twinhull.engine.execute import STREAM
 from twinhull.engine.state import Home, status
-from twinhull.errors import GuestError, InvalidRequest, TwinhullError
+from twinhull.errors import InvalidRequest, TwinhullError
 from twinhull.model import Instance
-from twinhull.plan import codec
-from twinhull.plan.frames import INITIAL_CREDIT_BYTES, MAX_PAYLOAD_BYTES, Flag, Kind
-from twinhull.plan.ops import Op
 from twinhull.runtime import sandbox
-from twinhull.runtime.sandbox import NUMBER, Sandbox, exit_status
+from twinhull.runtime.sandbox import Sandbox
 from twinhull.scopes import contextmanager
 
 TYPE_CHECKING = False
@@ -24,76 +20,6 @@ if TYPE_CHECKING:
 
 # Flags of the tool op (launcher/tool.h).
 FOLLOW, RECURSE, ONE_MOUNT, CONTENT, SYNCS, ANY_OWNER, FREEZES = 1, 2, 4, 8, 16, 32, 1 << 16
-STDIN_NONE, STDIN_CLIENT = 0, 1
-
-
-class Tool:
-    """One running tool: what it writes comes in chunks, what it reads goes within its credit."""
-
-    def __init__(self, conversation: Sandbox, name: str, path: str = "", flags: int = 0, *, fed: bool = False) -> None:
-        self.conversation = conversation
-        self.window = INITIAL_CREDIT_BYTES
-        self.waiting: list[bytes] = []
-        self.code = -1
-        plan = codec.encode((Op("stdin", (STDIN_CLIENT if fed else STDIN_NONE,)), Op("tool", (name, path, flags))))
-        conversation.send_plan(Kind.EXEC, STREAM, plan, Flag.STDIN_OPEN if fed else 0)
-        conversation.expect(Kind.STARTED, STREAM)
-
-    def chunks(self) -> Iterator[bytes]:
-        """Give what it writes, to its end.
-
-        Raises:
-            SupervisorLost: the workload has ended meanwhile.
-        """
-        while self.waiting or self.code < 0:
-            if self.waiting:
-                yield self.waiting.pop(0)
-            else:
-                self.turn()
-
-    def turn(self) -> None:
-        """Take one frame."""
-        frame = self.conversation.receive()
-        if frame.stream != STREAM:
-            return
-        if frame.kind == Kind.STDOUT and frame.payload:
-            self.waiting.append(frame.payload)
-            self.conversation.offer(Kind.CREDIT, STREAM, NUMBER.pack(len(frame.payload)))
-        elif frame.kind == Kind.CREDIT:
-            self.window += int.from_bytes(frame.payload[:4], "little")
-        elif frame.kind == Kind.EXIT:
-            self.code = exit_status(frame).code
-        elif frame.kind == Kind.ERROR:
-            raise sandbox.launch_error(frame.payload)
-
-    def write(self, data: bytes) -> bool:
-        """Send bytes to its standard input; False once it has ended and takes none."""
-        view = memoryview(data)
-        while view and self.code < 0:
-            part = view[: min(self.window, MAX_PAYLOAD_BYTES)]
-            if not part:
-                self.turn()
-                continue
-            self.conversation.offer(Kind.STDIN, STREAM, bytes(part))
-            view, self.window = view[len(part) :], self.window - len(part)
-        return self.code < 0
-
-    def end_input(self) -> None:
-        """Nothing more comes."""
-        self.conversation.offer(Kind.EOF, STREAM)
-
-    def everything(self, limit: int) -> bytes:
-        """Return all it writes.
-
-        Raises:
-            GuestError: more than `limit` bytes.
-        """
-        gathered = bytearray()
-        for chunk in self.chunks():
-            gathered += chunk
-            if len(gathered) > limit:
-                raise GuestError(f"the workload's side has sent more than {limit >> 20} MiB")
-        return bytes(gathered)
 
 
 def refuse_machine(instance: Instance) -> None:

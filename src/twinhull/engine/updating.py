@@ -15,9 +15,8 @@ from twinhull.errors import Conflict, InvalidRequest, UnsupportedSpec
 from twinhull.host import files, locks
 from twinhull.host.facts import read_facts
 from twinhull.model import Instance
-from twinhull.oci import records
-from twinhull.oci.tar import Stream
 from twinhull.plan.cgroups import GUEST_FACTS, Limit, place_of, resource_limits
+from twinhull.runtime.tool import set_limit
 from twinhull.store import instances
 from twinhull.store.db import transaction
 from twinhull.tuples import NamedTuple
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from twinhull.model import Facts
-    from twinhull.runtime.sandbox import Sandbox
 
 PERIOD_US = 100_000
 MIB = 1 << 20
@@ -163,14 +161,5 @@ def apply_inside(home: Home, instance: Instance, resources: dict[str, Any], limi
     with tools.conversation_with(home, instance) as conversation:
         for limit in resource_limits(resources, GUEST_FACTS):
             for file, value in limit.v2:
-                set_inside(conversation, instance, file, value)
-
-
-def set_inside(conversation: Sandbox, instance: Instance, file: str, value: str) -> None:
-    """Write one file of the group in the guest; a kernel without swap has none for it."""
-    tool = tools.Tool(conversation, "limit", f"{file} {value}")
-    answer = records.decode(Stream(tool.chunks()))
-    for _ in tool.chunks():
-        pass
-    if answer.tag == records.ERROR and "swap" not in file:
-        raise tools.failed(f"update {instance.name}", answer.mode, file)
+                if error := set_limit(conversation, file, value):
+                    raise tools.failed(f"update {instance.name}", error, file)

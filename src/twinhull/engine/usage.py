@@ -16,6 +16,7 @@ from twinhull.host import facts
 from twinhull.model import Instance
 from twinhull.plan.frames import Kind
 from twinhull.runtime import sandbox
+from twinhull.runtime.tool import Tool
 from twinhull.store import instances
 from twinhull.tuples import NamedTuple
 
@@ -91,7 +92,7 @@ def counters(payload: bytes) -> dict[str, int]:
 def inside(home: Home, instance: Instance) -> dict[str, int]:
     """The same numbers, of the workload in its guest."""
     with tools.conversation_with(home, instance) as conversation:
-        text = tools.Tool(conversation, "usage").everything(MAX_USAGE_BYTES)
+        text = Tool(conversation, "usage").everything(MAX_USAGE_BYTES)
     try:
         return counters(text)
     except (ValueError, AttributeError):

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 from twinhull import config as configuration
 from twinhull.errors import Conflict, LaunchError, UnsupportedSpec
-from twinhull.oci import records as answers
-from twinhull.oci.tar import Stream
-from twinhull.plan import codec
 from twinhull.plan.bundle_guest import HOST_LIMITS, memory_of
 from twinhull.plan.cgroups import GUEST_FACTS, resource_limits
-from twinhull.plan.compile import STDIN_NONE
-from twinhull.plan.frames import Kind
 from twinhull.plan.jail import OVERHEAD_BYTES
-from twinhull.plan.ops import Op
 from twinhull.runtime import sandbox, vm
 from twinhull.runtime.oci import record as records
 from twinhull.runtime.oci.guest import home
+from twinhull.runtime.tool import set_limit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from typing import Any
 
     from twinhull.runtime.oci.record import Record
-    from twinhull.runtime.sandbox import Sandbox
 
-STREAM = 1
 INSIDE = {"memory": ("limit", "swap"), "pids": ("limit",)}
 
 
@@ -35,6 +28,7 @@ def update(root: str, record: Record, resources: Mapping[str, Any]) -> dict[str,
     Raises:
         Conflict: it is paused, and nobody there could answer.
         UnsupportedSpec: a limit that a machine cannot have, or more memory than it has.
+        LaunchError: the guest's kernel refused a value.
     """
     around = {key: value for key, value in resources.items() if key in HOST_LIMITS}
     before = memory_of((records.config(root, record.id).get("linux") or {}).get("resources") or {})
@@ -54,7 +48,8 @@ def update(root: str, record: Record, resources: Mapping[str, Any]) -> dict[str,
         try:
             for limit in resource_limits(inside, GUEST_FACTS):
                 for file, value in limit.v2:
-                    set_inside(conversation, file, value)
+                    if error := set_limit(conversation, file, value):
+                        raise LaunchError("write", f"{file} {value}", error)
         finally:
             conversation.close()
     return around
@@ -78,27 +73,3 @@ def chosen(resources: Mapping[str, Any], size: int) -> dict[str, Any]:
         if limit := values.get("limit"):
             found[section] = {"limit": limit if limit > 0 else size if section == "memory" else "max"}
     return found
-
-
-def set_inside(conversation: Sandbox, file: str, value: str) -> None:
-    """Write one file of the group in the guest; a kernel without swap has none for it.
-
-    Raises:
-        LaunchError: the guest's kernel refused the value.
-    """
-    plan = codec.encode((Op("stdin", (STDIN_NONE,)), Op("tool", ("limit", f"{file} {value}", 0))))
-    conversation.send_plan(Kind.EXEC, STREAM, plan)
-    answer = answers.decode(Stream(output(conversation)))
-    if answer.tag == answers.ERROR and "swap" not in file:
-        raise LaunchError("write", f"{file} {value}", answer.mode)
-
-
-def output(conversation: Sandbox) -> Iterator[bytes]:
-    """What the tool writes, to its end."""
-    written = b""
-    while (frame := conversation.receive()).kind != Kind.EXIT:
-        if frame.kind == Kind.ERROR:
-            raise sandbox.launch_error(frame.payload)
-        if frame.kind == Kind.STDOUT and frame.stream == STREAM:
-            written += frame.payload
-    yield written

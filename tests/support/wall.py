@@ -26,7 +26,7 @@ class Wall:
 
     def words(self, *words: str, verb: str = "run") -> tuple[str, ...]:
         """A run of this isolation, without network unless it names one."""
-        network = () if "--network" in words or "-p" in words else ("--network", "none")
+        network = () if {"--network", "-p", "-P"}.intersection(words) else ("--network", "none")
         return (verb, "--isolation", self.isolation, *network, *words)
 
     def run(self, *words: str, stdin: str | None = None, check: bool = False) -> Result:

@@ -16,6 +16,7 @@ from bench.contenders import Works, others
 from bench.measure import Contender, Samples, take_turns
 from bench.ours import (
     crowd,
+    pool_member_mb,
     processes_of_ours,
     settle,
     stop_everything,
@@ -27,8 +28,9 @@ from tests.support import leaks
 from tests.support.command import share_kernels
 
 ROUNDS = 15
-OPTIONAL = ("vm-kernel",)  # needs what takes ten minutes to make: unmeasured is not broken
-LONG = {"many": 3, "growth": 1, "vm-growth": 1, "vm-memory": 1}  # rounds of what takes minutes: only with --long
+OPTIONAL = ("vm-kernel", "vm-built")  # need what takes ten minutes to make: unmeasured is not broken
+# Rounds of what takes minutes: only with --long.
+LONG = {"many": 3, "growth": 1, "vm-growth": 1, "vm-memory": 1, "pool-memory": 1}
 CROWDS: dict[str, tuple[int, tuple[str, ...]]] = {"growth": (500, ()), "vm-growth": (100, ("--vm",))}
 
 
@@ -89,6 +91,7 @@ def measure_crowds(folder: Path, promises: dict[str, Promise]) -> list[bool]:
             verdicts.append(holds(promises[name], found.starts))
             if name == "vm-growth":
                 verdicts.append(verdict(promises["vm-memory"], found.weight_mb))
+                verdicts.append(verdict(promises["pool-memory"], pool_member_mb(folder / "twinhull")))
     return verdicts
 
 

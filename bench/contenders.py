@@ -148,6 +148,7 @@ def docker(folder: Path, rootfs: Path) -> Iterator[Works]:
             "run-none": {"docker": Command(client.run("bench", ("true",), "--rm", "--network", "none"))},
             "vm-template": {"docker": greeting},
             "vm-pool": {"docker": greeting},
+            "vm-built": {"docker": greeting},
             "exec": {"docker": Command(client.call("exec", "bench-idle", "true"))},
             "many": {"docker": at_once(Command(client.call("run", "--detach")), "bench", client.call("rm", "--force"))},
         }

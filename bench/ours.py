@@ -21,7 +21,8 @@ from twinhull.runtime import spare
 
 IDLE_CONTAINERS = 10
 TENTH = 10
-POOL, POOLED = 3, "twinhull-pool"
+POOL, POOLED, MORE_POOLED = 3, "twinhull-pool", 8
+OWN_KERNEL = "twinhull-kernel"
 BARE = Command((sys.executable, "-IS", "-c", "pass"))
 
 
@@ -111,20 +112,32 @@ def in_a_pool(root: Path) -> Command:
     other = root.with_name(POOLED)
     other.mkdir()
     share_kernels(other)
-    command = twinhull(other, "vm", "pool", "set", "--wait", str(POOL))
+    command = pool_of(root, POOL)
     run_ms(command)
     return command
 
 
+def pool_of(root: Path, size: int) -> Command:
+    """The command that has so many guests wait, and returns when they do."""
+    return twinhull(root.with_name(POOLED), "vm", "pool", "set", "--wait", str(size))
+
+
+def pool_member_mb(root: Path) -> float:
+    """Have more guests wait, and return what each adds to the memory (PSS) of all processes, in MB."""
+    before = all_processes_mb(root)
+    run_ms(pool_of(root, POOL + MORE_POOLED))
+    return (all_processes_mb(root) - before) / MORE_POOLED
+
+
 def built_kernel(root: Path, works: Works) -> list[str]:
-    """Add the boot with the kernel of `make guest-kernel`, beside the distribution's; return why not.
+    """Add what the kernel of `make guest-kernel` does, a boot beside the distribution's and a template; return why not.
 
     It has a state directory of its own: which kernel is used is written down there.
     """
     kernels = REPOSITORY / "build/guest-kernel/state/kernels"
     if not any(kernels.glob("built-*")):
-        return ["twinhull: vm-kernel: no kernel is built here (make guest-kernel)"]
-    other = root.with_name("twinhull-kernel")
+        return ["twinhull: vm-kernel, vm-built: no kernel is built here (make guest-kernel)"]
+    other = root.with_name(OWN_KERNEL)
     (other / "state").mkdir(parents=True, mode=0o700)
     (other / "state/kernels").symlink_to(kernels)
     words = ("run", "--rm", "--vm", "busybox", "true")
@@ -133,12 +146,13 @@ def built_kernel(root: Path, works: Works) -> list[str]:
     works["vm-kernel"] = {
         name: command._replace(variables=(*command.variables, cold)) for name, command in commands.items()
     }
+    works["vm-built"] = {"twinhull": twinhull(other, "run", "--rm", "--vm", "busybox", "echo", "hi")}
     return []
 
 
-def homes(root: Path) -> tuple[Path, Path]:
+def homes(root: Path) -> tuple[Path, ...]:
     """The state directories in which guests may wait."""
-    return root, root.with_name(POOLED)
+    return root, root.with_name(POOLED), root.with_name(OWN_KERNEL)
 
 
 def settle(root: Path) -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from tests.support.oci import TWINHULL_OCI, TWINHULL_OCI_VM
-from twinhull.config import Config
 
 Done = subprocess.CompletedProcess[str]
 Engine = Callable[..., Done]
@@ -59,20 +58,17 @@ def archive(busybox_image: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder / "image.tar"
 
 
-@pytest.fixture(scope="module")
-def ctr(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """ctr, speaking to a containerd of the tests' own."""
-    yield from containerd(archive, tmp_path_factory)
+@pytest.fixture(scope="module", params=[TWINHULL_OCI, TWINHULL_OCI_VM], ids=lambda path: str(path.name))
+def runtime(request: pytest.FixtureRequest) -> Path:
+    """The runtime of either isolation; that of machines finds its templates."""
+    if request.param == TWINHULL_OCI_VM:
+        request.getfixturevalue("guests")
+    return Path(request.param)
 
 
 @pytest.fixture(scope="module")
-def ctr_of_guests(guests: Config, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """The same where twinhull-oci-vm finds its templates."""
-    yield from containerd(archive, tmp_path_factory)
-
-
-def containerd(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """Give a ctr while its containerd runs."""
+def ctr(runtime: Path, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """ctr, speaking to a containerd of the tests' own, which passes its environment on to the runtime."""
     if not shutil.which("containerd") or not shutil.which("ctr"):
         pytest.skip("containerd is not installed")
     folder = tmp_path_factory.mktemp("ctr")
@@ -98,28 +94,17 @@ def containerd(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture(scope="module")
-def podman(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    """Podman with a store of the tests' own."""
-    return with_runtime(TWINHULL_OCI, archive, tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def podman_of_guests(guests: Config, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    """The same with twinhull-oci-vm, told by a script where its templates are: Podman passes no environment on."""
-    script = tmp_path_factory.mktemp("runtime") / "twinhull-oci-vm"
-    told = [f"{name}={os.environ[name]}" for name in ("TWINHULL_ROOT", "TWINHULL_CONFIG")]
-    script.write_text(f'#!/bin/sh\n{" ".join(told)} exec {TWINHULL_OCI_VM} "$@"\n')
-    script.chmod(0o755)
-    return with_runtime(script, archive, tmp_path_factory)
-
-
-def with_runtime(runtime: Path, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    """Return a Podman with this runtime."""
+def podman(runtime: Path, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """Podman with a store of the tests' own; it passes no environment on."""
     if not shutil.which("podman"):
         pytest.skip("podman is not installed")
     folder = tmp_path_factory.mktemp("podman")
+    told = [f"{name}={os.environ[name]}" for name in ("TWINHULL_ROOT", "TWINHULL_CONFIG") if name in os.environ]
+    script = folder / runtime.name
+    script.write_text(f'#!/bin/sh\n{" ".join(told)} exec {runtime} "$@"\n')
+    script.chmod(0o755)
     places = ["--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver", "vfs"]
-    manners = ["--cgroup-manager", "cgroupfs", "--events-backend", "file", "--runtime", str(runtime)]
+    manners = ["--cgroup-manager", "cgroupfs", "--events-backend", "file", "--runtime", str(script)]
 
     def engine(*words: str) -> Done:
         return call("podman", *places, *manners, *words)

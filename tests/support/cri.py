@@ -12,7 +12,7 @@ import struct
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -297,3 +297,24 @@ def websocket(url: str) -> ClientConnection:
     """Connect to an address that a call of the interface gave."""
     address = url.replace("http://", "ws://", 1)
     return connect(address, subprotocols=[CHANNELS], open_timeout=PATIENCE_S, close_timeout=1)
+
+
+@contextlib.contextmanager
+def running(kubelet: Kubelet, name: str, **config: Any) -> Iterator[str]:
+    """A pod while it is there."""
+    made = kubelet.run_pod(name, **config)
+    try:
+        yield made
+    finally:
+        kubelet.remove_pod(made)
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Wait until the condition holds; a log that is not there yet does not."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            if condition():
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

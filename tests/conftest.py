@@ -25,6 +25,7 @@ pytest_plugins = (
     "tests.support.machines",
     "tests.support.netlab",
     "tests.support.store",
+    "tests.support.vm",
     "tests.support.wall",
     "tests.support.foreign",
     "tests.support.parity",

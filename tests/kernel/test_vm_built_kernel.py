@@ -5,7 +5,6 @@ The other tests of virtual machines run with it by TWINHULL_GUEST_KERNEL=built.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,12 +24,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Twinhull:
     (root / "state").mkdir(mode=0o700)
     (root / "state/kernels").symlink_to(KERNELS)
     return Twinhull(root)
-
-
-@pytest.fixture
-def vm(home: Twinhull, nothing_is_left_behind: None) -> Iterator[Twinhull]:
-    yield home
-    home.remove_all()
 
 
 def test_guests_run_it_without_acpi_or_modules(vm: Twinhull) -> None:

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,18 +21,6 @@ from twinhull.runtime import qmp, scratch
 
 COUNTS = "i=0; while :; do i=$((i+1)); echo $i; echo $i >/number; sleep 0.1; done"
 SECRETS = "head -c 16 /dev/urandom | md5sum; cat /proc/sys/kernel/random/uuid"
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Twinhull:
-    """One state directory for the module, so that its template is made once."""
-    return Twinhull(tmp_path_factory.mktemp("fork"))
-
-
-@pytest.fixture
-def vm(home: Twinhull, nothing_is_left_behind: None) -> Iterator[Twinhull]:
-    yield home
-    home.remove_all()
 
 
 def counting(vm: Twinhull, *words: str) -> str:

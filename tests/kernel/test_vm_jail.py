@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,17 +12,6 @@ from tests.support.vm import Machine, machine, open_files, status
 from twinhull.plan.jail import FIRST_UID
 
 SECCOMP_FILTER = "2"
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Twinhull:
-    return Twinhull(tmp_path_factory.mktemp("jail"))
-
-
-@pytest.fixture
-def vm(home: Twinhull, nothing_is_left_behind: None) -> Iterator[Twinhull]:
-    yield home
-    home.remove_all()
 
 
 @pytest.fixture

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from tests.support.command import Twinhull
 from tests.support.vm import machine, wait_until
@@ -14,17 +11,6 @@ from twinhull.host import memory
 
 FILLED_BYTES, MOST_BYTES, SLACK_BYTES = 96 << 20, 70 << 20, 2 << 20
 FILL = "dd if=/dev/zero of=/dev/shm/filled bs=1M count=96"
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Twinhull:
-    return Twinhull(tmp_path_factory.mktemp("memory"))
-
-
-@pytest.fixture
-def vm(home: Twinhull, nothing_is_left_behind: None) -> Iterator[Twinhull]:
-    yield home
-    home.remove_all()
 
 
 class Guest:

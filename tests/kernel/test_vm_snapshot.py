@@ -18,12 +18,6 @@ PERSONAL = "hostname; cat /etc/machine-id /sys/class/net/eth0/address; ip -4 add
 PERSONAL += "head -c 9 /dev/urandom | md5sum"
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Twinhull:
-    """One state directory for the module, so that its template is made once."""
-    return Twinhull(tmp_path_factory.mktemp("snapshot"))
-
-
 @pytest.fixture
 def vm(home: Twinhull, nothing_is_left_behind: None) -> Iterator[Twinhull]:
     yield home

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,18 +14,6 @@ from tests.support.command import Result, Twinhull
 from tests.support.vm import machine, open_files, wait_until
 
 ECHO = ("run", "--rm", "--vm", "--network", "none", "busybox", "echo", "hi")
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Twinhull:
-    """One state directory for the module, so that its template is made once."""
-    return Twinhull(tmp_path_factory.mktemp("vm"))
-
-
-@pytest.fixture
-def vm(home: Twinhull, nothing_is_left_behind: None) -> Iterator[Twinhull]:
-    yield home
-    home.remove_all()
 
 
 def run(vm: Twinhull, *words: str) -> Result:

@@ -18,12 +18,6 @@ from twinhull.host import locks
 RUN = ("run", "--rm", "--vm", "--network", "none", "busybox")
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Twinhull:
-    """One state directory for the module."""
-    return Twinhull(tmp_path_factory.mktemp("templates"))
-
-
 @pytest.fixture
 def vm(home: Twinhull, nothing_is_left_behind: None) -> Iterator[Twinhull]:
     """With one template, and its memory held."""

@@ -1,17 +1,32 @@
-"""What the kernel shows of a virtual machine's processes: its keeper, its relay, its QEMU."""
+"""A state directory for virtual machines, and what the kernel shows of each: its keeper, its relay, its QEMU."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+import pytest
 
 from tests.support.command import Twinhull
 from tests.support.leaks import children, reap
 
 PATIENCE_S = 20.0
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Twinhull:
+    """One state directory for the module, so that its template is made once."""
+    return Twinhull(tmp_path_factory.mktemp("vm"))
+
+
+@pytest.fixture
+def vm(home: Twinhull, nothing_is_left_behind: None) -> Iterator[Twinhull]:
+    """The command; every workload is removed at the end."""
+    yield home
+    home.remove_all()
 
 
 class Machine(NamedTuple):

@@ -16,6 +16,8 @@ int run_main(int argc, char **argv);
 int hold_main(int argc, char **argv);
 /* `launcher health`: see health.c. */
 int health_main(int argc, char **argv);
+/* `launcher keep`: see keep.c. */
+int keep_main(int argc, char **argv);
 /* `launcher tsc`: the rate of the time stamp counter. */
 int tsc_main(int argc, char **argv);
 

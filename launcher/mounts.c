@@ -13,6 +13,8 @@
 #include "descriptor.h"
 #include "kernel.h"
 
+#define USER "userxattr,"
+#define LOWER "index=off,metacopy=off,redirect_dir=nofollow,lowerdir="
 #define MOUNT_DATA_BYTES 4096 /* mount(2): one page */
 
 int directory_make(const char *path)
@@ -40,10 +42,10 @@ static int overlay_data(const struct overlay *overlay, char data[MOUNT_DATA_BYTE
 	const struct {
 		const char *key, *value;
 	} options[] = {
-		{"index=off,metacopy=off,redirect_dir=nofollow,lowerdir=", overlay->lower},
+		{overlay->notes & OVERLAY_OF_USER ? USER LOWER : LOWER, overlay->lower},
 		{",upperdir=", overlay->upper},
 		{",workdir=", overlay->work},
-		{",volatile", overlay->synchronous ? "" : overlay->upper},
+		{",volatile", overlay->notes & OVERLAY_VOLATILE ? overlay->upper : ""},
 	};
 	size_t length = 0;
 	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {

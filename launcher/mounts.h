@@ -7,10 +7,13 @@
 
 struct mount_attr;
 
+#define OVERLAY_VOLATILE 1U /* nothing is synced */
+#define OVERLAY_OF_USER 2U  /* what overlayfs notes in attributes is in user.*, which needs no root */
+
 struct overlay {
 	const char *base, *lower; /* names relative to base, top first, split by ':' */
 	const char *upper, *work; /* made if missing; both "": nothing can be written */
-	bool synchronous;         /* not `volatile` */
+	uint64_t notes;           /* OVERLAY_* */
 };
 
 /* On top of "/", the only one that is attached. *blame: the path at fault, where it is not the upper directory. */

@@ -34,7 +34,7 @@ static int same_node(int parent, const char *name, mode_t type, dev_t device)
 static int bind_node(struct setup *setup, const char *path, mode_t type, dev_t device)
 {
 	struct stat found;
-	if (!(setup->shape->flags & CLONE_NEWUSER) || setup->entered)
+	if (!setup->private || setup->entered)
 		return -EPERM;
 	CLEANUP_FD int node = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (node < 0 || fstat(node, &found) < 0)

@@ -112,7 +112,7 @@ int op_overlay(struct setup *setup, const struct op *op)
 		.lower = op->args[1].text,
 		.upper = op->args[2].text,
 		.work = op->args[3].text,
-		.synchronous = op->args[4].number == 0,
+		.notes = op->args[4].number,
 	};
 	if (!setup->private || setup->made)
 		return -EINVAL;

@@ -162,7 +162,7 @@ static int prepare_overlay(struct setup *setup, const struct op *op)
 		.lower = op->args[1].text,
 		.upper = upper_path,
 		.work = work_path,
-		.synchronous = op->args[4].number == 0,
+		.notes = op->args[4].number,
 	};
 	CLEANUP_FD int base = idmapped(setup, overlay.base, 0);
 	CLEANUP_FD int place = open(overlay.base, O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -21,6 +21,7 @@ pytest_plugins = (
     "tests.support.callers",
     "tests.support.shim",
     "tests.support.registry",
+    "tests.support.rootless",
     "tests.support.images",
     "tests.support.machines",
     "tests.support.netlab",

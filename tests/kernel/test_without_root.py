@@ -41,7 +41,7 @@ def test_the_embedded_image_has_the_same_plan(twinhull: Twinhull, state: Path) -
     done = nobody(state, *words)
     assert done.returncode == 0, done.stderr
     expected = twinhull(*words, check=True).stdout.replace(str(twinhull.root), str(state))
-    assert done.stdout == expected + "# note: performing it needs root\n"
+    assert done.stdout == expected + "# note: this is what root would do\n"
 
 
 def test_compare_says_what_it_can_and_refuses_the_rest(state: Path) -> None:

@@ -41,6 +41,7 @@ class Twinhull:
         settings = {"vm_spare": False, **(settings or {})}
         self.config.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items()))
         self.variables = variables or {}
+        self.command: tuple[str, ...] = (str(COMMAND),)
         leaks.claim(root)
         share_kernels(root)
 
@@ -60,7 +61,7 @@ class Twinhull:
         """Run to the end. With `check`, a status other than 0 fails the test and shows both outputs."""
         leaks.reap()
         done = subprocess.run(
-            [COMMAND, *words],
+            [*self.command, *words],
             env=self.environment(**(variables or {})),
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
@@ -81,7 +82,7 @@ class Twinhull:
     def popen(self, *words: str, **streams: Any) -> subprocess.Popen[str]:
         """Start a command and leave it running; the test ends it."""
         process = subprocess.Popen(
-            [COMMAND, *words], env=self.environment(), text=True, start_new_session=True, **streams
+            [*self.command, *words], env=self.environment(), text=True, start_new_session=True, **streams
         )
         leaks.AWAITED.add(process.pid)
         return process

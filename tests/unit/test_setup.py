@@ -84,6 +84,17 @@ def test_every_package_of_the_table_says_how_it_is_seen() -> None:
         if not line.startswith("#"):
             name, when, how, why = line.split("\t")
             assert name
-            assert when in ("run", "extras", "debian", "kernel", "compile", "arm64", "test", "bench", "fuzz")
+            assert when in (
+                "run",
+                "extras",
+                "debian",
+                "kernel",
+                "compile",
+                "arm64",
+                "rootless",
+                "test",
+                "bench",
+                "fuzz",
+            )
             assert how
             assert why

@@ -140,6 +140,10 @@ def dispatch(words: list[str]) -> int:
 
     config = load()
     config.mark("settings")
+    if os.geteuid() != 0:
+        from twinhull.cli import rootless
+
+        rootless.prepare(verb, config)
     return int(getattr(module, f"run_{row.function}")(arguments, config))
 
 

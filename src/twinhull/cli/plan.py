@@ -42,5 +42,5 @@ def run_plan(arguments: Arguments, config: Config) -> int:
         print(f"# {stage}")
         print(render(op for op in ops if BY_NAME[op.name].stage == stage), end="")
     if os.geteuid() != 0:
-        print("# note: performing it needs root")
+        print("# note: this is what root would do")
     return 0

@@ -9,8 +9,8 @@ from __future__ import annotations
 from errno import ENOTSUP
 
 from twinhull.engine.control import require_running
-from twinhull.engine.state import Home, status
-from twinhull.errors import Conflict, HostUnfit, LaunchError
+from twinhull.engine.state import Home, require_group, status
+from twinhull.errors import Conflict, LaunchError
 from twinhull.model import Instance
 from twinhull.runtime import sandbox
 
@@ -47,7 +47,7 @@ def change(home: Home, instance: Instance, *, frozen: bool) -> None:
         conversation.freeze(frozen=frozen)
     except LaunchError as error:
         if error.errno == ENOTSUP:
-            raise HostUnfit("pausing needs the freezer of cgroup v2", hint="mount -t cgroup2 none /mnt") from None
+            require_group("pausing")
         raise
     finally:
         conversation.close()

@@ -14,7 +14,7 @@ from twinhull.engine.reconcile import discard
 from twinhull.engine.state import Home
 from twinhull.errors import Conflict, HostUnfit, InvalidRequest, LaunchError, NoWall, TemplateFailed, TwinhullError
 from twinhull.host import files, locks
-from twinhull.host.facts import boot_id, executes
+from twinhull.host.facts import boot_id, executes, is_rootless
 from twinhull.model import Image, Instance, Request, in_order
 from twinhull.oci.spec import Identity, cpu_limits, make_spec
 from twinhull.runtime import container
@@ -89,6 +89,10 @@ def new_instance(home: Home, image: Image, request: Request) -> Instance:
     """The row for a request, checked as far as it can be without effects."""
     require_root(home)
     check_isolation(request)
+    if is_rootless():
+        from twinhull.engine import rootless
+
+        rootless.check(request)
     if request.restart:
         from twinhull.engine import policy
 
@@ -342,7 +346,12 @@ def prepare(home: Home, instance: Instance, bundle: Bundle, origin: Origin, *, s
     if instance.isolation == "vm":
         return prepare_vm(home, instance, bundle, tuple(flags), origin)
     home.config.mark("planned")
-    started = container.prepare(launcher, directory, bundle.plan, flags=tuple(flags))
+    if bundle.request.network == "host" and is_rootless():
+        from twinhull.host.rootless import outside
+
+        started = outside(lambda: container.prepare(launcher, directory, bundle.plan, flags=tuple(flags)))
+    else:
+        started = container.prepare(launcher, directory, bundle.plan, flags=tuple(flags))
     return started._replace(accelerator=bundle.accelerator) if bundle.accelerator else started
 
 

@@ -11,7 +11,7 @@ import time
 
 from twinhull.engine import tools
 from twinhull.engine.control import require_running
-from twinhull.engine.state import Home
+from twinhull.engine.state import Home, require_group
 from twinhull.errors import GuestError, InvalidRequest
 from twinhull.model import Instance
 from twinhull.runtime.tool import Tool
@@ -143,6 +143,8 @@ def top(home: Home, instance: Instance) -> list[Process]:
     """
     tools.refuse_machine(instance)
     require_running(home, instance)
+    if instance.isolation == "container":
+        require_group("top")
     with tools.conversation_with(home, instance) as conversation:
         content = Tool(conversation, "processes").everything(MAX_LIST_BYTES)
     try:

@@ -131,7 +131,9 @@ def wall(instance: Instance, request: Request, accelerator: str) -> Wall:
         accelerator: what its QEMU runs or ran under, "" before it was started.
     """
     if instance.isolation == "container":
-        found = WALLS["privileged" if request.privileged else "user" if request.user_namespace else "host"]
+        found = WALLS[
+            "privileged" if request.privileged else "user" if request.user_namespace or facts.is_rootless() else "host"
+        ]
     else:
         found = WALLS.get(accelerator, WALLS[""])
     if request.accept_weak_wall:
@@ -143,6 +145,19 @@ def is_frozen(identity: str) -> bool:
     """True if the workload's v2 leaf is frozen."""
     mount_point = facts.cgroup_mounts(facts.read("/proc/self/mountinfo"))[0]
     return facts.read(f"{mount_point}/twinhull/{identity}/cgroup.freeze").strip() == "1"
+
+
+def require_group(what: str) -> None:
+    """Refuse what looks at the control group of a workload, or changes it, where none has one.
+
+    Raises:
+        HostUnfit: there is no v2 hierarchy, or this user may not change it.
+    """
+    if facts.cgroup_mounts(facts.read("/proc/self/mountinfo"))[0]:
+        return
+    if facts.is_rootless():
+        raise HostUnfit(f"{what} without root needs a control group that is delegated to you", hint="sudo twinhull …")
+    raise HostUnfit(f"{what} needs the v2 hierarchy of control groups", hint="mount -t cgroup2 none /mnt")
 
 
 def exit_record(home: Home, identity: str) -> ExitRecord | None:

@@ -10,7 +10,7 @@ import time
 
 from twinhull import jsontext
 from twinhull.engine import tools
-from twinhull.engine.state import Home, status
+from twinhull.engine.state import Home, require_group, status
 from twinhull.errors import LaunchError, SupervisorLost
 from twinhull.host import facts
 from twinhull.model import Instance
@@ -62,6 +62,8 @@ def sample(home: Home, instance: Instance) -> Sample:
     state = status(home, instance)
     if state not in ("running", "paused"):
         return Sample(time.monotonic())
+    if instance.isolation == "container":
+        require_group("stats")
     try:
         conversation = sandbox.connect(home.directory(instance.id))
         try:

@@ -276,15 +276,13 @@ def judge_user_namespace(seen: Observed) -> Fact:
 
 
 def judge_rootless(seen: Observed) -> Fact:
-    """What running without root will stand on."""
+    """What running without root stands on."""
     if seen.user_namespace == "" and seen.subordinate_ids:
-        return Fact(
-            "rootless", "ok", "user namespaces, newuidmap and subordinate ids; nothing uses them yet", "rootless"
-        )
+        return Fact("rootless", "ok", "user namespaces, newuidmap and subordinate ids", "rootless")
     lacking = [] if seen.user_namespace == "" else ["user namespaces"]
     lacking += [] if seen.subordinate_ids else ["newuidmap with subordinate ids"]
     repair = f"{INSTALL} uidmap && usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER"
-    return Fact("rootless", "degraded", f"lacks {', '.join(lacking)}; nothing would use them yet", "rootless", repair)
+    return Fact("rootless", "degraded", f"lacks {', '.join(lacking)}", "rootless", repair)
 
 
 def lacking(facts: Iterable[Fact], *purposes: str) -> list[Fact]:

@@ -7,6 +7,7 @@ import os
 from twinhull.host import files
 from twinhull.model import Facts
 
+KEEPER = "twinhull-keeper "  # launcher/keep.c
 # uname -m -> what images call it, and what else its kernel executes
 PROCESSORS = {"x86_64": ("amd64", "386"), "aarch64": ("arm64", "arm")}
 CONTROLLERS = tuple(
@@ -31,7 +32,13 @@ def read_facts() -> Facts:
         max_files=os.sysconf("SC_OPEN_MAX"),
         cpu_count=os.cpu_count() or 1,
         swap_limit=os.path.exists(f"{dict(cgroup1).get('memory', '/')}/memory.memsw.limit_in_bytes"),
+        rootless=is_rootless(),
     )
+
+
+def is_rootless() -> bool:
+    """True for root of a user namespace in which this machine's root is nobody."""
+    return os.stat("/").st_uid != 0 == os.geteuid()
 
 
 def architecture() -> str:
@@ -48,7 +55,10 @@ def executes(platform: str) -> bool:
 
 
 def cgroup_mounts(mountinfo: str) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """Return the v2 mount point and (controller, mount point) of v1, from /proc/self/mountinfo."""
+    """Return the v2 mount point and (controller, mount point) of v1, from /proc/self/mountinfo.
+
+    What the namespaces of a user without root cover is not there.
+    """
     unified = ""
     legacy: dict[str, str] = {}
     for line in mountinfo.splitlines():
@@ -61,6 +71,8 @@ def cgroup_mounts(mountinfo: str) -> tuple[str, tuple[tuple[str, str], ...]]:
             for controller in CONTROLLERS:
                 if controller in options:
                     legacy.setdefault(controller, left.split()[4])
+        elif kind == "tmpfs" and rest.startswith(KEEPER):  # it covers what came before
+            unified, legacy = "", {}
     return unified, tuple(legacy.items())
 
 

@@ -83,7 +83,7 @@ def compile_plan(
     groups = cgroup_ops(linux, facts, place)
     child = (
         *namespace_ops(linux, place),
-        *root_ops(root, place),
+        *root_ops(root, place, rootless=facts.rootless),
         *mount_ops(spec, facts, place, limited_by_v1(groups, linux, facts)),
         *device_ops(filled=any(mount.get("type") == "devtmpfs" for mount in spec["mounts"])),
         *given_devices(linux),
@@ -120,12 +120,16 @@ def id_map(mappings: list[Mapping[str, int]]) -> str:
     return "".join(f"{row['containerID']} {row['hostID']} {row['size']}\n" for row in mappings)
 
 
-def root_ops(root: Root, place: Place) -> tuple[Op, ...]:
-    """Assemble the root from layers, or from the guest's disks."""
+def root_ops(root: Root, place: Place, *, rootless: bool = False) -> tuple[Op, ...]:
+    """Assemble the root from layers, or from the guest's disks.
+
+    Args:
+        rootless: overlayfs keeps its own notes where a user may write them.
+    """
     if place == "host":
         if not root.lower:
             return (Op("root-bind", (root.base, 0)),)
-        return (Op("overlay", (root.base, root.lower, root.upper, root.work, int(root.volatile))),)
+        return (Op("overlay", (root.base, root.lower, root.upper, root.work, root.volatile | rootless << 1)),)
     image = Op("stage", ("erofs", GUEST_IMAGE_DISK, "image", MOUNT_RDONLY, ""))
     if root.upper == "tmpfs":
         scratch = Op("stage", ("tmpfs", "scratch", "scratch", 0, ""))
@@ -154,7 +158,9 @@ def mount_ops(spec: Mapping[str, Any], facts: Facts, place: Place, v1: Mapping[s
     if place == "host":
         ops: list[Op] = []
         for mount in mounts:
-            if mount.get("type") != "cgroup":
+            if mount.get("type") == "sysfs" and facts.rootless and not has_network(spec):
+                ops.append(compile_mount(sys_of_host(mount)))
+            elif mount.get("type") != "cgroup":
                 ops.append(compile_mount(mount))
             elif v1:
                 ops += cgroup_mounts(mount, facts, v1)
@@ -170,6 +176,16 @@ def mount_ops(spec: Mapping[str, Any], facts: Facts, place: Place, v1: Mapping[s
         else:
             ops.append(compile_mount(mount))
     return tuple(ops)
+
+
+def has_network(spec: Mapping[str, Any]) -> bool:
+    """True if the workload has a network namespace of its own."""
+    return any(entry["type"] == "network" for entry in spec["linux"]["namespaces"])
+
+
+def sys_of_host(mount: Mapping[str, Any]) -> dict[str, Any]:
+    """The host's /sys in the place of a new one: its links are those of a network that only root may mount."""
+    return {**mount, "type": "bind", "source": "/sys", "options": ["rbind", *mount["options"]]}
 
 
 def cgroup_mounts(mount: Mapping[str, Any], facts: Facts, v1: Mapping[str, list[str]]) -> list[Op]:

@@ -85,7 +85,8 @@ TABLE = (
     OpType(31, "child", "id-maps", ("s:uids", "s:gids"), "write the maps of a new user namespace"),
     OpType(32, "child", "private-mounts", (), "no mount of ours reaches the host (MS_SLAVE, recursive)"),
     OpType(33, "child", "overlay", ("s:base", "s:lower", "s:upper", "s:work", "i:volatile"),
-           "mount the root: lower are names relative to base, top first, split by ':'"),
+           "mount the root: lower are names relative to base, top first, split by ':'; "
+           "volatile: 1 nothing is synced, 2 notes of overlayfs are user.* attributes"),
     OpType(34, "child", "root-bind", ("s:path", "i:mode"),
            "the root is this directory of the host; 1 read-only, 2 with its owners as they are"),
     OpType(35, "child", "bind", ("s:source", "s:target", "i:recursive", "i:attributes"),

@@ -10,12 +10,17 @@ import errno
 import os
 import stat
 
+from twinhull.host.facts import is_rootless
 from twinhull.tuples import NamedTuple
 
 MAX_BYTES = 1 << 20
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC  # opening a device, even in vain, could set it off
-OPAQUE_XATTR = "trusted.overlay.opaque"
+
+
+def opaque_xattr() -> str:
+    """The attribute by which overlayfs knows that a directory hides those below; only root may write the usual one."""
+    return "user.overlay.opaque" if is_rootless() else "trusted.overlay.opaque"
 
 
 class Accounts(NamedTuple):
@@ -71,7 +76,7 @@ def read_in(directory: int, name: str) -> str | None:
 def is_opaque(directory: int) -> bool:
     """True if lower layers are hidden here."""
     try:
-        return os.getxattr(directory, OPAQUE_XATTR) == b"y"
+        return os.getxattr(directory, opaque_xattr()) == b"y"
     except OSError as error:
         if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
             return False

@@ -121,7 +121,7 @@ def take_over(source: int, to: int) -> None:
     status = os.fstat(source)
     os.fchown(to, status.st_uid, status.st_gid)
     for name in os.listxattr(source):
-        if not name.startswith("trusted.overlay."):
+        if not name.startswith(("trusted.overlay.", "user.overlay.")):
             os.setxattr(to, name, os.getxattr(source, name))
     os.fchmod(to, stat.S_IMODE(status.st_mode))
     os.utime(to, ns=(status.st_atime_ns, status.st_mtime_ns))

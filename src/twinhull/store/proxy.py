@@ -19,6 +19,7 @@ import threading
 from twinhull import jsontext
 from twinhull.errors import HostUnfit, RegistryError
 from twinhull.host import spawn
+from twinhull.host.facts import is_rootless
 from twinhull.oci.manifest import MAX_MANIFEST_BYTES, Descriptor
 from twinhull.oci.platform import Platform
 from twinhull.scopes import contextmanager
@@ -26,9 +27,11 @@ from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
-    from typing import Any
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 PACKET_BYTES = 32 << 10  # of an answer: JSON of a few numbers and an error text
 PIPE_BYTES = 1 << 20
@@ -74,6 +77,15 @@ def overrides(platform: Platform | None) -> list[str]:
     return ["--override-os", platform.os, "--override-arch", platform.architecture, *variant]
 
 
+def reaching(act: Callable[[], T]) -> T:
+    """Start something that speaks to a registry: without root in the host's network, which is not our own."""
+    if not is_rootless():
+        return act()
+    from twinhull.host.rootless import outside
+
+    return outside(act)
+
+
 class Proxy:
     """One child. Blobs may be read in several threads; requests take turns."""
 
@@ -83,7 +95,7 @@ class Proxy:
         flags = [] if verify_tls else ["--tls-verify=false"]
         try:
             words = skopeo("experimental-image-proxy", *flags, platform=platform, scratch=scratch)
-            self.child = spawn.popen(words, stdin=theirs.fileno())
+            self.child = reaching(lambda: spawn.popen(words, stdin=theirs.fileno()))
         except FileNotFoundError:
             self.socket.close()
             raise HostUnfit("skopeo is not installed", hint="apt-get install skopeo") from None

@@ -18,7 +18,7 @@ from twinhull.oci import manifest, platform
 from twinhull.oci.platform import Platform
 from twinhull.oci.reference import Reference, is_digest, is_loopback, parse
 from twinhull.store import admission, content, embedded, engines, images, refusals
-from twinhull.store.proxy import Proxy, ProxyError, skopeo
+from twinhull.store.proxy import Proxy, ProxyError, reaching, skopeo
 from twinhull.store.transfer import Progress, Received, Silent, receive
 from twinhull.tuples import NamedTuple
 
@@ -153,7 +153,7 @@ def inspect(task: Pull, place: str) -> bytes:
     """
     tls = [] if verify_tls(task.config, task.reference) else ["--tls-verify=false"]
     # Only text comes back: a manifest is JSON, and bytes that are no UTF-8 fail its digest.
-    done = spawn.run_tool(skopeo("inspect", "--raw", *tls, place, platform=task.wanted))
+    done = reaching(lambda: spawn.run_tool(skopeo("inspect", "--raw", *tls, place, platform=task.wanted)))
     if done.returncode != 0:
         raise ProxyError(done.stderr.strip())
     return done.stdout.encode()
@@ -318,7 +318,7 @@ def push(config: Config, db: Connection, name: str, target: str = "", *, progres
     with content.prune_lock(config, shared=True), content.scratch(config) as scratch:
         place = export(config, image, scratch)
         words = ["copy", "--quiet", "--preserve-digests", *tls, place, reference.source]
-        done = spawn.run_tool(skopeo(*words, scratch=scratch))
+        done = reaching(lambda: spawn.run_tool(skopeo(*words, scratch=scratch)))
     if done.returncode != 0:
         raise refusals.explain(done.stderr.strip(), reference, pushing=True)
     return image.digest

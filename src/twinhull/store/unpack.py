@@ -4,7 +4,8 @@ Promise: nothing outside the directory given is touched, whatever the archive sa
 path is opened by itself, without following links; what stands in the way of an entry is replaced,
 but a link on the way to it is refused. Whiteouts become overlayfs's.
 
-Owners, modes, times, devices, extended attributes and holes are kept. Nothing is synced here.
+Owners, modes, times, devices, extended attributes and holes are kept; devices not without root, who may make none.
+Nothing is synced here.
 """
 
 from __future__ import annotations
@@ -12,9 +13,13 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from errno import EINVAL
 
+from twinhull.errors import HostUnfit
+from twinhull.host.facts import is_rootless
 from twinhull.oci.layer import Limits, Path, clean, kept_xattrs, place, refused
 from twinhull.oci.tar import Archive, Header
+from twinhull.store.accounts import opaque_xattr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +32,6 @@ IMPLIED_MODE = 0o755  # of a directory that has no entry of its own
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 WHITEOUT_DEVICE = os.makedev(0, 0)
-OPAQUE_XATTR = "trusted.overlay.opaque"
 
 
 def unpack(chunks: Iterator[bytes], root: str, limits: Limits | None = None) -> int:
@@ -56,6 +60,8 @@ class Unpacker:
 
     def __init__(self, root: str) -> None:
         self.open: dict[Path, int] = {(): os.open(root, DIRECTORY)}
+        self.rootless = is_rootless()
+        self.opaque = opaque_xattr()
         self.times: dict[bytes, int] = {b"": 0}  # a root without an entry: the same tree from the same tar
 
     def close(self) -> None:
@@ -68,11 +74,11 @@ class Unpacker:
         """Perform one entry."""
         action, path = place(header)
         if action == "add":
-            self.add(header, path, body)
+            self.add_mapped(header, path, body) if self.rootless else self.add(header, path, body)
         elif action == "whiteout":
             self.hide(self.directory(path[:-1]), path[-1])
         elif action == "opaque":
-            os.setxattr(self.directory(path), OPAQUE_XATTR, b"y")
+            os.setxattr(self.directory(path), self.opaque, b"y")
 
     def directory(self, path: Path) -> int:
         """Return a descriptor, good until the next call, of a directory; it is made if it is not there."""
@@ -106,7 +112,7 @@ class Unpacker:
         os.mkdir(name, IMPLIED_MODE, dir_fd=parent)
         fd = os.open(name, DIRECTORY, dir_fd=parent)
         os.fchmod(fd, IMPLIED_MODE)
-        os.setxattr(fd, OPAQUE_XATTR, b"y")
+        os.setxattr(fd, self.opaque, b"y")
         return fd
 
     def hide(self, parent: int, name: bytes) -> None:
@@ -118,9 +124,20 @@ class Unpacker:
                 return
             fd = os.open(name, DIRECTORY, dir_fd=parent)
             try:
-                os.setxattr(fd, OPAQUE_XATTR, b"y")
+                os.setxattr(fd, self.opaque, b"y")
             finally:
                 os.close(fd)
+
+    def add_mapped(self, header: Header, path: Path, body: Body) -> None:
+        """The same for a user without root, who may make no devices, and give away what is his to his numbers alone."""
+        if header.kind in ("character", "block"):
+            return
+        try:
+            self.add(header, path, body)
+        except OSError as error:
+            if error.errno != EINVAL:
+                raise
+            raise unmapped(header) from error
 
     def add(self, header: Header, path: Path, body: Body) -> None:
         """Make what an entry describes."""
@@ -261,6 +278,13 @@ def set_xattrs(header: Header, fd: int) -> None:
             os.setxattr(fd, name, value)
         except OSError as error:
             raise refused(header.name, f"has an attribute {name!r} that cannot be set: {error.strerror}") from error
+
+
+def unmapped(header: Header) -> HostUnfit:
+    """The error for an owner who has no number here."""
+    owner = f"{header.uid}:{header.gid}"
+    hint = "give yourself more numbers (usermod --add-subuids --add-subgids), end what runs, and try again"
+    return HostUnfit(f"{header.name[:200].decode(errors='backslashreplace')!r} is of {owner}: not mapped", hint=hint)
 
 
 def is_whiteout(parent: int, name: bytes) -> bool:

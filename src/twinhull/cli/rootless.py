@@ -1,0 +1,32 @@
+"""What a command of a user without root does before its work: it enters his namespaces."""
+
+from __future__ import annotations
+
+from twinhull.errors import UnsupportedSpec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from twinhull.config import Config
+
+# What tells of this machine, and says itself what it cannot do without root.
+STATELESS = {"advise", "compare", "doctor", "plan", "prove", "version"}
+# What is about virtual machines and bridges.
+ROOT_ONLY = {"fork", "machine", "network", "restore", "snapshot", "switch", "vm"}
+
+
+def prepare(verb: str, config: Config) -> None:
+    """Enter, unless the verb needs nothing of what is there.
+
+    Raises:
+        HostUnfit: something is missing; the hint is the command that repairs it.
+        UnsupportedSpec: it needs root.
+    """
+    first = verb.split()[0]
+    if first in STATELESS:
+        return
+    if first in ROOT_ONLY:
+        raise UnsupportedSpec(f"{verb} without root is not supported", hint=f"sudo twinhull {verb} …")
+    from twinhull.host import rootless
+    from twinhull.runtime.container import launcher_path
+
+    rootless.enter(config, launcher_path(config.launcher))

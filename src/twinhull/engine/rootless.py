@@ -1,0 +1,36 @@
+"""What a user without root cannot have, said before anything is done. Imported by his commands alone."""
+
+from __future__ import annotations
+
+from twinhull.errors import UnsupportedSpec
+from twinhull.host.facts import read_facts
+from twinhull.model import Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SUDO = "sudo twinhull …"
+
+
+def check(request: Request) -> None:
+    """Refuse what would work by half.
+
+    Raises:
+        UnsupportedSpec: the request asks for it.
+    """
+    for asked, what, hint in needs_root(request):
+        if asked:
+            raise UnsupportedSpec(f"{what} without root is not supported", hint=f"{hint}, or {SUDO}" if hint else SUDO)
+
+
+def needs_root(request: Request) -> Iterator[tuple[bool, str, str]]:
+    """Give (is it asked for, what it is, what to do instead)."""
+    yield request.isolation == "vm", "a virtual machine", "leave --vm out"
+    yield bool(request.networks), "a bridge network", "--network host, --network none"
+    yield request.user_namespace, "--userns private", "leave it out: you are in a user namespace already"
+    yield bool(request.runtime), "--runtime", "leave it out"
+    moved = next((device.target for device in request.devices if device.target != device.source), "")
+    yield bool(moved), f"a device under another name ({moved})", "give it its own"
+    limited = request.memory_bytes or request.cpus or request.cpu_shares or request.cpuset or request.pids_limit > 0
+    yield bool(limited) and not read_facts().cgroup2, "a limit", "leave it out: no control group is delegated to you"

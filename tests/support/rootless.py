@@ -1,0 +1,75 @@
+"""A user without root, and the command as he runs it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.command import COMMAND, Twinhull
+from twinhull.host import files, locks
+
+TOOLS = ("useradd", "userdel", "setpriv", "newuidmap", "newgidmap")
+SEARCHABLE = 0o111
+
+
+class Rootless(Twinhull):
+    """The command of a user; his state is below `root`, and `home` is his."""
+
+    def __init__(self, root: Path, user: str, settings: dict[str, Any] | None = None) -> None:
+        super().__init__(root, settings)
+        self.account = pwd.getpwnam(user)
+        self.home = root / "home"
+        self.home.mkdir()
+        identity = (f"--reuid={self.account.pw_uid}", f"--regid={self.account.pw_gid}", "--init-groups")
+        self.command = ("setpriv", *identity, str(COMMAND))
+        self.variables = {"HOME": str(self.home), "USER": user}
+        for path in (root, root / "state", self.home):
+            os.chown(path, self.account.pw_uid, self.account.pw_gid)
+        for parent in list(root.parents)[:4]:
+            if parent != Path("/tmp"):
+                parent.chmod(parent.stat().st_mode | SEARCHABLE)
+
+    @property
+    def keeper(self) -> int:
+        """The process that keeps his namespaces, 0 without one."""
+        path = self.root / "run/keeper"
+        return int(files.read(str(path))) if locks.is_held(str(path)) else 0
+
+    def remove_all(self) -> None:
+        """Remove every workload, then the process that keeps the namespaces."""
+        for name in self.names():
+            self("rm", "--force", name)
+        if pid := self.keeper:
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def account() -> Iterator[str]:
+    """A user of this machine with numbers of his own to map, for the time of the tests."""
+    lacking = [tool for tool in TOOLS if not shutil.which(tool)]
+    if lacking:
+        pytest.skip(f"needs {', '.join(lacking)}: apt-get install uidmap")
+    if any(not parent.stat().st_mode & 1 for parent in COMMAND.parents):
+        pytest.skip(f"{COMMAND} lies where only its owner gets to")
+    name = f"twinhull{os.getpid()}"
+    subprocess.run(["useradd", "--no-create-home", "--shell", "/bin/sh", name], check=True)
+    try:
+        yield name
+    finally:
+        subprocess.run(["userdel", name], check=True, capture_output=True)
+
+
+@pytest.fixture
+def rootless(root: Path, account: str, nothing_is_left_behind: None) -> Iterator[Rootless]:
+    """The command of a user without root; every workload is removed at the end."""
+    command = Rootless(root, account)
+    yield command
+    command.remove_all()

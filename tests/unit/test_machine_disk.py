@@ -144,8 +144,15 @@ def test_a_disk_that_changed_or_was_exchanged_is_refused(plain: Path) -> None:
     found = disk.inspect(str(plain))
     disk.check_unchanged(found, "box")
     os.utime(plain, ns=(1, 1))
-    with pytest.raises(Conflict, match="box"):
+    with pytest.raises(Conflict, match="box") as caught:
         disk.check_unchanged(found, "box")
+    subprocess.run(caught.value.hint.partition("changed: ")[2], shell=True, check=True)
+    disk.check_unchanged(found, "box")
+    with plain.open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(Conflict) as caught:
+        disk.check_unchanged(found, "box")
+    assert "touch" not in caught.value.hint
 
 
 def test_the_first_sectors_are_grubs_with_one_partition_and_no_code_in_the_table() -> None:

@@ -216,3 +216,25 @@ def test_two_results_do_not_share_a_file(saved: str, tmp_path: Path) -> None:
 def test_a_port_or_subjects_that_are_none_are_refused(words: tuple[str, ...], text: str) -> None:
     with pytest.raises(InvalidRequest, match=text):
         run(*words)
+
+
+@pytest.mark.parametrize("flag", ["--html", "--output"])
+def test_a_file_that_cannot_be_written_does_not_cost_the_result(
+    flag: str, saved: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InvalidRequest, match="cannot write /dev/full: No space left"):
+        run("--from", saved, "--format", "json", flag, "/dev/full")
+    assert json.loads(capsys.readouterr().out)["image"]
+
+
+def test_a_device_may_be_named_for_the_text_beside_a_report(saved: str, tmp_path: Path) -> None:
+    assert run("--from", saved, "--output", os.devnull) == 0
+    assert run("--from", saved, "--output", os.devnull, "--html", os.devnull) == 0
+
+
+@pytest.mark.parametrize("flag", ["--html", "--output", "--from", "--compare-with"])
+def test_an_empty_value_is_no_wish_but_a_variable_that_was_not_set(flag: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"argument {flag}: it is empty"):
+        run(f"{flag}=")
+    with pytest.raises(InvalidRequest, match="argument IMAGE: it is empty"):
+        run("")

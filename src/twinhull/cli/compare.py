@@ -12,7 +12,7 @@ from twinhull.advice.question import Abilities, Cost, Measured, Packed, Question
 from twinhull.cli import outputs
 from twinhull.cli.arguments import command_behind_image
 from twinhull.cli.ending import undo_on_termination
-from twinhull.cli.parser import REMAINDER
+from twinhull.cli.parser import REMAINDER, given
 from twinhull.cli.progress import prepared
 from twinhull.compare import (
     abandoned,
@@ -62,7 +62,9 @@ def configure_compare(parser: Parser) -> None:
         "--port", type=int, default=None, help="where the workload answers; default: what the image exposes"
     )
     outputs.configure(parser)
-    parser.add_argument("image", nargs="?", default="", metavar="IMAGE", help="default: the embedded image")
+    parser.add_argument(
+        "image", nargs="?", type=given, default=None, metavar="IMAGE", help="default: the embedded image"
+    )
     parser.add_argument("command", nargs=REMAINDER, metavar="-- CMD", help="instead of the image's command")
 
 

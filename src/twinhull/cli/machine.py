@@ -9,6 +9,7 @@ import sys
 
 from twinhull.cli import control, logs, ps, stack
 from twinhull.cli.arguments import memory_bytes
+from twinhull.cli.parser import given
 from twinhull.cli.progress import prepared
 from twinhull.errors import InvalidRequest, NotFound
 from twinhull.model import Instance, Request
@@ -25,13 +26,19 @@ if TYPE_CHECKING:
 def configure_create(parser: Parser) -> None:
     """Flags of machine create."""
     add = parser.add_argument
-    add("--disk", default="", metavar="FILE", help="a qcow2 file with an operating system; it is never written")
+    add(
+        "--disk",
+        type=given,
+        default=None,
+        metavar="FILE",
+        help="a qcow2 file with an operating system; it is never written",
+    )
     add("--debian", action="store_true", help="a Debian made of this host's package sources (once: a minute or two)")
     add("--memory", "-m", type=memory, default=0, metavar="M", help="memory of the machine (default: 512m)")
     add("--cpus", type=processors, default=1, metavar="N", help="processors of the machine (default: 1)")
     add("--network", "--net", default="bridge", metavar="NET", help="none, or bridge (default)")
     add("-p", "--publish", action="append", default=[], metavar="[IP:]HOST:PORT", help="publish a port on the host")
-    add("name", metavar="NAME")
+    add("name", type=given, metavar="NAME")
 
 
 def run_create(arguments: Arguments, config: Config) -> int:
@@ -49,7 +56,7 @@ def run_create(arguments: Arguments, config: Config) -> int:
         ports=published(arguments.publish),
     )
     with prepared(config) as engine:
-        print(engine.create_machine(arguments.disk, request).id)
+        print(engine.create_machine(arguments.disk or "", request).id)
     return 0
 
 

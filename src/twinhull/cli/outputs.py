@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 
+from twinhull.cli.parser import given
 from twinhull.compare.outputs import changes, conditions, document, junit, markdown, samples_csv, text
 from twinhull.errors import InvalidRequest
 from twinhull.host import files
@@ -52,10 +53,23 @@ def configure(parser: Parser) -> None:
     """Flags for what is made of the result."""
     add = parser.add_argument
     add("--format", choices=FORMATS, default="text", help="a table for people, or the result for programs")
-    add("--output", default="", metavar="FILE", help="write that to FILE instead of stdout")
-    add("--html", default="", metavar="FILE", help="also write a report that needs no network")
-    add("--from", dest="saved", default="", metavar="FILE", help="take the result from a JSON file, measure nothing")
-    add("--compare-with", default="", metavar="FILE", help="say what changed since the JSON of an earlier run")
+    add("--output", type=given, default=None, metavar="FILE", help="write that to FILE instead of stdout")
+    add("--html", type=given, default=None, metavar="FILE", help="also write a report that needs no network")
+    add(
+        "--from",
+        dest="saved",
+        type=given,
+        default=None,
+        metavar="FILE",
+        help="take the result from a JSON file, measure nothing",
+    )
+    add(
+        "--compare-with",
+        type=given,
+        default=None,
+        metavar="FILE",
+        help="say what changed since the JSON of an earlier run",
+    )
     add(
         "--fail-if",
         action="append",
@@ -73,23 +87,23 @@ def wanted(arguments: Arguments) -> Wanted:
     """
     for path in filter(None, (arguments.output, arguments.html)):
         check_target(path)
-    if arguments.output and os.path.realpath(arguments.output) == os.path.realpath(arguments.html or os.devnull):
+    if arguments.output and arguments.html and is_same(arguments.output, arguments.html):
         raise InvalidRequest("--html and --output name the same file", hint="one file each")
     found, old = saved(arguments.saved), saved(arguments.compare_with)
     if old is not None and found is None:
         changes.refuse(list(changes.of_machine(old["host"], read_machine()._asdict())), arguments.compare_with)
     return Wanted(
         arguments.format,
-        arguments.output,
-        arguments.html,
+        arguments.output or "",
+        arguments.html or "",
         found,
         old,
-        arguments.compare_with,
+        arguments.compare_with or "",
         tuple(conditions.parse(expression) for expression in arguments.fail_if),
     )
 
 
-def saved(path: str) -> dict[str, Any] | None:
+def saved(path: str | None) -> dict[str, Any] | None:
     """The document in a file, its conditions judged anew; None without a file.
 
     Raises:
@@ -139,6 +153,11 @@ def check_target(path: str) -> None:
         raise InvalidRequest(f"cannot write {path}", hint="it has to be writable before anything is measured")
 
 
+def is_same(one: str, other: str) -> bool:
+    """True of two names of one file, which one result would take from the other."""
+    return is_replaced(one) and os.path.realpath(one) == os.path.realpath(other)
+
+
 def is_replaced(path: str) -> bool:
     """True of a regular or new file; a device, a pipe or what a link leads to is written into instead."""
     return not os.path.islink(path) and (os.path.isfile(path) or not os.path.exists(path))
@@ -156,7 +175,8 @@ def deliver(asked: Wanted, result: dict[str, Any]) -> int:
     Conditions of a saved result are shown; the exit code is that of those that are asked now.
 
     Raises:
-        InvalidRequest: the earlier run cannot be compared with it.
+        InvalidRequest: the earlier run cannot be compared with it, or a file cannot be written: what was to be in
+            --output is on stdout then.
     """
     if asked.old is not None:
         result = {**result, "changes": changes.changes(asked.old, result, os.path.basename(asked.old_path))}
@@ -165,15 +185,20 @@ def deliver(asked: Wanted, result: dict[str, Any]) -> int:
         asked_now = {one["expression"] for one in judged}
         kept = [one for one in result.get("conditions", ()) if one["expression"] not in asked_now]
         result = {**result, "conditions": [*kept, *judged]}
-    if asked.html:
-        from twinhull.compare.outputs.html.page import page
-
-        write(asked.html, page(result))
     made = text.asked(result) if asked.live else render(asked.format, result)
-    if asked.output:
-        write(asked.output, made)
-    elif made:
+    try:
+        if asked.output:
+            write(asked.output, made)
+        elif made:
+            print(made.rstrip("\n"), flush=True)
+    except InvalidRequest:  # it took minutes to measure
         print(made.rstrip("\n"), flush=True)
+        raise
+    finally:
+        if asked.html:
+            from twinhull.compare.outputs.html.page import page
+
+            write(asked.html, page(result))
     if judged:
         print(text.judged(judged), file=sys.stderr)
     return conditions.exit_code(judged)

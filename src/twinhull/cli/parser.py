@@ -224,6 +224,8 @@ class Reading:
         """Return a word as the value it stands for."""
         try:
             value = argument.type(text) if argument.type else text
+        except Empty:
+            self.parser.fail(f"argument {argument.label}: it is empty")
         except (TypeError, ValueError):
             kind = getattr(argument.type, "__name__", "")
             self.parser.fail(f"argument {argument.label}: invalid {kind} value: {text!r}")
@@ -231,6 +233,21 @@ class Reading:
             choices = ", ".join(map(repr, argument.choices))
             self.parser.fail(f"argument {argument.label}: invalid choice: {value!r} (choose from {choices})")
         return value
+
+
+class Empty(ValueError):
+    """A value that must not be empty is."""
+
+
+def given(text: str) -> str:
+    """The type of a value that must not be empty: it may come from a variable that was not set, and be no wish at all.
+
+    Raises:
+        Empty: it is.
+    """
+    if not text:
+        raise Empty
+    return text
 
 
 def kinds_of(parser: Parser, words: Sequence[str]) -> str:

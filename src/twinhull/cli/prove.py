@@ -11,6 +11,7 @@ import time
 
 from twinhull import __version__
 from twinhull.cli.ending import undo_on_termination
+from twinhull.cli.parser import given
 from twinhull.cli.render import document
 from twinhull.errors import InvalidRequest
 from twinhull.host import doctor, files, machine
@@ -37,7 +38,14 @@ def configure_prove(parser: Parser) -> None:
     add("--quiz", action="store_true", help="ask for your answer first, then measure; needs a terminal")
     add("--list", action="store_true", help="the claims and what would refute each, without measuring")
     add("--format", choices=("text", "json"), default="text", help="for people, or with facts and raw samples")
-    add("topic", nargs="?", default="", metavar="TOPIC", help=f"one of {', '.join(TOPICS)}; all without one")
+    add(
+        "topic",
+        nargs="?",
+        type=given,
+        default=None,
+        metavar="TOPIC",
+        help=f"one of {', '.join(TOPICS)}; all without one",
+    )
 
 
 def run_prove(arguments: Arguments, config: Config) -> int:
@@ -47,7 +55,7 @@ def run_prove(arguments: Arguments, config: Config) -> int:
         InvalidRequest: no such topic, or a quiz without a terminal.
         HostUnfit: this machine cannot run workloads.
     """
-    topic: str = arguments.topic
+    topic: str = arguments.topic or ""
     if topic and topic not in TOPICS:
         raise InvalidRequest(f"prove: no topic {topic!r}", hint=f"one of {', '.join(TOPICS)}")
     if arguments.list:

@@ -22,6 +22,9 @@ def configure_switch(parser: Parser) -> None:
     parser.add_argument(
         "-t", "--time", type=seconds, default=None, metavar="S", help="seconds that its process has to end"
     )
+    parser.add_argument(
+        "--accept-weak-wall", action="store_true", help="what is not trusted may go to the host's kernel all the same"
+    )
     parser.add_argument("name", metavar="NAME")
 
 
@@ -35,7 +38,9 @@ def run_switch(arguments: Arguments, config: Config) -> int:
         raise InvalidRequest("switch: where to?", hint=f"twinhull switch {arguments.name} --to vm")
     from twinhull.engine.switching import TITLES
 
-    started = prepared(config).live.switch(arguments.name, arguments.to, timeout_s=arguments.time)
+    started = prepared(config).live.switch(
+        arguments.name, arguments.to, timeout_s=arguments.time, accept_weak_wall=arguments.accept_weak_wall
+    )
     kept = f"its files, volumes, networks and name are the same; {STARTED if started else STOPPED}"
     print(f"{arguments.name} is a {TITLES[arguments.to]} now: {kept}", file=sys.stderr)
     print(arguments.name)

@@ -96,11 +96,13 @@ class Live:
 
         renaming.rename(self.home, self.find(name), new)
 
-    def switch(self, name: str, side: Side, *, timeout_s: float | None = None) -> bool:
+    def switch(self, name: str, side: Side, *, timeout_s: float | None = None, accept_weak_wall: bool = False) -> bool:
         """Move it to the other isolation with everything but its processes; True if it ran, and was started there."""
         from twinhull.engine import switching
 
-        return switching.switch(self.home, self.find(name), side, timeout_s=timeout_s)
+        return switching.switch(
+            self.home, self.find(name), side, timeout_s=timeout_s, accept_weak_wall=accept_weak_wall
+        )
 
     def due_at_boot(self) -> list[str]:
         """The names of what has a restart policy that outlives a boot, and does not run; the oldest first."""

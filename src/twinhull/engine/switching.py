@@ -10,7 +10,7 @@ import os
 
 from twinhull.engine import changes, connectivity, control, images, isolation, life, preview, starting, tools
 from twinhull.engine.state import Home, status
-from twinhull.errors import HostUnfit, InvalidRequest
+from twinhull.errors import HostUnfit, InvalidRequest, NoWall
 from twinhull.host import files, locks, spawn
 from twinhull.model import Attachment, Instance, Request
 from twinhull.runtime import scratch
@@ -30,19 +30,22 @@ TITLES = {"container": "container", "vm": "virtual machine", "machine": "machine
 GATHERED = "switching"  # the writable layer as files, on its way
 
 
-def switch(home: Home, instance: Instance, side: Side, *, timeout_s: float | None = None) -> bool:
+def switch(
+    home: Home, instance: Instance, side: Side, *, timeout_s: float | None = None, accept_weak_wall: bool = False
+) -> bool:
     """Move a workload to the other side; what ran runs there again, from its beginning.
 
     Returns: whether it ran, and was started again.
 
     Args:
         timeout_s: how long its process has to end, as for stop.
+        accept_weak_wall: it may become a container though it is not trusted.
 
     Raises:
         InvalidRequest: it is there already, goes when it stops, or asks for what that side cannot give.
         NoWall: it is not trusted.
     """
-    request = checked(home, instance, side)
+    request = checked(home, instance, side, accept_weak_wall=accept_weak_wall)
     running = status(home, instance) in ("running", "paused", "restarting")
     pinned = with_places(request, instance) if running else request
     control.stop(home, instance, timeout_s=timeout_s)
@@ -52,7 +55,7 @@ def switch(home: Home, instance: Instance, side: Side, *, timeout_s: float | Non
     return running
 
 
-def checked(home: Home, instance: Instance, side: Side) -> Request:
+def checked(home: Home, instance: Instance, side: Side, *, accept_weak_wall: bool) -> Request:
     """The request as it is on that side, which has been planned without effects."""
     request = instances.request_from(instance.request)
     if instance.isolation == "machine":
@@ -69,6 +72,10 @@ def checked(home: Home, instance: Instance, side: Side) -> Request:
     if request.runtime:
         raise InvalidRequest(f"{instance.name} has a runtime of its own ({request.runtime}), which makes containers")
     request = request._replace(isolation=side)
+    if request.untrusted and side == "container":  # what was accepted was another wall
+        request = request._replace(accept_weak_wall=accept_weak_wall)
+    if request.walled and side == "container":
+        raise NoWall(f"{instance.name} is not trusted, and a container shares the host's kernel", hint=isolation.ACCEPT)
     isolation.check(request)
     life.require_root(home)
     connectivity.check(request)

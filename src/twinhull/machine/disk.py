@@ -76,8 +76,12 @@ def check_unchanged(disk: Disk, name: str) -> None:
     Raises:
         NotFound, InvalidRequest, Conflict: it is gone, or another.
     """
-    if inspect(disk.path) != disk:
-        raise Conflict(
-            f"{disk.path} is not what it was when the machine {name} was created",
-            hint=f"put the file back as it was, or twinhull machine rm {name} and create it anew",
-        )
+    found = inspect(disk.path)
+    if found == disk:
+        return
+    where, _, time_ns = disk.stamp.rpartition(":")
+    hint = f"put the file back as it was, or twinhull machine rm {name} and create it anew"
+    if found.stamp.rpartition(":")[0] == where:  # whatever somebody did to it, they left its size
+        seconds, nanoseconds = divmod(int(time_ns), 1_000_000_000)
+        hint += f"; if nothing but its time changed: touch -d @{seconds}.{nanoseconds:09} {disk.path}"
+    raise Conflict(f"{disk.path} is not what it was when the machine {name} was created", hint=hint)

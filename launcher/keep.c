@@ -22,6 +22,7 @@
 
 #define KEEP_FD 3
 #define LOCK_FD 4
+#define END_FD 5               /* of a pipe: who reads it is told that we have ended */
 #define MARK "twinhull-keeper" /* host/facts.py looks for it */
 
 /* Returns true if whoever made us is still there. */
@@ -63,10 +64,10 @@ static int make(const char *place, const char *group)
 
 int keep_main(int argc, char **argv)
 {
-	int kept[] = {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO, KEEP_FD, LOCK_FD};
+	int kept[] = {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO, KEEP_FD, LOCK_FD, END_FD};
 	sigset_t every;
 	char byte;
-	if (argc != 4 || fd_keep_only(kept, 5) < 0)
+	if (argc != 4 || fd_keep_only(kept, 6) < 0)
 		return 1;
 	sigfillset(&every);
 	sigprocmask(SIG_SETMASK, &every, NULL);

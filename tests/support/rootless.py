@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import signal
+import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from tests.support.command import COMMAND, Twinhull
 from twinhull.host import files, locks
 
-TOOLS = ("useradd", "userdel", "setpriv", "newuidmap", "newgidmap")
+TOOLS = ("useradd", "userdel", "setpriv", "newuidmap", "newgidmap", "slirp4netns")
 SEARCHABLE = 0o111
 
 
@@ -29,7 +30,7 @@ class Rootless(Twinhull):
         self.home = root / "home"
         self.home.mkdir()
         identity = (f"--reuid={self.account.pw_uid}", f"--regid={self.account.pw_gid}", "--init-groups")
-        self.command = ("setpriv", *identity, str(COMMAND))
+        self.command = (*in_usual_place(root), "setpriv", *identity, str(COMMAND))
         self.variables = {"HOME": str(self.home), "USER": user}
         for path in (root, root / "state", self.home):
             os.chown(path, self.account.pw_uid, self.account.pw_gid)
@@ -51,12 +52,26 @@ class Rootless(Twinhull):
             os.kill(pid, signal.SIGKILL)
 
 
+def in_usual_place(root: Path, *more: str) -> tuple[str, ...]:
+    """What lets a command see /dev/net/tun as udev makes it, open to everybody, where this machine has it closed.
+
+    Args:
+        more: further commands of the shell, before it.
+    """
+    node = root / "tun"
+    if not node.exists():
+        os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(10, 200))
+        node.chmod(0o666)
+    script = "; ".join([f"mount --bind {node} /dev/net/tun", *more, 'exec "$@"'])
+    return ("unshare", "--mount", "--propagation", "private", "sh", "-e", "-c", script, "sh")
+
+
 @pytest.fixture(scope="session")
 def account() -> Iterator[str]:
     """A user of this machine with numbers of his own to map, for the time of the tests."""
     lacking = [tool for tool in TOOLS if not shutil.which(tool)]
     if lacking:
-        pytest.skip(f"needs {', '.join(lacking)}: apt-get install uidmap")
+        pytest.skip(f"needs {', '.join(lacking)}: apt-get install uidmap slirp4netns")
     if any(not parent.stat().st_mode & 1 for parent in COMMAND.parents):
         pytest.skip(f"{COMMAND} lies where only its owner gets to")
     name = f"twinhull{os.getpid()}"

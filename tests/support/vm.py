@@ -78,7 +78,7 @@ def status(pid: int, field: str) -> str:
     raise AssertionError(f"{pid} has no {field}")
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
+def wait_until(condition: Callable[[], object], what: str) -> None:
     """Wait for something that must come soon."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():

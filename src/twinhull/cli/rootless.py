@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 # What tells of this machine, and says itself what it cannot do without root.
 STATELESS = {"advise", "compare", "doctor", "plan", "prove", "version"}
-# What is about virtual machines and bridges.
-ROOT_ONLY = {"fork", "machine", "network", "restore", "snapshot", "switch", "vm"}
+# What is about virtual machines.
+ROOT_ONLY = {"fork", "machine", "restore", "snapshot", "switch", "vm"}
 
 
 def prepare(verb: str, config: Config) -> None:

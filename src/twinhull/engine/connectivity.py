@@ -7,6 +7,7 @@ from twinhull.config import Config
 from twinhull.engine.state import Home
 from twinhull.errors import InvalidRequest, LaunchError, TwinhullError, UnsupportedSpec
 from twinhull.host import files
+from twinhull.host.facts import is_rootless
 from twinhull.model import Endpoint, Instance, Port, Request
 from twinhull.scopes import contextmanager
 
@@ -85,6 +86,10 @@ def prepare(home: Home, request: Request) -> None:
     if wanted := request.networks:
         from twinhull.network import bridge
 
+        if is_rootless():
+            from twinhull.engine import rootless
+
+            rootless.connect(home)
         for attachment in wanted:
             bridge.ensure(home.config, home.db, attachment.network)
 
@@ -130,6 +135,10 @@ def plan(config: Config, request: Request, endpoints: tuple[Endpoint, ...], port
         return Network(*alone.plan_none(guest=guest), own)
     from twinhull.network import endpoint as ends
 
+    if ports and is_rootless():
+        from twinhull.network import uplink
+
+        ports = uplink.inside(ports)
     host, undo = ends.plan_endpoints(config, endpoints, ports, guest=guest)
     if request.isolation == "machine":
         from twinhull.network import dhcp

@@ -277,6 +277,10 @@ def attempt(
         with connectivity.announcing(home, instance, bundle.hostname):
             prepared = ready(home, instance, bundle, origin)
             sandbox = prepared.sandbox
+        if instance.ports and is_rootless():
+            from twinhull.engine import rootless
+
+            rootless.publish(home, instance)
         home.config.mark("ready", note=instance.id)
         with transaction(home.db, durable=not instance.remove):
             instances.mark_started(home.db, instance.id, time.time(), boot_id(), prepared.accelerator)

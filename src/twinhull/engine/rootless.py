@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from twinhull.engine.state import Home, status
 from twinhull.errors import UnsupportedSpec
 from twinhull.host.facts import read_facts
-from twinhull.model import Request
+from twinhull.model import Instance, Request
+from twinhull.store import instances
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,10 +26,33 @@ def check(request: Request) -> None:
             raise UnsupportedSpec(f"{what} without root is not supported", hint=f"{hint}, or {SUDO}" if hint else SUDO)
 
 
+def connect(home: Home) -> None:
+    """Make the way out of the user's network; where it was lost, the ports of those who run are opened again."""
+    from twinhull.network import uplink
+
+    if not uplink.ensure(home.config):
+        return
+    for instance in instances.everything(home.db):
+        if instance.ports and status(home, instance) in ("running", "paused"):
+            publish(home, instance)
+
+
+def publish(home: Home, instance: Instance) -> None:
+    """Open the workload's ports of the host; its supervisor's undo list closes them."""
+    from twinhull.network import uplink
+    from twinhull.runtime import container
+
+    launcher = container.launcher_path(home.config.launcher)
+    for port in instance.ports:
+        number = uplink.publish(home.config, port)
+        container.extend_undo(home.directory(instance.id), (uplink.undo_op(home.config, launcher, number),))
+
+
 def needs_root(request: Request) -> Iterator[tuple[bool, str, str]]:
     """Give (is it asked for, what it is, what to do instead)."""
     yield request.isolation == "vm", "a virtual machine", "leave --vm out"
-    yield bool(request.networks), "a bridge network", "--network host, --network none"
+    sixth = next((port.address for port in request.ports if ":" in port.address), "")
+    yield bool(sixth), f"a port of an IPv6 address ({sixth})", "leave the address out"
     yield request.user_namespace, "--userns private", "leave it out: you are in a user namespace already"
     yield bool(request.runtime), "--runtime", "leave it out"
     moved = next((device.target for device in request.devices if device.target != device.source), "")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000
-WORD_FD, LOCK_FD = 3, 4  # launcher/keep.c
+WORD_FD, LOCK_FD, END_FD = 3, 4, 5  # launcher/keep.c
 INSTALL_UIDMAP = "apt-get install -y uidmap"
 FIRST_SUBORDINATE, SUBORDINATES = 100_000, 65_536
 
@@ -102,6 +102,11 @@ def enter(config: Config, launcher: str) -> None:
                     raise HostUnfit("the process that keeps your namespaces was killed", hint="try again")
 
 
+def is_outside_near() -> bool:
+    """True for a command; False for what a shim of the user's has started, which never was in the host's network."""
+    return bool(OUTSIDE)
+
+
 def remember_logins(run: str) -> None:
     """Let skopeo find the user's logins where he has no XDG_RUNTIME_DIR: it would look for those of uid 0."""
     usual = f"/run/containers/{os.getuid()}/auth.json"
@@ -164,9 +169,10 @@ def keep(path: str, launcher: str, user: Owner) -> None:
     place, group = covered()
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     ours, theirs = socketpair(AF_UNIX, SOCK_STREAM)
+    reading, writing = os.pipe()
     try:
         flock(lock, LOCK_EX)
-        descriptors = {WORD_FD: theirs.fileno(), LOCK_FD: lock}
+        descriptors = {WORD_FD: theirs.fileno(), LOCK_FD: lock, END_FD: writing}
         pid = spawn.spawn(launcher, ["twinhull-keeper", "keep", place, group], descriptors, outlives=True)
         theirs.close()
         expect(ours, "user namespaces", user_namespace_hint())
@@ -177,7 +183,8 @@ def keep(path: str, launcher: str, user: Owner) -> None:
         files.write_all(lock, str(pid).encode())
     finally:
         ours.close()  # a keeper that waits for its word ends
-        os.close(lock)
+        for fd in (lock, reading, writing):
+            os.close(fd)
 
 
 def expect(connection: socket, what: str, hint: str) -> None:

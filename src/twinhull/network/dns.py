@@ -15,7 +15,7 @@ import os
 from twinhull.config import ROOT_RUN, Config
 from twinhull.errors import HostUnfit
 from twinhull.host import files, locks
-from twinhull.host.facts import read
+from twinhull.host.facts import is_rootless, read
 from twinhull.model import Endpoint
 from twinhull.network.bridge import table_name
 from twinhull.network.etc import addresses_of, real_resolv_conf
@@ -43,7 +43,25 @@ HEADER_BYTES = 12
 
 def directory_of(config: Config, network: str) -> str:
     """Return the directory of a network's name server."""
-    return f"{ROOT_RUN}/names/{table_name(config)}/{network}"
+    return f"{base_of(config)}/names/{table_name(config)}/{network}"
+
+
+def base_of(config: Config) -> str:
+    """Return where name servers have their files: there a dnsmasq that is not root reaches them.
+
+    Without root it is the user himself, for whose sake nothing has to be open to others.
+    """
+    return config.run if is_rootless() else ROOT_RUN
+
+
+def user_of() -> str:
+    """Return who a dnsmasq becomes."""
+    return "root" if is_rootless() else "nobody"
+
+
+def upstream(config: Config) -> str:
+    """Return the file that names whom to ask for what is not a workload's."""
+    return f"{config.run}/resolv.conf" if is_rootless() else real_resolv_conf()
 
 
 def undo_ops(config: Config, endpoint: Endpoint) -> tuple[Op, ...]:
@@ -91,7 +109,7 @@ def publishing(config: Config, endpoint: Endpoint, names: Iterable[str]) -> Iter
     files.write(temporary, "".join(lines).encode(), 0o644)
     with locks.locked(f"{directory}/dnsmasq.pid.lock"):
         os.rename(temporary, f"{directory}/hosts/{endpoint.host_link}")
-        starter = None if pid_of(f"{directory}/dnsmasq.pid") else starter_of(endpoint, directory)
+        starter = None if pid_of(f"{directory}/dnsmasq.pid") else starter_of(config, endpoint, directory)
     try:
         yield
     except BaseException:
@@ -106,10 +124,10 @@ def publishing(config: Config, endpoint: Endpoint, names: Iterable[str]) -> Iter
         starter.finish()
     plain = [name for name in known if "." not in name]  # any other may be asked for beyond the host
     if plain and not answers(endpoint, plain[-1]):
-        mend(endpoint, directory, plain[-1])
+        mend(config, endpoint, directory, plain[-1])
 
 
-def mend(endpoint: Endpoint, directory: str, name: str) -> None:
+def mend(config: Config, endpoint: Endpoint, directory: str, name: str) -> None:
     """The name server does not answer: it may have died in the meantime, and is started again.
 
     Raises:
@@ -117,7 +135,7 @@ def mend(endpoint: Endpoint, directory: str, name: str) -> None:
     """
     with locks.locked(f"{directory}/dnsmasq.pid.lock"):
         if not pid_of(f"{directory}/dnsmasq.pid"):
-            starter_of(endpoint, directory).finish()
+            starter_of(config, endpoint, directory).finish()
     if not answers(endpoint, name):
         raise HostUnfit(
             f"the name server of network {endpoint.network!r} does not answer for {name!r}",
@@ -132,7 +150,8 @@ def make_directories(directory: str) -> None:
     before = os.umask(0o022)
     try:
         os.makedirs(f"{directory}/hosts", 0o755, exist_ok=True)
-        os.chmod(ROOT_RUN, 0o711)
+        if not is_rootless():
+            os.chmod(ROOT_RUN, 0o711)
     finally:
         os.umask(before)
 
@@ -204,21 +223,21 @@ class Starter:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]) == 0
 
 
-def starter_of(endpoint: Endpoint, directory: str) -> Starter:
+def starter_of(config: Config, endpoint: Endpoint, directory: str) -> Starter:
     """Start a name server."""
-    return Starter(endpoint, directory, command(endpoint, directory), "name server", PORT)
+    return Starter(endpoint, directory, command(config, endpoint, directory), "name server", PORT)
 
 
-def command(endpoint: Endpoint, directory: str) -> list[str]:
+def command(config: Config, endpoint: Endpoint, directory: str) -> list[str]:
     """Return dnsmasq's command line: it reads no configuration of the host's and listens on one address.
 
     That of an internal network asks nobody: a question would carry data out.
     """
     return [
-        *("dnsmasq", "--conf-file=/dev/null", "--user=nobody", f"--pid-file={directory}/dnsmasq.pid"),
+        *("dnsmasq", "--conf-file=/dev/null", f"--user={user_of()}", f"--pid-file={directory}/dnsmasq.pid"),
         *("--bind-dynamic", f"--interface={endpoint.bridge}", "--except-interface=lo", "--no-hosts"),
         *(f"--hostsdir={directory}/hosts", "--domain-needed"),
-        "--no-resolv" if endpoint.internal else f"--resolv-file={real_resolv_conf()}",
+        "--no-resolv" if endpoint.internal else f"--resolv-file={upstream(config)}",
         *("--cache-size=1000", "--no-ident"),
     ]
 

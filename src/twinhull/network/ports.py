@@ -6,6 +6,7 @@ from errno import EADDRINUSE, EADDRNOTAVAIL, EXFULL
 
 from twinhull.config import Config
 from twinhull.errors import Conflict, InvalidRequest, LaunchError, TwinhullError
+from twinhull.host.facts import is_rootless
 from twinhull.model import Endpoint, Port
 from twinhull.plan import nftables
 from twinhull.plan.netlink import pack_address
@@ -163,7 +164,7 @@ def free_port(db: Connection, address: str, protocol: str) -> int:
     """
     for _ in range(FREE_PORT_TRIES):
         try:
-            number = any_port(address, protocol)
+            number = any_port_of_host(address, protocol) if is_rootless() else any_port(address, protocol)
         except OSError as error:
             raise Conflict(f"no {protocol} port of {address} can be had: {error.strerror}") from error
         if not holder_of(db, address, number, protocol)[0]:
@@ -182,6 +183,13 @@ def any_port(address: str, protocol: str) -> int:
         return int(probe.getsockname()[1])
     finally:
         probe.close()
+
+
+def any_port_of_host(address: str, protocol: str) -> int:
+    """The same, for who is not in the host's network."""
+    from twinhull.host.rootless import outside
+
+    return outside(lambda: any_port(address, protocol))
 
 
 def explain(error: LaunchError) -> TwinhullError:
@@ -250,6 +258,8 @@ def restore(sock: socket, db: Connection, table: str, addresses: dict[tuple[str,
 
     rows = db.execute("SELECT address, host_port, port, protocol, network, instance FROM port")
     known = [(addresses[row[4:]], Port(*row[:4])) for row in rows if row[4:] in addresses]
+    if is_rootless():
+        known = [(address, port._replace(address="0.0.0.0")) for address, port in known]
     wanted = [element(address, port) for address, port in known if is_mapped(port)]
     for start in range(0, len(wanted), BATCH_ELEMENTS):
         batch = nftables.add(table, wanted[start : start + BATCH_ELEMENTS], exclusive=False)

@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 from zlib import crc32
 
-from twinhull.config import ROOT_RUN, Config
+from twinhull.config import Config
 from twinhull.host import files, locks, netlink
 from twinhull.model import Endpoint
 from twinhull.network import dns
 from twinhull.network.bridge import table_name
-from twinhull.network.etc import asked, real_resolv_conf
+from twinhull.network.etc import asked
 from twinhull.plan import nftables
 from twinhull.plan.netlink import pack_address
 from twinhull.plan.nftables import Element
@@ -33,7 +33,7 @@ SET = "resolvers"
 
 def directory_of(config: Config, place: Endpoint) -> str:
     """Return the directory of the name server of the workload at this place; no network's name has a '+'."""
-    return f"{ROOT_RUN}/names/{table_name(config)}/+{place.host_link}"
+    return f"{dns.base_of(config)}/names/{table_name(config)}/+{place.host_link}"
 
 
 def loopback_of(config: Config, place: Endpoint) -> str:
@@ -81,11 +81,11 @@ def command(config: Config, endpoints: Sequence[Endpoint]) -> list[str]:
     place = asked(endpoints)
     names = [f"--hostsdir={dns.directory_of(config, other.network)}/hosts" for other in endpoints]
     return [
-        *("dnsmasq", "--conf-file=/dev/null", "--user=nobody"),
+        *("dnsmasq", "--conf-file=/dev/null", f"--user={dns.user_of()}"),
         f"--pid-file={directory_of(config, place)}/dnsmasq.pid",
         *("--bind-interfaces", f"--listen-address={loopback_of(config, place)}", "--no-hosts", "--domain-needed"),
         *names,
-        "--no-resolv" if all(other.internal for other in endpoints) else f"--resolv-file={real_resolv_conf()}",
+        "--no-resolv" if all(other.internal for other in endpoints) else f"--resolv-file={dns.upstream(config)}",
         *("--cache-size=1000", "--no-ident"),
     ]
 

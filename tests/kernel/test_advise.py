@@ -177,6 +177,15 @@ def test_advice_fetches_and_makes_nothing(twinhull: Twinhull) -> None:
     assert twinhull("images", "--format", "json", check=True).json() == []
 
 
+def test_a_filesystem_that_is_built_in_needs_no_machine(twinhull: Twinhull) -> None:
+    done = twinhull("advise", "--needs-kernel-module", "proc", "--needs-kernel-module", "overlay", "busybox")
+    assert (done.exit_code, done.stdout.partition("\n")[0]) == (0, "CONTAINER: busybox")
+    here = twinhull("advise", "--needs-kernel-module", "no_such", "--format", "json", "busybox").json()
+    assert here["choice"] == "machine"
+    known = here["here"]["missing_modules"] == ["no_such"]
+    assert ("it is not known whether this kernel has no_such" in here["reasons"][0]) is not known
+
+
 def test_what_another_image_cost_is_told_as_that(twinhull: Twinhull) -> None:
     twinhull("run", "--rm", *QUIET, "busybox", "true", check=True)
     kind = accelerator(twinhull)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from twinhull.advice import report
 from twinhull.advice.advise import advise, choose, document
 from twinhull.advice.question import Abilities, Cost, Measured, Needs, Packed, Question, Wishes
-from twinhull.advice.rules import CHOICES, RULES, WEIGHTS, Rule
+from twinhull.advice.rule import CHOICES, WEIGHTS, Rule
+from twinhull.advice.rules import RULES
 from twinhull.cli.advise import configure_advise, run_advise
 from twinhull.cli.parser import Parser
 from twinhull.config import Config
@@ -77,6 +78,11 @@ CASES: dict[str, tuple[Question, Question, str]] = {
     "a module that this kernel lacks is a machine's": (
         wishing(HERE._replace(missing_modules=("zfs",))),
         wishing(kernel_modules=("overlay",)),
+        "machine",
+    ),
+    "a module that this kernel may lack is a machine's": (
+        wishing(HERE._replace(unknown_modules=("zfs",))),
+        wishing(HERE._replace(missing_modules=("zfs",))),
         "machine",
     ),
     "a setting of the whole kernel is not a container's": (asking(sysctls=("vm.swappiness",)), TRUSTED, "vm"),
@@ -215,6 +221,13 @@ def test_untrusted_code_without_kvm_stops_and_says_what_is_missing(accelerator: 
     assert "KVM on this machine" in advice.would_change
 
 
+def test_what_nobody_can_tell_of_a_kernel_is_not_told_as_a_fact() -> None:
+    advice = advise(wishing(HERE._replace(unknown_modules=("zfs",))))
+    assert advice.choice == "machine"
+    assert "it is not known whether this kernel has zfs" in advice.reasons[0]
+    assert not [reason for reason in advice.reasons if "needs no kernel" in reason or "has no zfs" in reason]
+
+
 texts = st.sampled_from(("", "x"))
 names = st.lists(st.sampled_from(("a", "b")), max_size=2).map(tuple)
 amounts = st.sampled_from((0.0, 0.01, 0.5, 1e9))
@@ -249,6 +262,7 @@ questions = st.builds(
         architectures=st.sampled_from(((), ("amd64",))),
         guest_architectures=st.sampled_from(((), ("amd64",))),
         missing_modules=names,
+        unknown_modules=names,
         bridge_ports=st.sampled_from((-1, 0, 1, 1023)),
         free_memory_bytes=st.sampled_from((0, 1 << 30)),
     ),

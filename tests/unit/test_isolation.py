@@ -13,7 +13,7 @@ from twinhull.config import Config
 from twinhull.engine import abilities, isolation
 from twinhull.engine.state import Home, open_home
 from twinhull.errors import HostUnfit, InvalidRequest, NoWall
-from twinhull.host import facts
+from twinhull.host import facts, modules
 from twinhull.model import Image, Request, Volume
 
 AUTO = Request("app", isolation="auto")
@@ -116,9 +116,9 @@ def test_a_socket_is_one_whatever_its_name(home: Home, tmp_path: Path) -> None:
 def test_a_module_that_is_loaded_is_there_by_either_spelling() -> None:
     loaded = sorted(name for name in os.listdir("/sys/module") if "_" in name)
     for name in loaded[:1]:
-        assert abilities.has_module(name)
-        assert abilities.has_module(name.replace("_", "-"))
-    assert not abilities.has_module("no_such_module")
+        assert modules.has(name)
+        assert modules.has(name.replace("_", "-"))
+    assert not modules.has("no_such_module")
 
 
 def test_an_interpreter_serves_containers_only_if_it_is_enabled_and_was_opened(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ nobody promises unless the user accepts that; where only an unsafe answer is lef
 
 from __future__ import annotations
 
-from twinhull.advice.rules import CHOICES, RULES, WEIGHTS, Rule
+from twinhull.advice.rule import CHOICES, WEIGHTS, Rule
+from twinhull.advice.rules import RULES
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal
 
     from twinhull.advice.question import Choice, Question
-    from twinhull.advice.rules import Weight
+    from twinhull.advice.rule import Weight
 
     Role = Literal["decides", "note", "outweighed"]
 

@@ -94,6 +94,7 @@ class Abilities(NamedTuple):
         architectures: those whose programs this kernel executes; () if nobody looked.
         guest_architectures: the same of a guest's.
         missing_modules: of the modules that are needed, those this kernel does not have.
+        unknown_modules: those of which nothing here tells whether it has them.
         bridge_ports: how many more workloads the bridge takes; -1 if nobody looked.
     """
 
@@ -104,6 +105,7 @@ class Abilities(NamedTuple):
     architectures: tuple[str, ...] = ()
     guest_architectures: tuple[str, ...] = ()
     missing_modules: tuple[str, ...] = ()
+    unknown_modules: tuple[str, ...] = ()
     bridge_ports: int = -1
     free_memory_bytes: int = 0
 

@@ -44,6 +44,12 @@ def system(question: Question) -> str:
     return question.wishes.system if question.wishes.system != LINUX else question.packed.system
 
 
+def needs_kernel(question: Question) -> bool:
+    """True where the host's kernel will not do, or may not."""
+    here = question.here
+    return bool(question.wishes.own_kernel or here.missing_modules or here.unknown_modules or question.needs.sysctls)
+
+
 def foreign(question: Question, executed: tuple[str, ...]) -> bool:
     """True for a known architecture that is none of those that are executed."""
     wanted = question.packed.architecture

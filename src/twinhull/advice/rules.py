@@ -8,46 +8,9 @@ decides nothing. docs/advise.md shows this table, and a test compares the two.
 from __future__ import annotations
 
 from twinhull.advice import price
-from twinhull.advice.question import LINUX, Question
-from twinhull.advice.reading import admitted, doors, engines, foreign, system, unpromised, wall_missing
-from twinhull.tuples import NamedTuple
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Literal
-
-    from twinhull.advice.question import Choice
-
-    Weight = Literal["veto", "strong", "preference", "note"]
-
-CHOICES: tuple[Choice, ...] = ("container", "vm", "machine")
-WEIGHTS: tuple[Weight, ...] = ("veto", "strong", "preference", "note")
-GUESTS: tuple[Choice, ...] = ("vm", "machine")
-WORKLOADS: tuple[Choice, ...] = ("container", "vm")
-
-
-class Rule(NamedTuple):
-    """One row of the table.
-
-    Attributes:
-        excludes: the choices that a veto takes away.
-        favours: the choice it speaks for, None for none.
-        otherwise: what it costs to decide against it.
-        source: who says so; "measured here" and "this machine" are observations.
-        change: what would make it not fire.
-    """
-
-    name: str
-    weight: Weight
-    applies: Callable[[Question], bool]
-    says: Callable[[Question], str]
-    excludes: tuple[Choice, ...] = ()
-    favours: Choice | None = None
-    otherwise: str = ""
-    source: str = ""
-    change: str = ""
-
+from twinhull.advice.question import LINUX
+from twinhull.advice.reading import admitted, doors, engines, foreign, needs_kernel, system, unpromised, wall_missing
+from twinhull.advice.rule import CHOICES, GUESTS, WORKLOADS, Rule
 
 NIST = "NIST SP 800-190, 3.5.2 (shared kernel)"
 QEMU = "QEMU documentation, Security (non-virtualization use case)"
@@ -139,6 +102,20 @@ RULES = (
         favours="machine",
         otherwise="what needs the module fails",
         source="capabilities(7), CAP_SYS_MODULE",
+        change="the module loaded on the host",
+    ),
+    Rule(
+        "a module that this kernel may lack is a machine's",
+        "veto",
+        lambda q: bool(q.here.unknown_modules),
+        lambda q: (
+            f"it is not known whether this kernel has {', '.join(q.here.unknown_modules)}: it is not loaded, and "
+            "nothing here tells whether it is built in"
+        ),
+        excludes=WORKLOADS,
+        favours="machine",
+        otherwise="what needs the module may fail",
+        source=HERE,
         change="the module loaded on the host",
     ),
     Rule(
@@ -316,7 +293,7 @@ RULES = (
     Rule(
         "what needs no kernel of its own is cheaper without one",
         "preference",
-        lambda q: system(q) == LINUX and not (q.wishes.own_kernel or q.here.missing_modules or q.needs.sysctls),
+        lambda q: system(q) == LINUX and not needs_kernel(q),
         lambda q: f"{q.workload} needs no kernel of its own{price.saved(q)}",
         favours="container",
         otherwise="a kernel and a hypervisor more for each instance",

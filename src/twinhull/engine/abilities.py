@@ -41,6 +41,7 @@ def read_abilities(home: Home, *, modules: Iterable[str] = (), prove: bool = Fal
     """
     from twinhull.engine.foreign import guests
     from twinhull.host import doctor
+    from twinhull.host import modules as kernel_modules
     from twinhull.host.machine import meminfo
     from twinhull.network.leases import ports_left
 
@@ -48,6 +49,7 @@ def read_abilities(home: Home, *, modules: Iterable[str] = (), prove: bool = Fal
     missing = [*doctor.lacking(facts, "run"), *doctor.lacking(facts, "vm")]
     found = hypervisor(home, prove=prove)
     own = architecture()
+    judged = [(name, kernel_modules.has(name)) for name in modules]
     return Abilities(
         accelerator=found.accelerator,
         reason=found.reason,
@@ -55,7 +57,8 @@ def read_abilities(home: Home, *, modules: Iterable[str] = (), prove: bool = Fal
         no_vm=found.gap or "; ".join(f"{fact.name}: {fact.detail}" for fact in missing),
         architectures=executed(own),
         guest_architectures=guests(home.config),
-        missing_modules=tuple(name for name in modules if not has_module(name)),
+        missing_modules=tuple(name for name, there in judged if there is False),
+        unknown_modules=tuple(name for name, there in judged if there is None),
         bridge_ports=ports_left(home.db, "bridge"),
         free_memory_bytes=meminfo(read("/proc/meminfo")).get("MemAvailable", 0),
     )
@@ -95,16 +98,6 @@ def serves_containers(path: str) -> bool:
     lines = read(path).splitlines()
     flags = next((line.partition(":")[2] for line in lines if line.startswith("flags:")), "")
     return lines[:1] == ["enabled"] and "F" in flags
-
-
-def has_module(name: str) -> bool:
-    """True if this kernel has it loaded or built in; underscores and dashes are one."""
-    plain = name.replace("-", "_")
-    if os.path.isdir(f"/sys/module/{plain}"):
-        return True
-    builtin = read(f"/lib/modules/{os.uname().release}/modules.builtin")
-    stems = (line.rpartition("/")[2].partition(".ko")[0].replace("-", "_") for line in builtin.splitlines())
-    return plain in stems
 
 
 def names(path: str) -> list[str]:

@@ -159,6 +159,7 @@ def test_advice_answers_with_its_exit_code_and_within_a_hundred_columns(twinhull
     stopped = twinhull("advise", "--untrusted", "--instances", "3", "-v", "/tmp:/t", "busybox")
     assert stopped.exit_code == (0 if kvm else 1)
     assert kvm or stopped.stdout.startswith("STOP: busybox\n")
+    assert kvm or "--accept-weak-wall" in stopped.stdout
     assert all(len(line) <= 100 for text in (done, stopped) for line in text.stdout.splitlines())
     assert twinhull("advise").exit_code == 125
     assert twinhull("advise", "--start-within", "soon", "busybox").exit_code == 125
@@ -213,6 +214,7 @@ def test_an_application_is_advised_on_service_by_service(twinhull: Twinhull, tmp
     assert "web     CONTAINER: busybox" in done.stdout
     assert f"plugin  {'VIRTUAL MACHINE' if kvm else 'STOP'}: busybox" in done.stdout
     assert "not carried over: logging" in done.stdout
+    assert kvm or "would change it: --accept-weak-wall" in done.stdout
     assert all(len(line) <= 100 for line in done.stdout.splitlines())
     document = twinhull("advise", "--compose", str(file), "--format", "json").json()
     web = document["services"][0]

@@ -228,6 +228,18 @@ def test_what_nobody_can_tell_of_a_kernel_is_not_told_as_a_fact() -> None:
     assert not [reason for reason in advice.reasons if "needs no kernel" in reason or "has no zfs" in reason]
 
 
+def test_where_only_the_wall_is_missing_the_answer_names_the_flag_that_does_without() -> None:
+    def offered(question: Question) -> bool:
+        return any("--accept-weak-wall" in change for change in advise(question).would_change)
+
+    assert offered(wishing(TCG, untrusted=True))
+    assert offered(asking(TCG, untrusted=True, doors=("/etc",)))
+    assert not offered(wishing(HERE, untrusted=True))  # KVM is a wall
+    assert not offered(wishing(TCG, untrusted=True, start_within_s=0.1))  # no guest is that fast
+    assert not offered(wishing(TCG, untrusted=True, accept_weak_wall=True, start_within_s=0.1))
+    assert not offered(wishing(TCG, start_within_s=0.01))
+
+
 texts = st.sampled_from(("", "x"))
 names = st.lists(st.sampled_from(("a", "b")), max_size=2).map(tuple)
 amounts = st.sampled_from((0.0, 0.01, 0.5, 1e9))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     Role = Literal["decides", "note", "outweighed"]
 
+ACCEPT = "--accept-weak-wall: it runs all the same, behind a wall that nobody promises, and inspect and ps say so"
 ROLES: tuple[Role, ...] = ("decides", "note", "outweighed")
 
 
@@ -96,7 +97,17 @@ def changes(question: Question, choice: Choice, deciding: list[Rule]) -> tuple[s
     if choice == "container":
         wall = "code you do not trust" if question.here.accelerator == "kvm" else "code you do not trust, on KVM"
         found = [wall, "a kernel or architecture that is not the host's", *found]
+    elif choice == "stop" and accepting(question):
+        found = [*found, ACCEPT]
     return tuple(dict.fromkeys(found))
+
+
+def accepting(question: Question) -> bool:
+    """True where a weak wall, if the user accepts it, is all that is missing."""
+    if not question.wishes.untrusted or question.wishes.accept_weak_wall:
+        return False
+    accepted = question._replace(wishes=question.wishes._replace(accept_weak_wall=True))
+    return choose([rule for rule in RULES if rule.applies(accepted)]) != "stop"
 
 
 def document(advice: Advice) -> dict[str, Any]:

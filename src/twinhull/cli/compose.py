@@ -263,6 +263,8 @@ def lines(application: Application, found: Sequence[Counsel], together: float, b
         shown.append(report.wrap(f"{service.name:{width}}  {title(service, each)}", " " * (width + 2)))
         for row in each.advice.fired:
             shown += report.reason(row)
+        if each.advice.choice == "stop":
+            shown += [report.wrap(f"  would change it: {change}", "    ") for change in each.advice.would_change]
         missing = (*each.not_served, *service.left_out)
         if missing:
             shown.append(report.wrap(f"  ! not carried over: {', '.join(missing)}", "    "))

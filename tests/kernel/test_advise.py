@@ -202,6 +202,26 @@ def test_what_another_image_cost_is_told_as_that(twinhull: Twinhull) -> None:
     assert "a VM starts in 400 ms (measured with other), more than 200 ms" in unwrapped(late)
 
 
+def test_a_machine_is_not_judged_by_the_figures_of_a_guest(twinhull: Twinhull) -> None:
+    kind = accelerator(twinhull)
+    medians = {
+        "container.first_output_s": 0.05,
+        "vm.first_output_s": 0.15,
+        "vm.memory_bytes": 2e7,
+        "machine.first_output_s": 21.0,
+        "machine.memory_bytes": 358e6,
+    }
+    row = {"digest": "sha256:other", "image": "other", "accelerator": kind, "kernel": os.uname().release}
+    text = json.dumps({"schema": 1, "rows": [{**row, "when": 1.0, "medians": medians}]})
+    (twinhull.root / "state/measurements.json").write_text(text)
+    late = twinhull("advise", "--os", "windows", "--start-within", "200ms")
+    assert late.exit_code == 1
+    assert "a machine starts in 21.0 s (measured with Debian), more than 200 ms" in unwrapped(late)
+    words = ("advise", "--needs-kernel-module", "no_such", "--instances", "60", "--memory-budget")
+    assert twinhull(*words, "4g", "busybox").exit_code == 1
+    assert unwrapped(twinhull(*words, "400g", "busybox")).startswith("MACHINE (a full operating system): busybox")
+
+
 def test_an_application_is_advised_on_service_by_service(twinhull: Twinhull, tmp_path: Path) -> None:
     file = tmp_path / "compose.yaml"
     file.write_text(

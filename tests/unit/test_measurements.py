@@ -36,6 +36,17 @@ def test_the_row_of_the_image_comes_before_a_later_one_of_another() -> None:
     assert (other.image, other.own) == ("b", False)
 
 
+def test_a_machine_is_the_same_beside_every_image_and_its_figures_say_where_they_are_from() -> None:
+    beside = ROW._replace(digest="sha256:b", medians={**MEDIANS, "machine.first_output_s": 20.0})
+    found = pick((beside, ROW), digest="sha256:a", accelerator="tcg", kernel="6.18")
+    assert (found.own, found.machine, found.machine_apart) == (True, Cost(20.0), True)
+    assert dict(prices(Question("a", measured=found)))["start"].endswith("machine 20.0 s (in another comparison)")
+    assert not pick((ROW, beside), digest="sha256:b", accelerator="tcg", kernel="6.18").machine_apart
+    assert pick((ROW, beside), digest="sha256:a", accelerator="tcg", kernel="6.19") == Measured()
+    other = ROW._replace(accelerator="kvm")
+    assert pick((beside, other), digest="sha256:a", accelerator="kvm", kernel="6.18").machine == Cost()
+
+
 @pytest.mark.parametrize(("accelerator", "kernel"), [("kvm", "6.18"), ("tcg", "6.19")])
 def test_another_accelerator_or_kernel_counts_as_nothing_measured(accelerator: str, kernel: str) -> None:
     assert pick((ROW,), digest="sha256:a", accelerator=accelerator, kernel=kernel) == Measured()

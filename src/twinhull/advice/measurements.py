@@ -1,7 +1,7 @@
 """The last comparisons on this machine, one row an image, accelerator, kernel and what was compared. Pure.
 
-Promise: a row counts only under the kernel and the accelerator it was measured with; KVM and TCG are never mixed, and
-figures of two runs neither.
+Promise: a row counts only under the kernel and the accelerator it was measured with; KVM and TCG are never mixed, nor
+figures of two runs, but for those of a machine: it is the same beside every image, and its figures say so.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def compared(row: Row) -> tuple[str, ...]:
 def pick(rows: Iterable[Row], *, digest: str, accelerator: str, kernel: str) -> Measured:
     """The last row of this image, else the last of another, measured under this kernel and accelerator.
 
-    One that has both a container and a VM comes before later ones that do not.
+    One that has both a container and a VM comes before later ones that do not. A machine's figures are the last that
+    there are, in whichever row.
 
     Args:
         accelerator: "" takes what was measured last. A row of containers alone has none, and fits any.
@@ -82,7 +83,13 @@ def pick(rows: Iterable[Row], *, digest: str, accelerator: str, kernel: str) -> 
     own = [row for row in fitting if digest and row.digest == digest]
     found = own or fitting
     both = [row for row in found if {"container", "vm"} <= {*compared(row)}]
-    return measured((both or found)[-1], own=bool(own)) if found else Measured()
+    if not found:
+        return Measured()
+    answer = measured((both or found)[-1], own=bool(own))
+    machines = [row for row in fitting if "machine" in compared(row)]
+    if answer.machine == Cost() and machines:
+        answer = answer._replace(machine=cost(machines[-1], "machine"), machine_apart=True)
+    return answer
 
 
 def measured(row: Row, *, own: bool) -> Measured:

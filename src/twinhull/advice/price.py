@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 TITLES = {"container": "container", "vm": "VM", "machine": "machine"}
+DEBIAN = " (measured with Debian)"  # whatever image it was compared with
 
 
 def of_start(cost: Cost) -> str:
@@ -35,6 +36,33 @@ def whose(question: Question) -> str:
     """Whose figures they are, where they are another image's."""
     measured = question.measured
     return "" if measured.own or not measured.image else f" (measured with {measured.image})"
+
+
+def machine_start(question: Question) -> float:
+    """The shortest start of a machine: what was measured of one, else a VM's, for a machine boots more; 0 for none."""
+    return question.measured.machine.start_s or fastest(question.measured.vm)
+
+
+def machine_memory(question: Question) -> float:
+    """The same of the memory that all instances take."""
+    measured, count = question.measured, question.wishes.instances
+    return measured.machine.memory_of(count) or measured.vm.memory_of(count)
+
+
+def of_machine_start(question: Question) -> str:
+    """What is known of it, as a sentence."""
+    if question.measured.machine.start_s:
+        return f"a machine starts in {of_start(question.measured.machine)}{DEBIAN}"
+    usual = quantity(machine_start(question), "s")
+    return f"no machine was measured, and it boots more than a VM, which starts in {usual}{whose(question)}"
+
+
+def of_machine_memory(question: Question) -> str:
+    """The same of the memory."""
+    count, taken = question.wishes.instances, quantity(machine_memory(question), "B")
+    if question.measured.machine.memory_bytes:
+        return f"{many(question, 'machine')} take{'s' * (count == 1)} {taken}{DEBIAN}"
+    return f"no machine was measured, and it holds more than a VM, {count:,} of which take {taken}{whose(question)}"
 
 
 def within(question: Question) -> str:
@@ -60,9 +88,9 @@ def budget(question: Question) -> str:
     return f"the {quantity(limit_bytes(question), 'B')} that {said}"
 
 
-def exceeds(question: Question, cost: Cost) -> bool:
-    """True if so many instances were measured to take more than they may."""
-    return 0 < limit_bytes(question) < cost.memory_of(question.wishes.instances)
+def exceeds(question: Question, taken: float) -> bool:
+    """True if all instances take more than they may; `taken` is 0 where that was not measured."""
+    return 0 < limit_bytes(question) < taken
 
 
 def saved(question: Question) -> str:
@@ -97,6 +125,8 @@ def compared(question: Question, look: Callable[[Cost], float], unit: str, *, ra
             value = look(getattr(question.measured, name))
             if value > 0:
                 times = f" ({value / base:.{0 if value / base >= 10 else 1}f}x)" if ratio and 0 < base != value else ""
+                if name == "machine" and question.measured.machine_apart:
+                    times = " (in another comparison)"
                 yield f"{title} {quantity(value, unit)}{times}"
 
     return ", ".join(cells())

@@ -136,6 +136,7 @@ class Measured(NamedTuple):
     Attributes:
         own: it was of this very image.
         when: seconds since the epoch.
+        machine_apart: the machine's figures are those of another comparison.
     """
 
     image: str = ""
@@ -145,6 +146,7 @@ class Measured(NamedTuple):
     container: Cost = Cost()
     vm: Cost = Cost()
     machine: Cost = Cost()
+    machine_apart: bool = False
 
 
 class Question(NamedTuple):

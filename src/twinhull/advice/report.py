@@ -119,6 +119,7 @@ def answer(question: Question, advice: Advice, command: str, not_served: Iterabl
             "own": measured.own,
             "accelerator": measured.accelerator,
             "when": measured.when,
+            "machine_apart": measured.machine_apart,
             **sides,
         },
         "wishes": question.wishes._asdict(),

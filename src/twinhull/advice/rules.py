@@ -163,11 +163,21 @@ RULES = (
         change="the same without the socket",
     ),
     Rule(
-        "a guest is too late",
+        "a VM is too late",
         "veto",
         lambda q: 0 < q.wishes.start_within_s < price.fastest(q.measured.vm),
         lambda q: f"a VM starts in {price.of_start(q.measured.vm)}{price.whose(q)}, more than {price.within(q)}",
-        excludes=GUESTS,
+        excludes=("vm",),
+        otherwise="it starts later than you said",
+        source=MEASURED,
+        change="a later start",
+    ),
+    Rule(
+        "a machine is too late",
+        "veto",
+        lambda q: 0 < q.wishes.start_within_s < price.machine_start(q),
+        lambda q: f"{price.of_machine_start(q)}, more than {price.within(q)}",
+        excludes=("machine",),
         otherwise="it starts later than you said",
         source=MEASURED,
         change="a later start",
@@ -185,14 +195,24 @@ RULES = (
         change="a later start",
     ),
     Rule(
-        "guests do not fit",
+        "VMs do not fit",
         "veto",
-        lambda q: price.exceeds(q, q.measured.vm),
+        lambda q: price.exceeds(q, q.measured.vm.memory_of(q.wishes.instances)),
         lambda q: (
             f"{price.many(q, 'VM')} take {price.of_memory(q, q.measured.vm)}{price.whose(q)}, more than "
             f"{price.budget(q)}"
         ),
-        excludes=GUESTS,
+        excludes=("vm",),
+        otherwise="the memory runs out",
+        source=MEASURED,
+        change="more memory, or fewer instances",
+    ),
+    Rule(
+        "machines do not fit",
+        "veto",
+        lambda q: price.exceeds(q, price.machine_memory(q)),
+        lambda q: f"{price.of_machine_memory(q)}, more than {price.budget(q)}",
+        excludes=("machine",),
         otherwise="the memory runs out",
         source=MEASURED,
         change="more memory, or fewer instances",
@@ -200,7 +220,7 @@ RULES = (
     Rule(
         "containers do not fit",
         "veto",
-        lambda q: price.exceeds(q, q.measured.container),
+        lambda q: price.exceeds(q, q.measured.container.memory_of(q.wishes.instances)),
         lambda q: (
             f"{price.many(q, 'container')} take {price.of_memory(q, q.measured.container)}{price.whose(q)}, "
             f"more than {price.budget(q)}"

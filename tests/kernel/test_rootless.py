@@ -167,12 +167,12 @@ def test_the_hosts_network_is_the_hosts(rootless: Rootless) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("run --rm --vm busybox true", "a virtual machine without root is not supported"),
         ("run --rm --network none --memory 64m busybox true", "a limit without root is not supported"),
         ("run --rm --network none --userns private busybox true", "--userns private without root"),
         ("run --rm --network none --runtime runc busybox true", "--runtime without root"),
         ("run --rm --network none --device /dev/null:/dev/other busybox true", "a device under another name"),
-        ("vm warm", "vm warm without root is not supported"),
+        ("machine ps", "machine ps without root is not supported"),
+        ("vm kernel build", "vm kernel build without root is not supported"),
     ],
 )
 def test_what_needs_root_is_refused_in_one_sentence(rootless: Rootless, words: str, said: str) -> None:

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.command import COMMAND, Twinhull
+from tests.support.command import COMMAND, REPOSITORY, Twinhull
+from twinhull.config import Config
 from twinhull.host import files, locks
+from twinhull.runtime import holder
 
 TOOLS = ("useradd", "userdel", "setpriv", "newuidmap", "newgidmap", "slirp4netns")
 SEARCHABLE = 0o111
@@ -32,11 +34,24 @@ class Rootless(Twinhull):
         identity = (f"--reuid={self.account.pw_uid}", f"--regid={self.account.pw_gid}", "--init-groups")
         self.command = (*in_usual_place(root), "setpriv", *identity, str(COMMAND))
         self.variables = {"HOME": str(self.home), "USER": user}
-        for path in (root, root / "state", self.home):
-            os.chown(path, self.account.pw_uid, self.account.pw_gid)
+        for name in ("kernels", "kernels-arm64"):
+            (root / "state" / name).unlink()
+        self.give(root, root / "state", self.home)
         for parent in list(root.parents)[:4]:
             if parent != Path("/tmp"):
                 parent.chmod(parent.stat().st_mode | SEARCHABLE)
+
+    def give(self, *paths: Path) -> None:
+        """Make these the user's."""
+        for path in paths:
+            os.chown(path, self.account.pw_uid, self.account.pw_gid)
+
+    def take_kernels(self) -> None:
+        """A copy of the guest kernels that all tests share, if there are any: what is root's is none of a user's."""
+        shared, own = REPOSITORY / "build/kernels", self.root / "state/kernels"
+        if shared.exists():
+            shutil.copytree(shared, own)
+            self.give(own, *own.rglob("*"))
 
     @property
     def keeper(self) -> int:
@@ -48,6 +63,7 @@ class Rootless(Twinhull):
         """Remove every workload, then the process that keeps the namespaces."""
         for name in self.names():
             self("rm", "--force", name)
+        holder.end_all(Config(state=str(self.root / "state"), run=str(self.root / "run")))
         if pid := self.keeper:
             os.kill(pid, signal.SIGKILL)
 

@@ -10,8 +10,7 @@ if TYPE_CHECKING:
 
 # What tells of this machine, and says itself what it cannot do without root.
 STATELESS = {"advise", "compare", "doctor", "plan", "prove", "version"}
-# What is about virtual machines.
-ROOT_ONLY = {"fork", "machine", "restore", "snapshot", "switch", "vm"}
+ROOT_ONLY = ("machine", "vm kernel build")
 
 
 def prepare(verb: str, config: Config) -> None:
@@ -21,10 +20,9 @@ def prepare(verb: str, config: Config) -> None:
         HostUnfit: something is missing; the hint is the command that repairs it.
         UnsupportedSpec: it needs root.
     """
-    first = verb.split()[0]
-    if first in STATELESS:
+    if verb.split()[0] in STATELESS:
         return
-    if first in ROOT_ONLY:
+    if verb.startswith(ROOT_ONLY):
         raise UnsupportedSpec(f"{verb} without root is not supported", hint=f"sudo twinhull {verb} …")
     from twinhull.host import rootless
     from twinhull.runtime.container import launcher_path

@@ -50,12 +50,13 @@ def publish(home: Home, instance: Instance) -> None:
 
 def needs_root(request: Request) -> Iterator[tuple[bool, str, str]]:
     """Give (is it asked for, what it is, what to do instead)."""
-    yield request.isolation == "vm", "a virtual machine", "leave --vm out"
     sixth = next((port.address for port in request.ports if ":" in port.address), "")
     yield bool(sixth), f"a port of an IPv6 address ({sixth})", "leave the address out"
     yield request.user_namespace, "--userns private", "leave it out: you are in a user namespace already"
     yield bool(request.runtime), "--runtime", "leave it out"
     moved = next((device.target for device in request.devices if device.target != device.source), "")
     yield bool(moved), f"a device under another name ({moved})", "give it its own"
-    limited = request.memory_bytes or request.cpus or request.cpu_shares or request.cpuset or request.pids_limit > 0
-    yield bool(limited) and not read_facts().cgroup2, "a limit", "leave it out: no control group is delegated to you"
+    limited = bool(request.memory_bytes or request.cpus or request.cpu_shares or request.pids_limit > 0)
+    # A guest's own kernel holds the others.
+    limited = bool(request.cpuset) or (limited and request.isolation != "vm")
+    yield limited and not read_facts().cgroup2, "a limit", "leave it out: no control group is delegated to you"

@@ -28,6 +28,8 @@ NULL = (1, 3)
 
 # Users that no account and no other tool's range has: one a VM, so that none can touch another's process.
 FIRST_UID, UIDS = 0x70000000, 0x0FFFFFFF
+# Of a user's own numbers, of which subuid(5) gives him 65,536 where nobody chose otherwise.
+FIRST_SUBORDINATE, SUBORDINATES = 1000, 60_000
 # What real ownership on a shared directory takes (capability.h). MKNOD is not among them: a guest's device
 # nodes would be the host's.
 CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID = 0, 1, 2, 3, 4
@@ -79,7 +81,7 @@ class Jail(NamedTuple):
 
 def jail_plan(jail: Jail, facts: Facts, network_host: Iterable[Op] = (), network_undo: Iterable[Op] = ()) -> Plan:
     """Return the plan for QEMU: what the shim does before it, in it and after it."""
-    groups = jail.groups or cgroup_ops({"cgroupsPath": jail.cgroup, "resources": jail.resources}, facts, "host")
+    groups = jail.groups or cgroup_ops({"cgroupsPath": jail.cgroup, "resources": limits(jail, facts)}, facts, "host")
     network = with_taps(tuple(network_host), jail.nics)
     host = (
         *groups.make,
@@ -89,8 +91,13 @@ def jail_plan(jail: Jail, facts: Facts, network_host: Iterable[Op] = (), network
         *(Op("listen", socket) for socket in jail.sockets),
         *(() if jail.terminal else (Op("channel", (AGENT_FD,)),)),
     )
-    child = (*root_ops(jail), *process_ops(jail, facts))
+    child = (*root_ops(jail, rootless=facts.rootless), *process_ops(jail, facts))
     return Plan(host, child, (*network_undo, *groups.undo))
+
+
+def limits(jail: Jail, facts: Facts) -> Mapping[str, Any]:
+    """Return the limits around QEMU; a user without root has none where no group is his, but his guests hold theirs."""
+    return {} if facts.rootless and not facts.cgroup2 else jail.resources
 
 
 def cards(network: Iterable[Op]) -> int:
@@ -107,7 +114,7 @@ def with_taps(network: tuple[Op, ...], nics: int) -> tuple[Op, ...]:
     return (*network, *namespace, *taps)
 
 
-def root_ops(jail: Jail) -> tuple[Op, ...]:
+def root_ops(jail: Jail, *, rootless: bool = False) -> tuple[Op, ...]:
     """Namespaces and the root: QEMU's files, a bare procfs, and the volumes. The network's is the host stage's."""
     return (
         Op("namespaces", (NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWPID,)),
@@ -115,19 +122,18 @@ def root_ops(jail: Jail) -> tuple[Op, ...]:
         Op("root-bind", (jail.root, 1)),
         # Descriptors are opened again through /proc/self/fd; nothing else of it is needed.
         Op("filesystem", ("proc", "proc", "/proc", NOSUID | NODEV | NOEXEC, "hidepid=invisible,subset=pid")),
-        *device_ops(jail),
+        *device_ops(jail, jail_user(jail.identity, rootless=rootless)),
         *share_ops(jail.volumes),
         Op("enter-root"),
         Op("hostname", ("vm",)),
     )
 
 
-def device_ops(jail: Jail) -> tuple[Op, ...]:
+def device_ops(jail: Jail, user: int) -> tuple[Op, ...]:
     """A /dev with what this QEMU alone may open, whoever may open the host's: KVM, and its own terminal.
 
     Beside a terminal there is a null device: QEMU tries on it whether locks of open files are to be had.
     """
-    user = jail_user(jail.identity)
     ops = [Op("filesystem", ("tmpfs", "dev", "/dev", NOSUID | NOEXEC, "size=4k,mode=0755"))]
     if jail.kvm:
         ops.append(Op("device", ("/dev/kvm", 0o600, S_IFCHR, *jail.kvm, user, user)))
@@ -159,7 +165,7 @@ def share_name(index: int) -> str:
 
 def process_ops(jail: Jail, facts: Facts) -> tuple[Op, ...]:
     """Limits, identity and the command line."""
-    user = jail_user(jail.identity)
+    user = jail_user(jail.identity, rootless=facts.rootless)
     kept = SHARE_CAPABILITIES if jail.volumes else 0
     files = min(facts.max_files or MAX_FILES, MAX_FILES)  # each file that the guest opens on a volume is one
     return (
@@ -176,9 +182,10 @@ def process_ops(jail: Jail, facts: Facts) -> tuple[Op, ...]:
     )
 
 
-def jail_user(identity: str) -> int:
-    """Return the user (and group) of an instance's QEMU."""
-    return FIRST_UID + int(identity[:8], 16) % UIDS
+def jail_user(identity: str, *, rootless: bool = False) -> int:
+    """Return the user (and group) of an instance's QEMU; without root it is one of the user's own numbers."""
+    number = int(identity[:8], 16)
+    return FIRST_SUBORDINATE + number % SUBORDINATES if rootless else FIRST_UID + number % UIDS
 
 
 def restored(jail: Jail, state: str) -> Jail:

@@ -158,7 +158,8 @@ def qemu_of(identity: str) -> Iterator[Process]:
     """
     mount_point = facts.cgroup_mounts(facts.read("/proc/self/mountinfo"))[0]
     if not mount_point:
-        raise HostUnfit("the process of a virtual machine is found by cgroup v2", hint="mount -t cgroup2 none /mnt")
+        hint = "sudo twinhull …" if facts.is_rootless() else "mount -t cgroup2 none /mnt"
+        raise HostUnfit("the process of a virtual machine is found by cgroup v2, and here it has no group", hint=hint)
     numbers = facts.read(f"{mount_point}/twinhull/{identity}/cgroup.procs").split()
     if len(numbers) != 1:
         raise GuestError("the virtual machine has ended")

@@ -202,6 +202,17 @@ def test_what_another_image_cost_is_told_as_that(twinhull: Twinhull) -> None:
     assert "a VM starts in 400 ms (measured with other), more than 200 ms" in unwrapped(late)
 
 
+def test_a_wish_that_nothing_measured_can_answer_does_not_pass_in_silence(twinhull: Twinhull) -> None:
+    words = ("advise", "--start-within", "1ms", "--instances", "20", "--memory-budget", "1m", "busybox")
+    shown = unwrapped(twinhull(*words))
+    assert shown.startswith("CONTAINER: busybox ")
+    assert shown.count("was not checked: ") == 3
+    assert shown.count("twinhull compare busybox measures it") == 3
+    assert "measured here with compare" not in shown
+    rows = twinhull("advise", "--format", "json", *words[1:]).json()["not_checked"]
+    assert [row["wish"].split()[0] for row in rows] == ["--start-within", "--memory-budget", "--instances"]
+
+
 def test_a_machine_is_not_judged_by_the_figures_of_a_guest(twinhull: Twinhull) -> None:
     kind = accelerator(twinhull)
     medians = {
@@ -240,6 +251,15 @@ def test_an_application_is_advised_on_service_by_service(twinhull: Twinhull, tmp
     web = document["services"][0]
     assert (web["name"], web["choice"]) == ("web", "container")
     assert web["command"] == "twinhull run --detach --isolation=container --name=web busybox echo hi"
+    words = ("advise", "--compose", str(file), "--memory-budget", "1g")
+    limited = twinhull(*words)
+    missing = ["web", "plugin"] if kvm else ["web"]
+    told = f"no memory of {', '.join(missing)} was measured under this kernel"
+    assert f"! --memory-budget 1.07 GB was not checked: {told}; twinhull compare busybox measures it" in unwrapped(
+        limited
+    )
+    (row,) = twinhull(*words, "--format", "json").json()["not_checked"]
+    assert (row["why"], row["command"]) == (told, "twinhull compare busybox")
     file.write_text("services: [\n")
     broken = twinhull("advise", "--compose", str(file))
     assert (broken.exit_code, broken.stderr.count("\n")) == (125, 2)

@@ -6,8 +6,10 @@ nobody promises unless the user accepts that; where only an unsafe answer is lef
 
 from __future__ import annotations
 
+from twinhull.advice import price
 from twinhull.advice.rule import CHOICES, WEIGHTS, Rule
-from twinhull.advice.rules import RULES
+from twinhull.advice.rules import COMPARED, RULES
+from twinhull.advice.unchecked import unchecked
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from twinhull.advice.question import Choice, Question
     from twinhull.advice.rule import Weight
+    from twinhull.advice.unchecked import Unchecked
 
     Role = Literal["decides", "note", "outweighed"]
 
@@ -43,6 +46,7 @@ class Advice(NamedTuple):
         reasons: their sentences.
         would_change: what would turn the answer round.
         fired: every rule that applies, the outweighed ones last.
+        not_checked: wishes that no figure of this machine could answer.
     """
 
     choice: Choice
@@ -50,6 +54,7 @@ class Advice(NamedTuple):
     reasons: tuple[str, ...]
     would_change: tuple[str, ...]
     fired: tuple[Fired, ...] = ()
+    not_checked: tuple[Unchecked, ...] = ()
 
 
 def advise(question: Question) -> Advice:
@@ -59,7 +64,7 @@ def advise(question: Question) -> Advice:
     listed = [(role_of(rule, choice), rule) for rule in applying]
     listed.sort(key=lambda pair: (ROLES.index(pair[0]), WEIGHTS.index(pair[1].weight)))
     fired = tuple(
-        Fired(rule.name, rule.weight, role, rule.says(question), rule.excludes, rule.otherwise, rule.source)
+        Fired(rule.name, rule.weight, role, rule.says(question), rule.excludes, rule.otherwise, cited(rule, question))
         for role, rule in listed
     )
     heard = [row for row in fired if row.role != "outweighed"]
@@ -69,7 +74,13 @@ def advise(question: Question) -> Advice:
         tuple(row.sentence for row in heard),
         changes(question, choice, [rule for role, rule in listed if role == "decides"]),
         fired,
+        unchecked(question, choice),
     )
+
+
+def cited(rule: Rule, question: Question) -> str:
+    """Who says so; of a comparison only where the sentence has its figures."""
+    return rule.source if price.saved(question) else rule.source.removesuffix(f"; {COMPARED}")
 
 
 def choose(rules: list[Rule]) -> Choice:
@@ -112,4 +123,5 @@ def accepting(question: Question) -> bool:
 
 def document(advice: Advice) -> dict[str, Any]:
     """The answer as JSON."""
-    return {**advice._asdict(), "fired": [row._asdict() for row in advice.fired]}
+    rows = {name: [row._asdict() for row in getattr(advice, name)] for name in ("fired", "not_checked")}
+    return {**advice._asdict(), **rows}

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from twinhull.advice.advise import Advice, Fired, document
 from twinhull.advice.price import prices
 from twinhull.advice.question import Abilities, Question
+from twinhull.advice.unchecked import measuring
 from twinhull.quantities import quantity
 
 TYPE_CHECKING = False
@@ -34,8 +35,9 @@ def render(question: Question, advice: Advice, command: str, not_served: Iterabl
         lines += reason(row)
     lines.append(wrap(f"here         {machine(question.here)}", " " * 13))
     lines += cost_lines(question)
-    if advice.choice == "machine" and not question.measured.machine.start_s:
-        lines.append(wrap(f"  machine      not measured here: {measuring_machine(question)}", " " * 13))
+    lines += not_checked(advice)
+    if advice.choice == "machine" and not question.measured.machine.start_s and not advice.not_checked:
+        lines.append(wrap(f"  machine      not measured here: {measuring(question, 'machine')}", " " * 13))
     if advice.would_change:
         lines.append("Would change it")
         lines += [wrap(f"  {change}", "    ") for change in advice.would_change]
@@ -79,10 +81,9 @@ def cost_lines(question: Question) -> Iterator[str]:
     yield from (wrap(f"  {name:{width}}  {text}", " " * (width + 4)) for name, text in rows)
 
 
-def measuring_machine(question: Question) -> str:
-    """The command that measures a machine beside the others; it is no part of a usual comparison."""
-    image = (question.workload,) if question.packed.architecture else ()
-    return shlex.join(("twinhull", "compare", "--subjects", "container,vm,machine", *image))
+def not_checked(advice: Advice) -> Iterator[str]:
+    """The wishes that nothing measured could answer."""
+    yield from (wrap(f"! {row.sentence()}", "  ") for row in advice.not_checked)
 
 
 def continued(command: str) -> Iterator[str]:

@@ -18,6 +18,7 @@ QEMU_KVM = "QEMU documentation, Security (virtualization use case)"
 DOCKER = "Docker documentation, Docker Engine security"
 NAMESPACES = "namespaces(7)"
 MEASURED, HERE, USER = "measured here", "this machine", "the user"
+COMPARED = f"{MEASURED} with compare"
 
 RULES = (
     # --- vetoes: what must not be, or cannot be
@@ -317,7 +318,7 @@ RULES = (
         lambda q: f"{q.workload} needs no kernel of its own{price.saved(q)}",
         favours="container",
         otherwise="a kernel and a hypervisor more for each instance",
-        source=f"{NAMESPACES}; {MEASURED} with compare",
+        source=f"{NAMESPACES}; {COMPARED}",
     ),
     Rule(
         "paths of the host are nearer to a container",

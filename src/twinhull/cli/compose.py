@@ -8,6 +8,7 @@ from twinhull.advice import report
 from twinhull.advice.compose import Service
 from twinhull.advice.included import application as services_of
 from twinhull.advice.interpolation import Malformed, dotenv, tree
+from twinhull.advice.unchecked import Unchecked, measuring
 from twinhull.cli.advise import STOPPED, wishes_of
 from twinhull.cli.parser import Parser
 from twinhull.cli.progress import prepared
@@ -24,7 +25,7 @@ from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
     from twinhull.cli.parser import Arguments
@@ -79,7 +80,7 @@ def advise_compose(arguments: Arguments, config: Config) -> int:
     together = sum(memory_bytes(each) for each in found)
     exceeded = 0 < arguments.memory_budget < together
     if arguments.format == "json":
-        print(document(described(application, found, together, exceeded)))
+        print(document(described(application, found, together, arguments.memory_budget)))
     else:
         print("\n".join(lines(application, found, together, arguments.memory_budget)))
     return STOPPED if exceeded or any(each.advice.choice == "stop" for each in found) else 0
@@ -255,6 +256,25 @@ def memory_bytes(found: Counsel) -> float:
     return 0.0 if choice == "stop" else float(getattr(measured, choice).memory_of(instances))
 
 
+def unweighed(application: Application, found: Sequence[Counsel], budget: int) -> Iterator[Unchecked]:
+    """The limit for all together, where what some take of it was not measured."""
+    silent = [pair for pair in zip(application.services, found, strict=True) if is_unweighed(pair[1])]
+    if not budget or not silent:
+        return
+    names_of = ", ".join(service.name for service, _ in silent)
+    commands = dict.fromkeys(measuring(each.question, each.advice.choice) for _, each in silent)
+    yield Unchecked(
+        f"--memory-budget {quantity(budget, 'B')}",
+        f"no memory of {names_of} was measured under this kernel",
+        ", ".join(commands),
+    )
+
+
+def is_unweighed(found: Counsel) -> bool:
+    """True for a service that would run and whose memory was not measured."""
+    return found.advice.choice != "stop" and not memory_bytes(found)
+
+
 def lines(application: Application, found: Sequence[Counsel], together: float, budget: int) -> list[str]:
     """The answers for people: a line a service, the reasons and the command under it."""
     width = max(len(service.name) for service in application.services)
@@ -263,6 +283,7 @@ def lines(application: Application, found: Sequence[Counsel], together: float, b
         shown.append(report.wrap(f"{service.name:{width}}  {title(service, each)}", " " * (width + 2)))
         for row in each.advice.fired:
             shown += report.reason(row)
+        shown += report.not_checked(each.advice)
         if each.advice.choice == "stop":
             shown += [report.wrap(f"  would change it: {change}", "    ") for change in each.advice.would_change]
         missing = (*each.not_served, *service.left_out)
@@ -273,6 +294,7 @@ def lines(application: Application, found: Sequence[Counsel], together: float, b
     if together:
         limit = f", more than the {quantity(budget, 'B')} that you allow" if 0 < budget < together else ""
         shown.append(report.wrap(f"together     {quantity(together, 'B')} of memory as advised{limit}", " " * 13))
+    shown += [report.wrap(f"! {row.sentence()}", "  ") for row in unweighed(application, found, budget)]
     shown += [f"! not read: {key}" for key in application.left_out]
     return shown
 
@@ -289,7 +311,7 @@ def title(service: Service, found: Counsel) -> str:
     return f"{report.HEADS[found.advice.choice]}: {', '.join(parts)}"
 
 
-def described(application: Application, found: Sequence[Counsel], together: float, exceeded: bool) -> dict[str, Any]:
+def described(application: Application, found: Sequence[Counsel], together: float, budget: int) -> dict[str, Any]:
     """The answers for programs."""
     return {
         "schema": report.SCHEMA,
@@ -305,6 +327,7 @@ def described(application: Application, found: Sequence[Counsel], together: floa
             for service, each in zip(application.services, found, strict=True)
         ],
         "memory_bytes": together,
-        "memory_budget_exceeded": exceeded,
+        "memory_budget_exceeded": 0 < budget < together,
+        "not_checked": [row._asdict() for row in unweighed(application, found, budget)],
         "left_out": list(application.left_out),
     }

@@ -78,31 +78,29 @@ def hyperfine(subject: CommandLine, path: Path) -> list[float]:
 
 @pytest.mark.parametrize("name", ["container", "vm"])
 def test_smem_finds_the_same_memory_of_one_more_instance(own: dict[str, CommandLine], name: str) -> None:
-    """The growth of the sum of all instances' PSS, by our own reading and by smem's."""
+    """What only its processes map, beside others of its kind, by our own reading and by smem's USS."""
     if not shutil.which("smem"):
         pytest.skip("smem is not installed")
-    subject, names = own[name], []
-    ours: list[float] = []
-    theirs: list[float] = []
-    pids: list[int] = []
+    subject, trees = own[name], []
+    names: list[str] = []
     try:
         for _ in range(INSTANCES):
             idle = subject.start("busybox", ("sleep", "120"))
             names.append(idle.name)
-            pids += memory.tree(idle.supervisor)
-            ours.append(float(sum(cost.pss_bytes for cost in memory.costs(pids))))
-            theirs.append(smem(set(pids)))
+            trees.append(memory.tree(idle.supervisor))
+        ours = [float(memory.own_bytes(pids)) for pids in trees]
+        theirs = [smem(set(pids)) for pids in trees]
     finally:
         subject.stop(names)
 
-    agree(statistics.slope(ours), statistics.slope(theirs))
+    agree(ours, theirs)
 
 
 def smem(pids: set[int]) -> float:
-    """PSS of these processes in bytes, by smem."""
-    done = subprocess.run(["smem", "-H", "-c", "pid pss"], check=True, capture_output=True, text=True)
+    """USS of these processes in bytes, by smem."""
+    done = subprocess.run(["smem", "-H", "-c", "pid uss"], check=True, capture_output=True, text=True)
     rows = [line.split() for line in done.stdout.splitlines()]
-    return sum(int(pss) * 1024.0 for pid, pss in rows if int(pid) in pids)
+    return sum(int(uss) * 1024.0 for pid, uss in rows if int(pid) in pids)
 
 
 def agree(ours: list[float], theirs: list[float]) -> None:

@@ -255,41 +255,6 @@ def test_memory_agrees_with_what_the_kernel_says_of_an_instance(command: Twinhul
         command("rm", "-f", "weighed")
 
 
-def test_the_memory_of_one_more_vm_is_what_an_independent_sum_over_its_processes_grows_by(
-    command: Twinhull, result: dict[str, Any]
-) -> None:
-    """By proc(5) alone: the sum of Pss over every process of all instances, after each of them."""
-    names, supervisors, totals = [f"summed-{number}" for number in range(4)], [], []
-    try:
-        for name in names:
-            command("run", "-d", "--vm", "--memory", "192m", "--name", name, "busybox", "sleep", "60", check=True)
-            directory = command("inspect", name, check=True).json()[0]["directory"]
-            inode = os.stat(f"{directory}/alive").st_ino
-            locks = Path("/proc/locks").read_text().splitlines()
-            supervisors.append(next(line.split()[4] for line in locks if f":{inode} " in line))
-            time.sleep(0.5)
-            totals.append(sum(proportional_bytes(pid) for pid in processes_below(supervisors)))
-    finally:
-        command("rm", "-f", *names)
-    grown = statistics.median(statistics.slope(totals))
-    assert statistics.median(result["samples"]["vm.memory_bytes"]) == pytest.approx(grown, rel=0.1), totals
-
-
-def processes_below(roots: list[str]) -> list[str]:
-    """These processes and all that came of them, as ps sees it."""
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-    found = list(roots)
-    parents = dict(line.split() for line in listed.splitlines())
-    while more := [pid for pid, parent in parents.items() if parent in found and pid not in found]:
-        found += more
-    return found
-
-
-def proportional_bytes(pid: str) -> int:
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return sum(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:"))
-
-
 def test_nothing_is_left_running_and_the_probe_is_gone(command: Twinhull, result: dict[str, Any]) -> None:
     assert command.names() == []
     assert "probe" not in command("images", check=True).stdout

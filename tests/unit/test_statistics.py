@@ -188,6 +188,7 @@ def test_noise_is_not_decided_by_one_interrupted_repeat() -> None:
     assert ours.noise([0.9, 1.0, 1.1, 1.0, 0.95]) == pytest.approx(0.0741, abs=0.001)
 
 
-def test_each_instance_costs_the_difference_of_totals() -> None:
-    assert ours.slope([10.0, 12.0, 15.0]) == [2.0, 3.0]
-    assert ours.slope([10.0]) == []
+def test_the_first_of_several_brings_what_all_of_them_share() -> None:
+    assert ours.growth(9.0, [2.0, 3.0, 2.0]) == [9.0, 12.0, 14.0]
+    assert ours.growth(1.0, [2.0, 3.0]) == [2.0, 5.0], "it shared with others from the beginning, and has grown"
+    assert ours.growth(9.0, []) == []

@@ -25,25 +25,25 @@ INSTANCES_END = 0.85  # share of the time
 
 
 def measure_footprint(session: Session, image: str, command: tuple[str, ...]) -> None:
-    """Start instances one round after the other and look at all of them after each."""
+    """Start instances one round after the other, and look at all of them when they run."""
     findings = session.findings
     findings.template_bytes = template_bytes(session.config.state)
     idle_image, findings.idle_command = idle_command(session, image, command)
     with ExitStack() as stack:
         groups = {subject.name: stack.enter_context(Instances(subject)) for subject in session.living(*ISOLATIONS)}
-        totals: dict[str, list[float]] = {name: [] for name in groups}
+        alone: dict[str, float] = {}
         for number in range(session.effort.instances):
             if number > ENOUGH and session.ends_early("instances", number, session.effort.instances, INSTANCES_END):
                 break
             session.tell(f"memory: instance {number + 1} of {session.effort.instances} on each side")
             for name in session.chance.sample(list(groups), len(groups)):
                 start_one(session, groups[name], idle_image)
-            time.sleep(SETTLE_S)
-            for name, group in groups.items():
-                if name not in findings.gaps and f"{name}.memory_bytes" not in findings.gaps:
-                    totals[name].append(float(sum(map(resident, group.idle))))
+            if not alone:
+                time.sleep(SETTLE_S)
+                alone = {name: float(sum(map(own, group.idle))) for name, group in groups.items()}
+        time.sleep(SETTLE_S)
         session.tell("processor time while idle")
-        weigh(findings, groups, totals)
+        totals = {name: weigh(findings, name, group.idle, alone[name]) for name, group in groups.items()}
         measure_idle(session, groups)
         density.observe(session, groups, totals)
         stacks.observe(session, groups)
@@ -75,28 +75,32 @@ def start_one(session: Session, group: Instances, image: str) -> None:
         session.findings.gap(f"{group.subject.name}.memory_bytes", error.message)
 
 
-def resident(idle: Idle) -> int:
-    """The proportional memory of all processes of one instance."""
-    return sum(cost.pss_bytes for cost in memory.costs(memory.tree(idle.supervisor)))
+def own(idle: Idle) -> int:
+    """What one instance adds to the memory of all that runs: of what others map as well, nothing."""
+    return memory.own_bytes(memory.tree(idle.supervisor))
 
 
-def weigh(findings: Findings, groups: dict[str, Instances], totals: dict[str, list[float]]) -> None:
-    """Memory from the growth of the total, so that shared pages count once; the rest from each instance."""
-    facts = read_facts()
-    for name, group in groups.items():
-        for grown in statistics.slope(totals[name]):
-            findings.add(f"{name}.memory_bytes", grown)
-        if len(totals[name]) < 2:
-            findings.gap(f"{name}.memory_bytes", "fewer than two instances ran")
-        for idle in group.idle:
-            findings.add(f"{name}.disk_bytes", float(memory.disk_bytes(idle.directory)))
-            charged = kernel_memory(idle, facts.cgroup1, facts.cgroup2)
-            if charged is None:
-                findings.gap(f"{name}.kernel_bytes", "no memory controller for its cgroup")
-            else:
-                findings.add(f"{name}.kernel_bytes", float(charged))
-        if group.idle:
-            findings.parts[name] = parts(group.idle[-1])
+def weigh(findings: Findings, name: str, idle: Sequence[Idle], alone: float) -> list[float]:
+    """What each instance takes beside the others. Return the memory of one, of two, of three of them.
+
+    Args:
+        alone: what the first took before the second came: with the pages that they share since.
+    """
+    facts, each = read_facts(), [float(own(one)) for one in idle]
+    if len(each) < 2:
+        findings.gap(f"{name}.memory_bytes", "fewer than two instances ran")
+    for one, size in zip(idle, each, strict=True):
+        if len(each) > 1:
+            findings.add(f"{name}.memory_bytes", size)
+        findings.add(f"{name}.disk_bytes", float(memory.disk_bytes(one.directory)))
+        charged = kernel_memory(one, facts.cgroup1, facts.cgroup2)
+        if charged is None:
+            findings.gap(f"{name}.kernel_bytes", "no memory controller for its cgroup")
+        else:
+            findings.add(f"{name}.kernel_bytes", float(charged))
+    if idle:
+        findings.parts[name] = parts(idle[-1])
+    return statistics.growth(alone, each)
 
 
 def parts(idle: Idle) -> dict[str, float]:

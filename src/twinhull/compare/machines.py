@@ -179,7 +179,7 @@ def layers(engine: Engine, idle: Idle, inside: Inside) -> tuple[stack.Layer, ...
 def weigh(session: Session, idle: Idle) -> None:
     """Memory, disk and idle processor time; pages shared with other machines count in part."""
     findings, facts = session.findings, read_facts()
-    findings.add(f"{NAME}.memory_bytes", float(footprint.resident(idle)))
+    findings.add(f"{NAME}.memory_bytes", sum(footprint.parts(idle).values()))
     findings.add(f"{NAME}.disk_bytes", float(memory.disk_bytes(idle.directory)))
     findings.parts[NAME] = footprint.parts(idle)
     charged = footprint.kernel_memory(idle, facts.cgroup1, facts.cgroup2)

@@ -232,6 +232,11 @@ def noise(values: Sequence[float]) -> float:
     return MAD_TO_SIGMA * median([abs(value - middle) for value in values]) / middle
 
 
-def slope(totals: Sequence[float]) -> list[float]:
-    """What each further instance added: the differences of totals measured after each start."""
-    return [after - before for before, after in itertools.pairwise(totals)]
+def growth(alone: float, each: Sequence[float]) -> list[float]:
+    """The total after each of several was added, of which the first also brought what all of them share.
+
+    Args:
+        alone: the first before there was a second.
+        each: every one beside the others.
+    """
+    return list(itertools.accumulate(each[1:], initial=max(alone, each[0]))) if each else []

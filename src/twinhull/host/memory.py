@@ -14,6 +14,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+# Shared memory that only processes of one fork, or of one set of namespaces, can map (proc(5)).
+SHARED_WITHIN = ("/dev/zero", "/SYSV", "/dev/shm/")
+OF_NO_FILE, OF_A_FILE = frozenset({"Pss:"}), frozenset({"Private_Clean:", "Private_Dirty:"})
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -84,6 +87,28 @@ def pss(rollup: str) -> int:
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+def own_bytes(pids: Iterable[int]) -> int:
+    """What would be free without these processes: their memory without the pages of files that others map as well.
+
+    Of a page that is nobody else's, Pss counts 1/n for each of n processes; of a file, so many others may map it that
+    Pss says more of them than of these.
+    """
+    return sum(own(read(f"/proc/{pid}/smaps")) for pid in pids)
+
+
+def own(smaps: str) -> int:
+    """The same of one process, in bytes: Pss of what no file is behind, of files the private pages."""
+    total, counted = 0, frozenset[str]()
+    for line in smaps.splitlines():
+        name, *words = line.split()
+        if not name.endswith(":"):  # a mapping: addresses, rights, offset, device, inode and perhaps a path
+            within = words[3] == "0" or words[4].startswith(SHARED_WITHIN)
+            counted = OF_NO_FILE if within else OF_A_FILE
+        elif name in counted:
+            total += int(words[0]) * 1024
+    return total
 
 
 def processor_time(stat: str) -> float:

@@ -92,17 +92,14 @@ def idle(session: Session) -> Evidence:
     Without --rm, as services are: of what it throws away a guest has a layer in memory, and no disk of its own.
     """
     kept: dict[Side, list[Kept]] = {side: [] for side in SIDES}
-    totals: dict[Side, list[float]] = {side: [] for side in SIDES}
     try:
         for _ in range(session.effort.instances):
             for side in random.sample(SIDES, len(SIDES)):
                 kept[side].append(session.start(side, "sleep", "600", thrown_away=False))
-            time.sleep(SETTLE_S)
-            for side in SIDES:
-                totals[side].append(float(sum(map(resident, kept[side]))))
+        time.sleep(SETTLE_S)
         samples: dict[str, tuple[float, ...]] = {}
         for side in SIDES:
-            samples[f"{side}.memory_bytes"] = tuple(statistics.slope(totals[side]))
+            samples[f"{side}.memory_bytes"] = tuple(map(own, kept[side]))
             samples[f"{side}.disk_bytes"] = tuple(float(memory.disk_bytes(one.directory)) for one in kept[side])
         samples |= idle_time(kept)
     finally:
@@ -110,14 +107,14 @@ def idle(session: Session) -> Evidence:
     return Evidence(tuple(described(side, kept[side], samples) for side in SIDES), {}, samples)
 
 
-def resident(kept: Kept) -> int:
-    """The proportional memory of all processes of one instance."""
-    return sum(cost.pss_bytes for cost in memory.costs(memory.tree(kept.supervisor)))
+def own(kept: Kept) -> float:
+    """What one instance adds to the memory of all that runs: of what others map as well, nothing."""
+    return float(memory.own_bytes(memory.tree(kept.supervisor)))
 
 
 def described(side: Side, kept: Sequence[Kept], samples: dict[str, tuple[float, ...]]) -> Ran:
     """What one more idle instance takes."""
-    parts = {"memory_bytes": "B RAM (PSS)", "disk_bytes": "B disk", "idle_percent": "% CPU, idle"}
+    parts = {"memory_bytes": "B RAM", "disk_bytes": "B disk", "idle_percent": "% CPU, idle"}
     said = [f"{spread(samples[f'{side}.{key}'], text[0])}{text[1:]}" for key, text in parts.items()]
     return Ran(kept[0].ran.command, f"one more: {', '.join(said)}", len(kept))
 

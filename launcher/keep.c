@@ -32,12 +32,14 @@ static bool say(int error)
 	return send(KEEP_FD, &code, sizeof(code), MSG_NOSIGNAL) == sizeof(code) && !error;
 }
 
+/* The mount table is read from its top: some kernels order it by when a mount was made, others by when it was put
+ * into its place. */
 static int cover(const char *place, const char *group)
 {
+	CLEANUP_FD int mount = mount_filesystem("tmpfs", MARK, "mode=755", MOUNT_ATTR_RDONLY);
 	CLEANUP_FD int tree = *group ? mount_clone(AT_FDCWD, group, false, 0) : -1;
 	if (*group && tree < 0)
 		return tree;
-	CLEANUP_FD int mount = mount_filesystem("tmpfs", MARK, "mode=755", MOUNT_ATTR_RDONLY);
 	CLEANUP_FD int at = open(place, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (mount < 0 || at < 0)
 		return mount < 0 ? mount : -errno;

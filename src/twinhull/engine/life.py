@@ -311,6 +311,11 @@ def attempt(
 
 def explain(home: Home, instance: Instance, request: Request, error: LaunchError) -> TwinhullError:
     """What failed, in the words of whoever knows."""
+    if is_rootless():
+        from twinhull.engine import rootless
+
+        if (own := rootless.explain(error)) is not None:
+            return own
     if not request.runtime:
         return connectivity.explain(error)
     from twinhull.engine import external

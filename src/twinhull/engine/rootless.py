@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from errno import EBUSY
+
 from twinhull.engine.state import Home, status
-from twinhull.errors import UnsupportedSpec
-from twinhull.host.facts import read_facts
+from twinhull.errors import HostUnfit, LaunchError, UnsupportedSpec
+from twinhull.host.facts import cgroup_mounts, read, read_facts
+from twinhull.host.rootless import own_group
 from twinhull.model import Instance, Request
 from twinhull.store import instances
 
@@ -21,9 +24,40 @@ def check(request: Request) -> None:
     Raises:
         UnsupportedSpec: the request asks for it.
     """
+    require_same_group()
     for asked, what, hint in needs_root(request):
         if asked:
             raise UnsupportedSpec(f"{what} without root is not supported", hint=f"{hint}, or {SUDO}" if hint else SUDO)
+
+
+def require_same_group() -> None:
+    """Refuse where the group in which all of the user's workloads have theirs is not above this process.
+
+    Raises:
+        HostUnfit: the kernel would let nothing of ours into it.
+    """
+    top = group_of_all(read("/proc/self/mountinfo"))
+    own = own_group(read("/proc/self/cgroup"))
+    if top and not f"{own}/".startswith(f"{top.rstrip('/')}/"):
+        raise HostUnfit(
+            f"your workloads have their control groups below {top}, and this command runs in {own}",
+            hint="systemd-run --user --scope twinhull …",
+        )
+
+
+def group_of_all(mountinfo: str) -> str:
+    """The path of the group that the user's namespaces show in the place of the hierarchy, "" without one."""
+    point = cgroup_mounts(mountinfo)[0]
+    rows = [line.split() for line in mountinfo.splitlines() if " - cgroup2 " in line]
+    return next((row[3] for row in reversed(rows) if row[4] == point), "")
+
+
+def explain(error: LaunchError) -> HostUnfit | None:
+    """What a step means that fails for a user without root alone, None for any other."""
+    if error.op == "write" and error.errno == EBUSY and error.target.endswith("cgroup.subtree_control"):
+        hint = "let your shell run in a group below it, or leave the limit out"
+        return HostUnfit("the control group that is delegated to you has processes, so it limits none", hint=hint)
+    return None
 
 
 def connect(home: Home) -> None:

@@ -11,6 +11,7 @@ from fcntl import LOCK_EX, flock
 from twinhull.config import Config
 from twinhull.errors import HostUnfit
 from twinhull.host import files, locks, spawn
+from twinhull.host.facts import cgroup_mounts, read
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -273,13 +274,30 @@ def write_map(tool: str, pid: int, words: Sequence[str]) -> None:
 
 def covered() -> tuple[str, str]:
     """Where the host's control groups are mounted, and the group that this user may change, "" without one."""
-    from twinhull.host.facts import cgroup_mounts, read
-
     unified, legacy = cgroup_mounts(read("/proc/self/mountinfo"))
     points = [point for point in (unified, *(row[1] for row in legacy)) if point]
     if not points:
         return "", ""
-    return os.path.commonpath(points) if len(points) > 1 else points[0], ""
+    own = own_group(read("/proc/self/cgroup"))
+    return os.path.commonpath(points), next(filter(is_delegated, groups_above(unified, own)), "")
+
+
+def own_group(text: str) -> str:
+    """The v2 group of the process whose /proc/PID/cgroup this is, "" without one."""
+    return next((line[3:] for line in text.splitlines() if line.startswith("0::/")), "")
+
+
+def groups_above(unified: str, own: str) -> list[str]:
+    """The directories from the hierarchy's top down to a group, both included."""
+    if not unified or not own or "/.." in own:
+        return []
+    names = [name for name in own.split("/") if name]
+    return ["/".join([unified, *names[:count]]) for count in range(len(names) + 1)]
+
+
+def is_delegated(group: str) -> bool:
+    """True for a group in which this user may make others, and move processes (cgroups(7), delegation)."""
+    return all(os.access(f"{group}{file}", os.W_OK) for file in ("", "/cgroup.procs", "/cgroup.subtree_control"))
 
 
 def read_text(path: str) -> str:

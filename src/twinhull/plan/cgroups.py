@@ -54,7 +54,8 @@ def cgroup_ops(linux: Mapping[str, Any], facts: Facts, place: Literal["host", "g
         enabled = [limit.controller for limit in limits if limit.controller in facts.cgroup2_controllers]
         make += enable(facts.cgroup2, path, enabled)
         make.append(Op("cgroup2", (leaf,)))
-        if rules := resources.get("devices"):
+        # Without root no program can be loaded; and no node can be made that it would have to refuse.
+        if not facts.rootless and (rules := resources.get("devices")):
             make.append(Op("device-policy", (compile_devices(rules),)))
         undo += [Op("kill-cgroup", (leaf,)), Op("remove-cgroup", (leaf,))]
     for limit in limits:

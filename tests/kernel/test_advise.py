@@ -187,6 +187,24 @@ def test_a_filesystem_that_is_built_in_needs_no_machine(twinhull: Twinhull) -> N
     assert ("it is not known whether this kernel has no_such" in here["reasons"][0]) is not known
 
 
+def test_a_service_for_another_system_is_a_machine_and_no_error(twinhull: Twinhull) -> None:
+    twinhull("run", "--rm", *QUIET, "busybox", "true", check=True)  # the image is here, for Linux
+    web, old = (
+        "  web:\n    image: busybox\n    pid: host\n",
+        "  old:\n    image: busybox\n    platform: windows/amd64\n",
+    )
+    text = f"services:\n{web}{old}"
+    done = twinhull("advise", "--compose", "-", stdin=text)
+    assert done.exit_code == 0, done.stderr
+    assert "old  MACHINE (a full operating system): busybox\n" in done.stdout
+    assert "! run has no flag for: the host's pid: it would start without" in done.stdout
+    nonsense = twinhull("advise", "--compose", "-", stdin=text.replace("windows", "linux").replace("amd64", "nonsense"))
+    assert nonsense.exit_code == 125
+    assert nonsense.stderr.startswith("twinhull: -:7: service old: no such platform: linux/nonsense\n")
+    assert twinhull("advise", "--platform", "windows/amd64", "busybox").stdout.startswith("MACHINE (a full")
+    assert twinhull("advise", "--platform", "linux/nonsense", "localhost:1/no/such").exit_code == 125
+
+
 def test_what_another_image_cost_is_told_as_that(twinhull: Twinhull) -> None:
     twinhull("run", "--rm", *QUIET, "busybox", "true", check=True)
     kind = accelerator(twinhull)

@@ -41,11 +41,16 @@ def render(question: Question, advice: Advice, command: str, not_served: Iterabl
     if advice.would_change:
         lines.append("Would change it")
         lines += [wrap(f"  {change}", "    ") for change in advice.would_change]
-    if missing := ", ".join(not_served):
-        lines.append(wrap(f"! run has no flag for: {missing}", "  "))
+    lines += unserved(not_served)
     if command:
         lines += ["Run", *continued(command)]
     return "\n".join(lines)
+
+
+def unserved(not_served: Iterable[str]) -> Iterator[str]:
+    """What the command that is shown does not give."""
+    if missing := ", ".join(not_served):
+        yield wrap(f"! run has no flag for: {missing}: it would start without, as nobody asked", "  ")
 
 
 def reason(row: Fired) -> Iterator[str]:

@@ -34,7 +34,12 @@ UNITS_S = {"ms": 1e-3, "s": 1.0, "m": 60.0}
 def configure_advise(parser: Parser) -> None:
     """Flags of advise: what the user says of the workload, what it would ask for, and the flags of run."""
     add = parser.add_argument
-    add("--compose", default="", metavar="FILE", help="every service of a compose file, instead of one image")
+    add(
+        "--compose",
+        default="",
+        metavar="FILE",
+        help="every service of a compose file, - for standard input",
+    )
     add("--instances", type=count, default=1, metavar="N", help="so many of it at once")
     add(
         "--start-within", type=duration_s, default=0.0, metavar="TIME", help="the longest start that will do: 200ms, 2s"

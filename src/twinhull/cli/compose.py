@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from functools import cache
 
 from twinhull.advice import report
 from twinhull.advice.compose import Service
@@ -16,7 +18,7 @@ from twinhull.cli.render import document
 from twinhull.cli.run import configure_create, request_of
 from twinhull.engine import names
 from twinhull.engine.abilities import read_abilities
-from twinhull.engine.counsel import Counsel, counsel
+from twinhull.engine.counsel import Counsel, check_platform, counsel
 from twinhull.errors import HostUnfit, InvalidRequest
 from twinhull.host import extras
 from twinhull.model import Request
@@ -28,9 +30,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
+    from twinhull.advice.question import Abilities, Wishes
     from twinhull.cli.parser import Arguments
     from twinhull.config import Config
+    from twinhull.engine.state import Home
 
+STDIN = "-"
 MAX_BYTES = 1 << 20
 MAX_CHARACTERS = 4 << 20  # of a file whose aliases are written out: a line of aliases of aliases stands for gigabytes
 TOP_LEFT_OUT = ("models",)  # what the application has besides services
@@ -62,20 +67,10 @@ def advise_compose(arguments: Arguments, config: Config) -> int:
     application = read_application(arguments.compose)
     with prepared(config) as engine:
         here = read_abilities(engine.home, modules=arguments.needs_kernel_module, prove=arguments.probe)
+        requests = [request_for(service, application, config) for service in application.services]
         found = [
-            counsel(
-                engine.home,
-                request_for(service, application, config),
-                wishes_of(arguments)._replace(
-                    untrusted=arguments.untrusted or service.untrusted,
-                    instances=arguments.instances * service.replicas,
-                    memory_budget_bytes=0,  # it is for all together
-                ),
-                asks=service.asks,
-                here=here,
-                extra=("--detach",),
-            )
-            for service in application.services
+            advised(engine.home, service, request, wishes_of(arguments), here, application)
+            for service, request in zip(application.services, requests, strict=True)
         ]
     together = sum(memory_bytes(each) for each in found)
     exceeded = 0 < arguments.memory_budget < together
@@ -86,13 +81,32 @@ def advise_compose(arguments: Arguments, config: Config) -> int:
     return STOPPED if exceeded or any(each.advice.choice == "stop" for each in found) else 0
 
 
+def advised(
+    home: Home, service: Service, request: Request, wishes: Wishes, here: Abilities, application: Application
+) -> Counsel:
+    """The answer for one service.
+
+    Raises:
+        InvalidRequest: its image's name is none.
+    """
+    wishes = wishes._replace(
+        untrusted=wishes.untrusted or service.untrusted,
+        instances=wishes.instances * service.replicas,
+        memory_budget_bytes=0,  # it is for all together
+    )
+    try:
+        return counsel(home, request, wishes, asks=service.asks, here=here, extra=("--detach",))
+    except InvalidRequest as error:
+        raise placed(service, application, error, "image") from None
+
+
 def read_application(path: str) -> Application:
-    """Read a compose file with its variables, and the files that its services extend.
+    """Read a compose file with its variables, and the files that its services extend; "-" is standard input.
 
     Raises:
         InvalidRequest: it cannot be read or means nothing; the message begins with FILE:LINE.
     """
-    directory = os.path.dirname(os.path.abspath(path))
+    directory = os.getcwd() if path == STDIN else os.path.dirname(os.path.abspath(path))
     usual = variables_of(directory)
 
     def read(other: str, project: str, files: tuple[str, ...]) -> dict[str, Any]:
@@ -179,8 +193,7 @@ def parsed(path: str, how: Callable[[Any, str], Any]) -> Any:
             "reading compose files takes the Python package ruamel.yaml", hint=extras.command("compose")
         ) from None
     try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        content = content_of(path)
         if len(content) > MAX_BYTES:
             raise InvalidRequest(f"{path}: larger than a compose file can be ({MAX_BYTES >> 20} MiB)")
         return how(YAML(typ="safe", pure=True), content.decode())
@@ -192,6 +205,26 @@ def parsed(path: str, how: Callable[[Any, str], Any]) -> Any:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
         raise InvalidRequest(f"{path}:{mark.line + 1 if mark else 1}: {problem}", hint="mend the file") from None
+
+
+def content_of(path: str) -> bytes:
+    """The beginning of a file, one byte more than there may be."""
+    if path == STDIN:
+        return standard_input()
+    with open(path, "rb") as file:
+        return file.read(MAX_BYTES + 1)
+
+
+@cache
+def standard_input() -> bytes:
+    """The same of standard input, which can be read once and is looked at again for the line of an error."""
+    return sys.stdin.buffer.read(MAX_BYTES + 1)
+
+
+def placed(service: Service, application: Application, error: InvalidRequest, key: str = "") -> InvalidRequest:
+    """The same error with the service and the line of what it is about."""
+    path = ("services", service.name, *([key] if key else []))
+    return located(service.file or application.path, Malformed(path, f"service {service.name}: {error.message}"))
 
 
 def located(path: str, error: Malformed) -> InvalidRequest:
@@ -231,10 +264,11 @@ def request_for(service: Service, application: Application, config: Config) -> R
     try:
         request = request_of(parser.parse_args([*service.flags, image]), config)
     except InvalidRequest as error:
-        raise located(
-            service.file or application.path,
-            Malformed(("services", service.name), f"service {service.name}: {error.message}"),
-        ) from None
+        raise placed(service, application, error) from None
+    try:
+        check_platform(request.platform)
+    except InvalidRequest as error:
+        raise placed(service, application, error, "platform") from None
     return request._replace(
         name=request.name or name_of(service, application),
         environment=service.environment,
@@ -286,9 +320,9 @@ def lines(application: Application, found: Sequence[Counsel], together: float, b
         shown += report.not_checked(each.advice)
         if each.advice.choice == "stop":
             shown += [report.wrap(f"  would change it: {change}", "    ") for change in each.advice.would_change]
-        missing = (*each.not_served, *service.left_out)
-        if missing:
-            shown.append(report.wrap(f"  ! not carried over: {', '.join(missing)}", "    "))
+        shown += [f"  {line}" for line in report.unserved(each.not_served)]
+        if service.left_out:
+            shown.append(report.wrap(f"  ! not carried over: {', '.join(service.left_out)}", "    "))
         shown += report.continued(each.command) if each.command else ()
     shown.append(report.wrap(f"here         {report.machine(found[0].question.here)}", " " * 13))
     if together:

@@ -18,6 +18,7 @@ from twinhull.engine.measurements import read
 from twinhull.engine.state import Home
 from twinhull.errors import HostUnfit
 from twinhull.model import Image, Request
+from twinhull.oci import platform
 from twinhull.store import embedded, images
 from twinhull.tuples import NamedTuple
 
@@ -61,7 +62,11 @@ def counsel(
         prove: run a guest under KVM if none has run since the boot.
         here: what this machine can do, if somebody has looked already.
         extra: flags for the command that are no part of a request.
+
+    Raises:
+        InvalidRequest: there is no such platform, or the image's name is none.
     """
+    check_platform(request.platform)
     here = here or read_abilities(home, modules=wishes.kernel_modules, prove=prove)
     image = find(home, request) if request.image else None
     packed = packed_of(image, request) if image else unknown_image(request.platform)
@@ -80,8 +85,23 @@ def counsel(
     return Counsel(question, advice, command_for(question, advice, request, extra), not_served(asks))
 
 
+def check_platform(text: str) -> None:
+    """Refuse what is no platform; one of another operating system is, for a machine.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    if text and platform.named(text).os == LINUX:
+        platform.parse(text)
+
+
 def find(home: Home, request: Request) -> Image | None:
-    """The image, if it is here; the embedded one is known before it is made."""
+    """The image, if it is here; the embedded one is known before it is made.
+
+    None for another operating system: what is here is for Linux.
+    """
+    if request.platform and platform.named(request.platform).os != LINUX:
+        return None
     found = images.find(
         home.db, request.image, platform=request.platform, default_registry=home.config.default_registry
     )

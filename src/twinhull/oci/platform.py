@@ -53,16 +53,25 @@ def normalise(os: str, architecture: str, variant: str = "") -> Platform:
     return Platform(os.lower(), architecture, variant)
 
 
-def parse(text: str) -> Platform:
-    """Read what --platform says; an architecture alone means Linux.
+def named(text: str) -> Platform:
+    """The platform of any operating system that a text names; an architecture alone means Linux.
 
     Raises:
-        InvalidRequest: empty parts, more than three, or not one that Linux runs on.
+        InvalidRequest: empty parts, or more than three.
     """
     parts = text.split("/")
     if not all(part.replace("-", "").replace("_", "").isalnum() for part in parts) or len(parts) > 3:
         raise InvalidRequest(f"bad platform {text!r}", hint="OS/ARCHITECTURE[/VARIANT], for example linux/arm64")
-    found = normalise("linux", parts[0]) if len(parts) == 1 else normalise(*parts)
+    return normalise("linux", parts[0]) if len(parts) == 1 else normalise(*parts)
+
+
+def parse(text: str) -> Platform:
+    """Read what --platform says.
+
+    Raises:
+        InvalidRequest: empty parts, more than three, or not one that Linux runs on.
+    """
+    found = named(text)
     if found.os != "linux" or found.architecture not in KNOWN:
         raise InvalidRequest(f"no such platform: {text}", hint=f"linux/ with one of {', '.join(KNOWN)}")
     return found

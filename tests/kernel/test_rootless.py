@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import tarfile
@@ -202,6 +203,31 @@ def test_without_numbers_to_map_the_command_that_gives_some_is_named(rootless: R
     assert done.exit_code == 125
     assert "/etc/subuid gives 54321 no numbers to map" in done.stderr
     assert "usermod --add-subuids" in done.stderr
+
+
+def test_the_doctor_finds_what_the_user_has_and_names_what_he_lacks(rootless: Rootless) -> None:
+    facts = {fact["name"]: fact for fact in rootless("doctor", "--format", "json").json()["facts"]}
+    for name in (
+        "user namespaces",
+        "subordinate ids",
+        "newuidmap",
+        "slirp4netns",
+        "overlayfs",
+        "nftables",
+        "tun device",
+    ):
+        assert facts[name]["state"] == "ok", facts[name]
+    assert "works here: run" in rootless("doctor").stdout
+
+    his = rootless.command
+    rootless.command = ("setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", his[-1])
+    done = rootless("doctor")
+    rootless.command = his
+    assert done.exit_code == 1
+    assert re.search(
+        r"missing +subordinate ids .*-> +usermod --add-subuids (\d+)-\d+ --add-subgids \1-\d+ 54321", done.stdout
+    )
+    assert "works here: nothing" in done.stdout
 
 
 def status_of(rootless: Rootless) -> str:

@@ -14,7 +14,7 @@ HEALTHY = Observed(
     kernel="6.12.1-amd64",
     processor_flags=frozenset({"vmx"}),
     facts=V2,
-    tools={tool.name: f"/usr/bin/{tool.name}" for tool in doctor.TOOLS},
+    tools={tool.name: f"/usr/bin/{tool.name}" for tool in (*doctor.TOOLS, *doctor.OWN_TOOLS)},
     launcher="/usr/lib/twinhull/launcher",
     seccomp=True,
     libseccomp=True,
@@ -85,9 +85,30 @@ def test_without_root_the_refusal_is_one_sentence_with_a_command_and_what_still_
 
     assert error is not None
     assert error.exit_code == 125
-    assert error.message == "this machine cannot run workloads: root: uid 1000: containers and VMs need root"
+    assert error.message == "this machine cannot run workloads: root: uid 1000: compare, prove and machines need root"
     assert error.hint.startswith("sudo -i")
     assert "compare, doctor and plan" in error.hint
+
+
+def test_a_user_without_root_needs_numbers_tools_and_an_open_tun() -> None:
+    user = HEALTHY._replace(euid=1000, group="/sys/fs/cgroup/mine")
+    facts = doctor.judge(user)
+    assert [item.name for item in facts if item.state != "ok"] == ["root"]
+    assert doctor.lacking(facts, "run", "network", "vm", "pull") == []
+
+    bare = user._replace(
+        tools={**HEALTHY.tools, "newuidmap": "", "slirp4netns": ""},
+        numbers="usermod …",
+        tun="Permission denied",
+        user_namespace="refused",
+        group="",
+    )
+    lacking = doctor.judge(bare)
+    assert {item.name for item in doctor.lacking(lacking, "run")} == {"newuidmap", "user namespaces", "subordinate ids"}
+    assert {item.name for item in doctor.lacking(lacking, "network")} == {"slirp4netns", "tun device"}
+    assert "uidmap slirp4netns" in doctor.repair_all(lacking)
+    assert "usermod …" in doctor.repair_all(lacking)
+    assert fact("cgroups", bare).state == "degraded"
 
 
 def test_what_was_not_tried_is_not_called_ok() -> None:

@@ -36,7 +36,7 @@ def run_doctor(arguments: Arguments, config: Config) -> int:
         print(f"{here.system}, Linux {here.kernel}; {here.processors} x {here.processor}; {here.host.describe()}")
         print("\n".join(lines(facts)))
         print(summary(facts))
-    return UNFIT if any(fact.state == "missing" for fact in facts) else 0
+    return UNFIT if any(fact.state == "missing" and fact.needed_for != "root" for fact in facts) else 0
 
 
 def lines(facts: Sequence[Fact]) -> list[str]:

@@ -100,7 +100,7 @@ def without_root(facts: Iterable[Fact], image: ImageFacts) -> str:
     size = figures.quantity(image.transfer_bytes, "B") if image.transfer_bytes else "size unknown until it is pulled"
     source = f" ({image.platforms_source})" if image.platforms_source else ""
     lines = [f"image: {size}; {', '.join(image.platforms) or 'platforms unknown'}{source}"]
-    lines += [f"{fact.name}: {fact.state}, {fact.detail}" for fact in facts if fact.needed_for in ("run", "vm")]
+    lines += [f"{fact.name}: {fact.state}, {fact.detail}" for fact in facts if fact.needed_for in ("root", "run", "vm")]
     return "\n".join(wrap(line, "  ") for line in lines)
 
 

@@ -34,21 +34,27 @@ def overlay(state: str) -> str:
     with trial as place:
         for name in ("lower", "upper", "work", "root"):
             os.mkdir(f"{place}/{name}")
-        options = f"lowerdir={place}/lower,upperdir={place}/upper,workdir={place}/work"
+        options = "" if os.geteuid() == 0 else "userxattr,"
+        options += f"lowerdir={place}/lower,upperdir={place}/upper,workdir={place}/work"
         # --fork is left out: the mount ends with the only process of its namespace.
-        return try_command("unshare", "--mount", "mount", "-t", "overlay", "-o", options, "overlay", f"{place}/root")
+        return try_command(*unshare("--mount"), "mount", "-t", "overlay", "-o", options, "overlay", f"{place}/root")
+
+
+def unshare(kind: str) -> tuple[str, ...]:
+    """What runs a command in a namespace of its own; without root that takes a user namespace."""
+    return ("unshare", kind) if os.geteuid() == 0 else ("unshare", "--user", "--map-root-user", kind)
 
 
 def bridge() -> str:
     """Make a bridge with one end of a veth in it, in a network namespace of its own."""
     script = "ip link add bridge0 type bridge && ip link add veth0 master bridge0 type veth peer name veth1"
-    return try_command("unshare", "--net", "sh", "-c", script)
+    return try_command(*unshare("--net"), "sh", "-c", script)
 
 
 def nftables() -> str:
     """Add a table with a NAT chain to a network namespace of its own."""
     script = "nft 'add table ip trial; add chain ip trial nat { type nat hook postrouting priority 100; }'"
-    return try_command("unshare", "--net", "sh", "-c", script)
+    return try_command(*unshare("--net"), "sh", "-c", script)
 
 
 def user_namespace() -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from stat import S_IWOTH
 
 from twinhull.errors import HostUnfit
 from twinhull.host import attempts
@@ -30,7 +31,7 @@ class Fact(NamedTuple):
     """One line of the doctor.
 
     Attributes:
-        needed_for: run (nothing starts without it), vm, network, pull, rootless; "" for extras.
+        needed_for: run (nothing starts without it), vm, network, pull, rootless, root (what only root may), "".
         repair: a command to type, or "" where none helps.
     """
 
@@ -78,6 +79,8 @@ class Observed(NamedTuple):
     user_namespace: str | None
     subordinate_ids: bool
     modules: bool  # the kernel's modules are on this machine
+    numbers: str = ""  # what gives a user without root numbers to map, "" where he has some
+    group: str = ""  # the v2 group that is his
 
 
 TOOLS = (
@@ -88,6 +91,11 @@ TOOLS = (
     Tool("nft", "nftables", "network", "outgoing traffic and published ports"),
     Tool("dnsmasq", "dnsmasq-base", "network", "names between workloads"),
     Tool("busybox", "busybox-static", "", "the embedded default image"),
+)
+# What a user without root needs beside.
+OWN_TOOLS = (
+    Tool("newuidmap", "uidmap", "run", "gives your namespaces your further numbers"),
+    Tool("slirp4netns", "slirp4netns", "network", "joins your networks to the world"),
 )
 
 
@@ -104,7 +112,9 @@ def examine(launcher: str, state: str, kvm: Kvm | None = None) -> tuple[Fact, ..
 
 def observe(launcher: str, state: str, kvm: Kvm | None = None) -> Observed:
     """Look, and try what can be tried without leaving a trace."""
-    root = os.geteuid() == 0
+    root, user_namespace = os.geteuid() == 0, attempts.user_namespace()
+    able = root or user_namespace == ""
+    numbers, group = ("", "") if root else own_state()
     launcher = launcher or os.path.join(os.path.dirname(os.path.dirname(__file__)), "bin", "launcher")
     cpuinfo = read("/proc/cpuinfo")
     flags = next((line.partition(":")[2] for line in cpuinfo.splitlines() if line.startswith("flags")), "")
@@ -113,19 +123,36 @@ def observe(launcher: str, state: str, kvm: Kvm | None = None) -> Observed:
         kernel=os.uname().release,
         processor_flags=frozenset(flags.split()),
         facts=read_facts(),
-        tools={tool.name: find_tool(tool.name) for tool in TOOLS},
+        tools={tool.name: find_tool(tool.name) for tool in tools_for(root)},
         launcher=launcher if os.access(launcher, os.X_OK) else "",
         seccomp="errno" in read("/proc/sys/kernel/seccomp/actions_avail"),
         libseccomp=attempts.library("libseccomp.so.2"),
         kvm=kvm or open_kvm(),
-        tun=attempts.open_device("/dev/net/tun") if root else None,
-        overlay=attempts.overlay(state) if root else None,
-        bridge=attempts.bridge() if root else None,
-        nftables=attempts.nftables() if root else None,
-        user_namespace=attempts.user_namespace(),
+        tun=attempts.open_device("/dev/net/tun"),
+        overlay=attempts.overlay(state) if able else None,
+        bridge=attempts.bridge() if able else None,
+        nftables=attempts.nftables() if able else None,
+        user_namespace=user_namespace,
         subordinate_ids=attempts.subordinate_ids() and bool(shutil.which("newuidmap")),
         modules=os.path.isdir(f"/lib/modules/{os.uname().release}"),
+        numbers=numbers,
+        group=group,
     )
+
+
+def tools_for(root: bool) -> tuple[Tool, ...]:
+    """The programs that some part of the engine calls."""
+    return TOOLS if root else (*TOOLS, *OWN_TOOLS)
+
+
+def own_state() -> tuple[str, str]:
+    """The command that gives this user numbers to map, "" if he has some, and the control group that is his."""
+    from twinhull.host import rootless
+
+    user = rootless.owner()
+    texts = [rootless.read_text(path) for path in ("/etc/subuid", "/etc/subgid")]
+    has_numbers = all(rootless.subordinate(text, user) for text in texts)
+    return "" if has_numbers else rootless.add_command(user), rootless.covered()[1]
 
 
 def find_tool(name: str) -> str:
@@ -138,6 +165,8 @@ def open_kvm() -> Kvm:
     """See whether the device opens. That proves little: a guest can still crash on its first step."""
     if not os.path.exists("/dev/kvm"):
         return Kvm(False)
+    if os.geteuid() != 0 and not os.stat("/dev/kvm").st_mode & S_IWOTH:
+        return Kvm(True, "not open to everybody, and the jailed QEMU has none of your groups")
     return Kvm(True, attempts.open_device("/dev/kvm"))
 
 
@@ -147,25 +176,25 @@ def judge(seen: Observed) -> tuple[Fact, ...]:
         judge_root(seen),
         judge_kernel(seen),
         judge_launcher(seen),
-        judge_cgroups(seen.facts),
+        judge_cgroups(seen.facts) if seen.euid == 0 else judge_own_group(seen),
         judge_trial("overlayfs", seen.overlay, "run", "mounted and unmounted", modprobe(seen, "overlay")),
         judge_seccomp(seen),
         judge_trial("bridge and veth", seen.bridge, "network", "made in a namespace", modprobe(seen, "bridge veth")),
         judge_trial("nftables", seen.nftables, "network", "made a chain in a namespace", modprobe(seen, "nf_tables")),
-        judge_trial("tun device", seen.tun, "vm", "/dev/net/tun opens", modprobe(seen, "tun")),
+        judge_tun(seen),
         judge_kvm(seen),
         judge_modules(seen),
-        *(judge_tool(tool, seen.tools.get(tool.name, "")) for tool in TOOLS),
+        *(judge_tool(tool, seen.tools.get(tool.name, "")) for tool in tools_for(seen.euid == 0)),
         judge_user_namespace(seen),
-        judge_rootless(seen),
+        judge_rootless(seen) if seen.euid == 0 else judge_numbers(seen),
     )
 
 
 def judge_root(seen: Observed) -> Fact:
-    """Workloads need root for now."""
+    """Most works without root."""
     if seen.euid == 0:
         return Fact("root", "ok", "uid 0", "run")
-    return Fact("root", "missing", f"uid {seen.euid}: containers and VMs need root", "run", "sudo -i")
+    return Fact("root", "missing", f"uid {seen.euid}: compare, prove and machines need root", "root", "sudo -i")
 
 
 def judge_kernel(seen: Observed) -> Fact:
@@ -199,6 +228,23 @@ def judge_cgroups(facts: Facts) -> Fact:
         repair = f"echo '{' '.join('+' + name for name in lacking)}' > {facts.cgroup2}/cgroup.subtree_control"
         return Fact("cgroups", "degraded", f"{detail}; no limits of {', '.join(lacking)}", "run", repair)
     return Fact("cgroups", "ok", detail, "run")
+
+
+def judge_own_group(seen: Observed) -> Fact:
+    """A user without root needs no group to run something, but one that is his for what groups are for."""
+    if not seen.group:
+        detail = "none is delegated to you: no limits, no pause, top and stats"
+        repair = "systemd-run --user --scope twinhull …" if os.path.isdir("/run/systemd/system") else ""
+        return Fact("cgroups", "degraded", detail, "", repair)
+    return Fact("cgroups", "ok", f"{seen.group} is yours", "")
+
+
+def judge_tun(seen: Observed) -> Fact:
+    """For guests; without root for every network."""
+    if seen.euid == 0:
+        return judge_trial("tun device", seen.tun, "vm", "/dev/net/tun opens", modprobe(seen, "tun"))
+    repair = "chmod 0666 /dev/net/tun" if os.path.exists("/dev/net/tun") else modprobe(seen, "tun")
+    return judge_trial("tun device", seen.tun, "network", "/dev/net/tun opens", repair)
 
 
 def judge_seccomp(seen: Observed) -> Fact:
@@ -235,7 +281,7 @@ def judge_kvm(seen: Observed) -> Fact:
         why = "no vmx or svm in /proc/cpuinfo (switch on virtualisation in the firmware or the outer hypervisor)"
         return Fact("kvm", "degraded", f"{why}; {fallback}", "vm")
     if kvm.error:
-        repair = "usermod -aG kvm $USER" if seen.euid else "chmod 0660 /dev/kvm"
+        repair = "chmod 0666 /dev/kvm" if seen.euid else "chmod 0660 /dev/kvm"
         return Fact("kvm", "degraded", f"/dev/kvm: {kvm.error}; {fallback}", "vm", repair)
     if kvm.usable is None:
         return Fact(
@@ -267,12 +313,21 @@ def judge_tool(tool: Tool, path: str) -> Fact:
 
 def judge_user_namespace(seen: Observed) -> Fact:
     """For --userns and for everything without root."""
+    purpose = "run" if seen.euid else "rootless"
     if seen.user_namespace == "":
-        return Fact("user namespaces", "ok", "made one", "rootless")
+        return Fact("user namespaces", "ok", "made one", purpose)
     repair = "sysctl -w user.max_user_namespaces=65536"
     if os.path.exists("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"):
         repair = "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
-    return Fact("user namespaces", "missing", seen.user_namespace or "not tried", "rootless", repair)
+    return Fact("user namespaces", "missing", seen.user_namespace or "not tried", purpose, repair)
+
+
+def judge_numbers(seen: Observed) -> Fact:
+    """What the files of an image belong to, where their owner is not root."""
+    if seen.numbers:
+        detail = "/etc/subuid and /etc/subgid give you no numbers to map"
+        return Fact("subordinate ids", "missing", detail, "run", seen.numbers)
+    return Fact("subordinate ids", "ok", "numbers of yours to map", "run")
 
 
 def judge_rootless(seen: Observed) -> Fact:
@@ -305,8 +360,8 @@ def repair_all(facts: Iterable[Fact]) -> str:
 
 
 def refusal(facts: Iterable[Fact]) -> HostUnfit | None:
-    """The one error that `run` raises where it cannot work; None where it can."""
-    missing = lacking(facts, "run")
+    """The one error of what needs root and a machine that runs workloads; None where it can work."""
+    missing = lacking(facts, "root", "run")
     if not missing:
         return None
     reasons = "; ".join(f"{fact.name}: {fact.detail}" for fact in missing)

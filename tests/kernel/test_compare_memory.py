@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,9 +57,15 @@ def test_containers_of_others_do_not_change_that(command: Twinhull, others: Twin
     assert statistics.median(own) == pytest.approx(statistics.median(grown), rel=0.1), (grown, own)
 
 
-def test_a_comparison_beside_others_finds_the_same(command: Twinhull, others: Twinhull) -> None:
+@pytest.fixture(scope="module")
+def result(command: Twinhull, others: Twinhull) -> dict[str, Any]:
+    """The document of a comparison beside the others."""
     done = command("compare", "--subjects", "container,vm", "--format", "json", timeout_s=300, check=True)
-    result = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_a_comparison_beside_others_finds_the_same(command: Twinhull, result: dict[str, Any]) -> None:
     for side in SIDES:
         grown, _ = one_more(command, side)
         measured = statistics.median(result["samples"][f"{side}.memory_bytes"])
@@ -66,6 +73,32 @@ def test_a_comparison_beside_others_finds_the_same(command: Twinhull, others: Tw
     points = [total for _, total in result["density"]["container"]["points"]]
     assert points[0] >= result["samples"]["container.memory_bytes"][0], "the first is not lost"
     assert points == sorted(points)
+
+
+def test_the_processor_time_of_an_idle_guest_is_that_of_one_that_has_settled(
+    command: Twinhull, result: dict[str, Any]
+) -> None:
+    """By schedstat alone, from 14 to 20 seconds after the last of four was started."""
+    names = [f"settled-{number}" for number in range(4)]
+    try:
+        for name in names:
+            command("run", "-d", "--vm", "--memory", "192m", "--name", name, "busybox", "sleep", "120", check=True)
+        time.sleep(14)
+        trees = [processes_below(supervisor(command, name)) for name in names]
+        before = [on_processor_s(tree) for tree in trees]
+        time.sleep(6)
+        settled = [100 * (on_processor_s(tree) - early) / 6 for tree, early in zip(trees, before, strict=True)]
+    finally:
+        command("rm", "-f", *names)
+    measured = statistics.median(result["samples"]["vm.idle_percent"])
+    assert measured <= 2 * statistics.median(settled), (result["samples"]["vm.idle_percent"], settled)
+    assert "vm.idle_settled" not in result["gaps"]
+
+
+def on_processor_s(tree: list[str]) -> float:
+    """What the threads of these processes have had (schedstat, in nanoseconds)."""
+    files = [file for pid in tree for file in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+    return sum(int(file.read_text().split()[0]) for file in files) / 1e9
 
 
 def one_more(command: Twinhull, side: str) -> tuple[list[int], list[int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from twinhull.compare import density
-from twinhull.compare.density import Room, Weight
+from twinhull.compare.density import Room, Weight, Weights
 
 LIGHT = Weight(memory_bytes=1e6, disk_bytes=1e5, processor_percent=0.0, tasks=2, files=10)
 LARGE = Room(10**10, 10**12, 400.0, 30_000, None, 10**6, 1023, 65_533, 90_000)
@@ -62,4 +62,37 @@ def test_the_curve_has_a_point_for_each_number_of_instances() -> None:
 def test_the_phrase_names_the_number_and_what_ends_it() -> None:
     found = density.entry(density.limits(LIGHT, LARGE), LIGHT, [5.0, 6.0])
     assert density.told(found) == "1,023 more fit: bridge ports bind first"
+    before = {**found, "limits": [{"name": "memory", "count": 9, "basis": ""}]}
+    del before["may_bind"]
+    assert density.told(before) == "9 more fit: memory binds first", "a document without intervals"
     assert density.told(None) == density.told({"limits": []}) == ""
+
+
+def weights(low: float, middle: float, high: float) -> Weights:
+    """One that takes so much of a processor while it idles."""
+    heavy = LIGHT._replace(memory_bytes=5e7)
+    return Weights(*(heavy._replace(processor_percent=percent) for percent in (middle, low, high)))
+
+
+def test_a_count_has_the_interval_of_what_it_was_computed_from() -> None:
+    found = density.entry(density.ranked(weights(1.0, 2.0, 4.0), LARGE), LIGHT, [1.0, 2.0])
+    counts = {one["name"]: (one["count"], one["low"], one["high"]) for one in found["limits"]}
+    assert counts["processor"] == (200, 100, 400)
+    assert counts["memory"] == (200, 200, 200)
+    assert density.told(found).startswith("200")
+
+
+def test_two_limits_whose_intervals_overlap_are_not_told_apart() -> None:
+    near = density.entry(density.ranked(weights(1.0, 1.9, 4.0), LARGE), LIGHT, [1.0, 2.0])
+    assert (near["binds"], near["may_bind"]) == ("memory", ["processor"])
+    assert density.told(near) == "200 more fit: memory or processor first, their intervals overlap"
+    far = density.entry(density.ranked(weights(1.0, 1.1, 1.2), LARGE), LIGHT, [1.0, 2.0])
+    assert (far["binds"], far["may_bind"]) == ("memory", [])
+    first = density.entry(density.ranked(weights(3.0, 4.0, 5.0), LARGE), LIGHT, [1.0, 2.0])
+    assert density.told(first) == "100 [80, 133] more fit: processor binds first"
+
+
+def test_what_may_take_nothing_has_no_upper_end() -> None:
+    found = density.entry(density.ranked(weights(0.0, 4.0, 5.0), LARGE), LIGHT, [1.0, 2.0])
+    assert found["limits"][0]["high"] is None
+    assert density.told(found).startswith("100 [80, any] more fit: processor or memory or ")

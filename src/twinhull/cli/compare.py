@@ -226,11 +226,10 @@ def measured_rows(session: Session, arguments: Arguments) -> Iterator[Row]:
     lives.measure_lives(session, name)
     yield startup_row(findings)
     yield rows.isolation_row(findings)
-    footprint.measure_footprint(session, name, command)
+    footprint.measure_footprint(session, name, command, lambda: measure.measure_copies(session, name, command))
     full.measure(session, name)
     yield rows.resources_row(findings)
     yield rows.portability_row(findings)
-    measure.measure_copies(session, name, command)
     yield rows.use_cases_row(findings, advise.advise(question(findings)))
 
 

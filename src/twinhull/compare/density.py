@@ -40,6 +40,14 @@ class Weight(NamedTuple):
     files: float
 
 
+class Weights(NamedTuple):
+    """The medians, and the two ends of their intervals or ranges."""
+
+    middle: Weight
+    low: Weight
+    high: Weight
+
+
 class Room(NamedTuple):
     """What this machine has left. None: no such limit, or it could not be read."""
 
@@ -55,11 +63,17 @@ class Room(NamedTuple):
 
 
 class Limit(NamedTuple):
-    """How many more instances one limit lets in, and from what that was computed."""
+    """How many more instances one limit lets in, and from what that was computed.
+
+    Attributes:
+        low, high: the same at the ends of what one instance takes; None where it may take nothing.
+    """
 
     name: str
     most: int
     basis: str
+    low: int
+    high: int | None
 
 
 def observe(session: Session, groups: Mapping[str, Instances], totals: Mapping[str, Sequence[float]]) -> None:
@@ -69,34 +83,53 @@ def observe(session: Session, groups: Mapping[str, Instances], totals: Mapping[s
         if not group.idle or len(totals[name]) < 2:
             session.findings.gap(f"{name}.density", session.findings.reason(f"{name}.memory_bytes"))
             continue
-        weight = weigh(session.findings, name, group.idle)
-        session.findings.density[name] = entry(limits(weight, room), weight, totals[name])
+        weights = weigh(session.findings, name, group.idle)
+        session.findings.density[name] = entry(ranked(weights, room), weights.middle, totals[name])
 
 
-def weigh(findings: Findings, name: str, idle: Sequence[Idle]) -> Weight:
-    """The medians of what was measured, and the tasks and files of the instances that run now."""
+def weigh(findings: Findings, name: str, idle: Sequence[Idle]) -> Weights:
+    """What was measured, and the tasks and files of the instances that run now."""
     trees = [memory.tree(one.supervisor) for one in idle]
     tasks = [sum(len(memory.listing(f"/proc/{pid}/task")) for pid in pids) for pids in trees]
     files = [sum(len(memory.listing(f"/proc/{pid}/fd")) for pid in pids) for pids in trees]
 
-    def middle(key: str) -> float:
+    def measured(key: str) -> tuple[float, float, float]:
         summary = findings.summary(f"{name}.{key}")
-        return max(summary.median, 0.0) if summary else 0.0
+        ends = (summary.median, summary.low, summary.high) if summary else (0.0, 0.0, 0.0)
+        return max(ends[0], 0.0), max(ends[1], 0.0), max(ends[2], 0.0)
 
-    return Weight(
-        memory_bytes=middle("memory_bytes") + middle("kernel_bytes"),
-        disk_bytes=middle("disk_bytes"),
-        processor_percent=middle("idle_percent"),
-        tasks=statistics.median(tasks),
-        files=statistics.median(files),
+    own, kernel, disk, idling = map(measured, ("memory_bytes", "kernel_bytes", "disk_bytes", "idle_percent"))
+    return Weights(
+        *(
+            Weight(
+                memory_bytes=own[end] + kernel[end],
+                disk_bytes=disk[end],
+                processor_percent=idling[end],
+                tasks=statistics.median(tasks),
+                files=statistics.median(files),
+            )
+            for end in range(3)
+        )
     )
+
+
+def ranked(weights: Weights, room: Room) -> list[Limit]:
+    """Every limit with its interval, the one that binds first at the beginning."""
+    most, fewest = ({one.name: one.most for one in limits(weight, room)} for weight in (weights.low, weights.high))
+    return [
+        limit._replace(low=fewest.get(limit.name, limit.most), high=most.get(limit.name))
+        for limit in limits(weights.middle, room)
+    ]
 
 
 def limits(weight: Weight, room: Room) -> list[Limit]:
     """Every limit that one instance draws on, the one that binds first at the beginning."""
 
     def quotient(name: str, left: float | None, each: float, basis: str) -> list[Limit]:
-        return [Limit(name, int(left // each), basis)] if left is not None and left >= 0 and each > 0 else []
+        if left is None or left < 0 or each <= 0:
+            return []
+        most = int(left // each)
+        return [Limit(name, most, basis, most, most)]
 
     size = figures.quantity
     found = [
@@ -121,11 +154,21 @@ def limits(weight: Weight, room: Room) -> list[Limit]:
 def entry(found: Sequence[Limit], weight: Weight, totals: Sequence[float]) -> dict[str, Any]:
     """The density of one side as the document has it. `points` is [[instances, bytes of all of them], …]."""
     return {
-        "limits": [{"name": limit.name, "count": limit.most, "basis": limit.basis} for limit in found],
+        "limits": [
+            {"name": limit.name, "count": limit.most, "low": limit.low, "high": limit.high, "basis": limit.basis}
+            for limit in found
+        ],
         "binds": found[0].name if found else "",
+        "may_bind": [limit.name for limit in rivals(found)],
         "slope_bytes": weight.memory_bytes,
         "points": [[number, total] for number, total in enumerate(totals, 1)],
     }
+
+
+def rivals(found: Sequence[Limit]) -> list[Limit]:
+    """The limits that may be reached before the first one: their intervals overlap."""
+    first = found[0].high if found else 0
+    return [limit for limit in found[1:] if first is None or limit.low <= first]
 
 
 def read_room(config: Config) -> Room:
@@ -195,5 +238,15 @@ def told(density: Mapping[str, Any] | None) -> str:
     """One phrase: how many more fit, and what ends it; "" if that was not measured."""
     if not density or not density["limits"]:
         return ""
-    first = density["limits"][0]
-    return f"{first['count']:,} more fit: {first['name']} {'bind' if first['name'][-1] == 's' else 'binds'} first"
+    first, rivals = density["limits"][0], density.get("may_bind", [])
+    if rivals:
+        return f"{count(first)} more fit: {' or '.join((first['name'], *rivals))} first, their intervals overlap"
+    return f"{count(first)} more fit: {first['name']} {'bind' if first['name'][-1] == 's' else 'binds'} first"
+
+
+def count(limit: Mapping[str, Any]) -> str:
+    """How many, with the interval: 1,009 or 477 [470, 481]."""
+    low, high, most = limit.get("low"), limit.get("high"), f"{limit['count']:,.0f}"
+    if low is None or low == high:
+        return most
+    return f"{most} [{low:,.0f}, {'any' if high is None else f'{high:,.0f}'}]"

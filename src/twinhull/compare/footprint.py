@@ -9,7 +9,7 @@ import os
 import time
 from contextlib import ExitStack
 
-from twinhull.compare import density, portability, probe, stacks, statistics
+from twinhull.compare import density, portability, probe, settling, stacks, statistics
 from twinhull.compare.findings import Findings
 from twinhull.compare.session import ENOUGH, ISOLATIONS, Instances, Session
 from twinhull.compare.subject import Idle, MeasurementFailed
@@ -18,14 +18,20 @@ from twinhull.host.facts import read, read_facts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 SETTLE_S = 0.5
 INSTANCES_END = 0.85  # share of the time
 
 
-def measure_footprint(session: Session, image: str, command: tuple[str, ...]) -> None:
-    """Start instances one round after the other, and look at all of them when they run."""
+def measure_footprint(
+    session: Session, image: str, command: tuple[str, ...], meanwhile: Callable[[], None] = lambda: None
+) -> None:
+    """Start instances one round after the other, and look at all of them when they run.
+
+    Args:
+        meanwhile: is done while they settle, before their processor time is looked at.
+    """
     findings = session.findings
     findings.template_bytes = template_bytes(session.config.state)
     idle_image, findings.idle_command = idle_command(session, image, command)
@@ -42,12 +48,13 @@ def measure_footprint(session: Session, image: str, command: tuple[str, ...]) ->
                 time.sleep(SETTLE_S)
                 alone = {name: float(sum(map(own, group.idle))) for name, group in groups.items()}
         time.sleep(SETTLE_S)
-        session.tell("processor time while idle")
+        youngest = time.monotonic()
         totals = {name: weigh(findings, name, group.idle, alone[name]) for name, group in groups.items()}
-        measure_idle(session, groups)
-        density.observe(session, groups, totals)
         stacks.observe(session, groups)
         portability.observe_needs(session, groups)
+        meanwhile()
+        measure_idle(session, groups, youngest)
+        density.observe(session, groups, totals)
 
 
 def template_bytes(state: str) -> int:
@@ -128,23 +135,23 @@ def kernel_memory(idle: Idle, mounts: tuple[tuple[str, str], ...], cgroup2: str)
     return None
 
 
-def measure_idle(session: Session, groups: dict[str, Instances]) -> None:
+def measure_idle(session: Session, groups: dict[str, Instances], youngest: float) -> None:
     """Time on a processor while nothing is asked of the instances, as a share of one CPU."""
-    time_idle(session, [(name, memory.tree(idle.supervisor)) for name, group in groups.items() for idle in group.idle])
+    trees = [(name, memory.tree(one.supervisor)) for name, group in groups.items() for one in group.idle]
+    time_idle(session, trees, youngest)
 
 
-def time_idle(session: Session, everyone: Sequence[tuple[str, Sequence[int]]]) -> None:
-    """The same of (subject, its processes)."""
-    before = [memory.precise_processor_time(pids) for _, pids in everyone]
-    start = time.monotonic()
-    time.sleep(session.effort.idle_s)
-    took = time.monotonic() - start
-    for (name, pids), earlier in zip(everyone, before, strict=True):
-        later = memory.precise_processor_time(pids)
-        if earlier is None or later is None:
+def time_idle(session: Session, everyone: Sequence[tuple[str, Sequence[int]]], youngest: float) -> None:
+    """The same of (subject, its processes); `youngest` is when the last was started."""
+    session.tell("processor time while idle, once it has settled")
+    found = settling.measure(everyone, session.effort.idle_s, youngest)
+    for (name, _), percent in zip(everyone, found.percent, strict=True):
+        if percent is None:
             session.findings.gap(f"{name}.idle_percent", "this kernel keeps no schedstat")
         else:
-            session.findings.add(f"{name}.idle_percent", 100 * (later - earlier) / took)
+            session.findings.add(f"{name}.idle_percent", percent)
+    for name in found.falling:
+        session.findings.gap(f"{name}.idle_settled", f"its processor time still fell after {found.took_s:.0f} s")
 
 
 def idle_command(session: Session, image: str, command: Sequence[str]) -> tuple[str, tuple[str, ...]]:

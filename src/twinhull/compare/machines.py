@@ -79,7 +79,7 @@ def measure_with(session: Session, engine: Engine) -> None:
             session.tell("a full guest OS: inside, memory, processor time")
             idle = Idle(name, directory, memory.holder(f"{directory}/alive"))
             look(session, engine, idle)
-            weigh(session, idle)
+            weigh(session, idle, began)
             session.findings.accelerator, session.findings.accelerator_reason = chosen.accelerator, chosen.reason
             began = time.monotonic()
             engine.stop(name)
@@ -176,7 +176,7 @@ def layers(engine: Engine, idle: Idle, inside: Inside) -> tuple[stack.Layer, ...
     return stack.system_layers(machine.read_machine(), monitor, system, processes=names)
 
 
-def weigh(session: Session, idle: Idle) -> None:
+def weigh(session: Session, idle: Idle, started: float) -> None:
     """Memory, disk and idle processor time; pages shared with other machines count in part."""
     findings, facts = session.findings, read_facts()
     findings.add(f"{NAME}.memory_bytes", sum(footprint.parts(idle).values()))
@@ -187,4 +187,4 @@ def weigh(session: Session, idle: Idle) -> None:
         findings.gap(f"{NAME}.kernel_bytes", "no memory controller for its cgroup")
     else:
         findings.add(f"{NAME}.kernel_bytes", float(charged))
-    footprint.time_idle(session, [(NAME, memory.tree(idle.supervisor))])
+    footprint.time_idle(session, [(NAME, memory.tree(idle.supervisor))], started)

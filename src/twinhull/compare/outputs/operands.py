@@ -175,10 +175,10 @@ def evaluate(operand: Operand, result: Document) -> Value:
 def density(subject: str, result: Document) -> Value:
     """How many fit: the count of the limit that is reached first."""
     found = result.get("density", {}).get(subject)
-    counts = [limit["count"] for limit in found["limits"]] if found else []
-    if not counts:
+    if not found or not found["limits"]:
         return Value(None, reason=document.reason(result, f"{subject}.density", "density", subject))
-    return Value(min(counts))
+    first = min(found["limits"], key=lambda limit: limit["count"])
+    return Value(first["count"], first.get("low"), first.get("high"))
 
 
 def under_load(operand: Operand, result: Document) -> Value:

@@ -10,7 +10,7 @@ import random
 import shlex
 import time
 
-from twinhull.compare import figures, statistics
+from twinhull.compare import figures, settling, statistics
 from twinhull.host import memory
 from twinhull.prove.evidence import Evidence, Ran
 from twinhull.prove.session import IMAGE, Session, Unobserved, isolation
@@ -96,12 +96,13 @@ def idle(session: Session) -> Evidence:
         for _ in range(session.effort.instances):
             for side in random.sample(SIDES, len(SIDES)):
                 kept[side].append(session.start(side, "sleep", "600", thrown_away=False))
+        youngest = time.monotonic()
         time.sleep(SETTLE_S)
         samples: dict[str, tuple[float, ...]] = {}
         for side in SIDES:
             samples[f"{side}.memory_bytes"] = tuple(map(own, kept[side]))
             samples[f"{side}.disk_bytes"] = tuple(float(memory.disk_bytes(one.directory)) for one in kept[side])
-        samples |= idle_time(kept)
+        samples |= idle_time(kept, youngest)
     finally:
         session.end([one.name for side in SIDES for one in kept[side]])
     return Evidence(tuple(described(side, kept[side], samples) for side in SIDES), {}, samples)
@@ -119,27 +120,20 @@ def described(side: Side, kept: Sequence[Kept], samples: dict[str, tuple[float, 
     return Ran(kept[0].ran.command, f"one more: {', '.join(said)}", len(kept))
 
 
-def idle_time(kept: dict[Side, list[Kept]]) -> dict[str, tuple[float, ...]]:
-    """Time on a processor while nothing is asked of the instances, in per cent of one CPU.
+def idle_time(kept: dict[Side, list[Kept]], youngest: float) -> dict[str, tuple[float, ...]]:
+    """Time on a processor while nothing is asked of the instances, in per cent of one CPU, once they have settled.
 
     Raises:
         Unobserved: this kernel does not say.
     """
-    trees = {side: [memory.tree(one.supervisor) for one in kept[side]] for side in SIDES}
-    before = {side: list(map(memory.precise_processor_time, trees[side])) for side in SIDES}
-    began = time.monotonic()
-    time.sleep(IDLE_S)
-    took_s = time.monotonic() - began
-    found: dict[str, tuple[float, ...]] = {}
-    for side in SIDES:
-        shares = []
-        for pids, earlier in zip(trees[side], before[side], strict=True):
-            later = memory.precise_processor_time(pids)
-            if earlier is None or later is None:
-                raise Unobserved("this kernel keeps no schedstat")
-            shares.append(100 * (later - earlier) / took_s)
-        found[f"{side}.idle_percent"] = tuple(shares)
-    return found
+    everyone = [(side, memory.tree(one.supervisor)) for side in SIDES for one in kept[side]]
+    rates = settling.measure(everyone, IDLE_S, youngest)
+    found: dict[str, list[float]] = {f"{side}.idle_percent": [] for side in SIDES}
+    for (side, _), percent in zip(everyone, rates.percent, strict=True):
+        if percent is None:
+            raise Unobserved("this kernel keeps no schedstat")
+        found[f"{side}.idle_percent"].append(percent)
+    return {key: tuple(values) for key, values in found.items()}
 
 
 def work(session: Session) -> Evidence:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twinhull.compare import figures
+from twinhull.compare import density, figures
 from twinhull.compare.outputs import changes, conditions, document, quantities
 from twinhull.compare.outputs.html.element import element
 
@@ -168,13 +168,21 @@ def limits(found: Mapping[str, Any], title: str) -> Element:
     rows = [
         (
             limit["name"],
-            number(f"{limit['count']:,.0f}"),
-            badge("binds first", "binds") if limit["name"] == found["binds"] else "",
+            number(density.count(limit)),
+            binding(limit["name"], found),
             limit["basis"],
         )
         for limit in ordered
     ]
     return table(f"Limits: {title}", ("Limit", "Instances", "", "By"), rows)
+
+
+def binding(name: str, found: Mapping[str, Any]) -> Node:
+    """Whether a limit is the first, or may be."""
+    rivals = found.get("may_bind", [])
+    if name == found["binds"]:
+        return badge("may bind first" if rivals else "binds first", "binds")
+    return badge("may bind first", "binds") if name in rivals else ""
 
 
 def load(found: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> Element:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,11 +71,10 @@ def test_a_limit_is_held_or_refused(delegate: Rootless, group: Path) -> None:
 def test_a_group_with_processes_of_its_own_limits_none_and_says_so(delegate: Rootless, group: Path) -> None:
     if "pids" not in (group / "cgroup.controllers").read_text().split():
         pytest.skip("the groups of this machine cannot limit processes")
-    (group / "cgroup.procs").write_text(f"{os.getpid()}\n")
-    try:
+    with subprocess.Popen(["sleep", "300"]) as resident:
+        (group / "cgroup.procs").write_text(f"{resident.pid}\n")
         done = delegate(*"run --rm --network none --pids-limit 30 busybox true".split())
-    finally:
-        (group.parent / "cgroup.procs").write_text(f"{os.getpid()}\n")
+        resident.kill()
     assert (done.exit_code, "delegated to you has processes" in done.stderr) == (125, True)
 
 

@@ -40,6 +40,7 @@ class Recipe(NamedTuple):
 RECIPES = {
     "debian": Recipe((), {"Cmd": ["bash"]}),
     "python": Recipe(("python3",), {"Cmd": ["python3"]}),
+    "rootless": Recipe(("python3", "uidmap", "slirp4netns", "libseccomp2"), {"Cmd": ["python3"]}),
     "nginx": Recipe(
         ("nginx-light",),
         {"Cmd": ["nginx", "-g", "daemon off;"], "ExposedPorts": {"80/tcp": {}}, "StopSignal": "SIGQUIT"},
@@ -167,6 +168,12 @@ def whiteouts(old: dict[str, tuple[Any, ...]], new: dict[str, tuple[Any, ...]]) 
 def python_layout() -> Path:
     """A layout with the image python: a Debian and Python 3, in two layers."""
     return layout("python")
+
+
+@pytest.fixture(scope="session")
+def rootless_layout() -> Path:
+    """A layout with the image rootless: Python 3 and what a user without root needs."""
+    return layout("rootless")
 
 
 @pytest.fixture(scope="session")

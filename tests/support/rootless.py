@@ -78,7 +78,7 @@ def in_usual_place(root: Path, *more: str) -> tuple[str, ...]:
     if not node.exists():
         os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(10, 200))
         node.chmod(0o666)
-    script = "; ".join([f"mount --bind {node} /dev/net/tun", *more, 'exec "$@"'])
+    script = "; ".join([f"[ ! -e /dev/net/tun ] || mount --bind {node} /dev/net/tun", *more, 'exec "$@"'])
     return ("unshare", "--mount", "--propagation", "private", "sh", "-e", "-c", script, "sh")
 
 

@@ -56,7 +56,7 @@ def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
     digest = hashlib.sha256(disk.read_bytes()).hexdigest()
     try:
         with Engine(config) as engine:
-            clock, inside = engine.start_clocked("debian"), engine.inside("debian")
+            clock, inside = engine.start_clocked("debian"), engine.inside("debian", wait_s=120)
         yield Booted(command, config, disk, digest, clock, inside)
     finally:
         command.remove_all()

@@ -6,6 +6,7 @@ import base64
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -119,6 +120,44 @@ def test_any_text_is_counted_without_an_error(text: str) -> None:
     inside.count(text)
     inside.memory(text)
     inside.names(text)
+
+
+def ended(code: int, text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the agent says of a program that has ended."""
+    output = base64.b64encode(text.encode()).decode()
+    return {"return": {"pid": 7}}, {"return": {"exited": True, "exitcode": code, "out-data": output}}
+
+
+def test_a_system_is_waited_for_until_it_says_that_it_is_up(guest: tuple[agent.Agent, socket.socket]) -> None:
+    client, theirs = guest
+    for code, text in ((1, ""), (1, "initializing\n"), (1, "starting\n"), (1, "degraded\n")):
+        answer(theirs, *ended(code, text))
+    assert inside.settled(client, 5.0) == "degraded"
+
+
+def test_one_that_does_not_come_up_in_time_says_so(guest: tuple[agent.Agent, socket.socket]) -> None:
+    client, theirs = guest
+    answer(theirs, *ended(1, "starting\n"))
+    assert inside.settled(client, 0.0) == "starting"
+
+
+@pytest.mark.parametrize(
+    "said", [[{"error": {"desc": "no such program"}}], ended(1, "offline\n"), ended(0, "something else\n")]
+)
+def test_a_system_without_systemd_is_not_waited_for(guest: tuple[agent.Agent, socket.socket], said: Any) -> None:
+    client, theirs = guest
+    answer(theirs, *said)
+    assert inside.settled(client, 5.0) == ""
+
+
+def test_a_question_that_gets_no_answer_is_no_answer_of_nothing(guest: tuple[agent.Agent, socket.socket]) -> None:
+    client, theirs = guest
+    client.deadline = time.monotonic() + 0.1
+    with pytest.raises(GuestError):
+        inside.answer(client, "cat", "/proc/1/comm")
+    answer(theirs, {"error": {"desc": "no such program"}})
+    client.deadline = time.monotonic() + 2
+    assert inside.answer(client, "systemctl") == ""
 
 
 def test_memory_is_read_in_bytes() -> None:

@@ -132,6 +132,14 @@ def test_a_machines_layer_tells_its_system_or_nothing() -> None:
     assert system_of({"name": "unknown: no guest agent answers", "details": ["from the disk x"]}) == {}
 
 
+@pytest.mark.parametrize(
+    "told", ["process 1 is unknown, 0 processes", "process 1 is systemd, 9 processes; it is still starting"]
+)
+def test_a_machine_that_is_not_up_yet_is_looked_at_again(told: str) -> None:
+    details = ["Linux 6.1.0-31-cloud-amd64", told, "from the disk debian.qcow2"]
+    assert system_of({"name": "Debian GNU/Linux 12", "details": details}) == {}
+
+
 def test_settings_are_written_where_they_differ() -> None:
     config = Config(state="/a", insecure_registries=("b:1",))
     assert toml(config, {"vm_spare": False}) == 'state = "/a"\ninsecure_registries = ["b:1"]\nvm_spare = false\n'

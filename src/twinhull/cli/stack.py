@@ -65,14 +65,15 @@ def look(engine: Engine, instance: Instance) -> tuple[stack.Layer, ...]:
 
 def system(engine: Engine, instance: Instance) -> stack.System:
     """What a machine's agent tells of its system; nothing but the disk's name where none answers."""
+    from twinhull.machine.inside import COMING
+
     try:
         inside = engine.inside(instance.name)
     except TwinhullError:
         return stack.System(instance.image)
     found = inside.system
-    return stack.System(
-        instance.image, found.name, found.kernel, inside.init, inside.processes, tuple(sorted(inside.services))
-    )
+    services, coming = tuple(sorted(inside.services)), inside.state in COMING
+    return stack.System(instance.image, found.name, found.kernel, inside.init, inside.processes, services, coming)
 
 
 def ask(engine: Engine, instance: Instance, *command: str) -> str:

@@ -124,14 +124,13 @@ def phases(took: Clock, first_s: float) -> dict[str, float]:
 
 def look(session: Session, engine: Engine, idle: Idle) -> None:
     """What its own system tells of itself once it has settled, round trips into it, and the layers under it."""
-    with agent.asking(idle.directory, SETTLE_S) as guest:
-        guest.run("systemctl", "is-system-running", "--wait")  # 1 if a unit has failed: it has settled all the same
+    inside = engine.inside(idle.name, wait_s=SETTLE_S)
+    with agent.asking(idle.directory) as guest:
         told = own_words(guest)
         for _ in range(EXECS):
             began = time.monotonic()
             guest.run("true")
             session.findings.add(f"{NAME}.exec_s", time.monotonic() - began)
-    inside = engine.inside(idle.name)
     session.findings.inside[NAME] = {
         **told,
         "release": inside.system.kernel,

@@ -207,11 +207,11 @@ class Engine:
         finally:
             conversation.close()
 
-    def inside(self, name: str) -> Inside:
-        """What runs in a machine, told by its guest agent."""
+    def inside(self, name: str, *, wait_s: float = 0.0) -> Inside:
+        """What runs in a machine, told by its guest agent; its system may have `wait_s` to come up."""
         from twinhull.machine import inside
 
-        return inside.look(self.home.directory(self.find(name).id))
+        return inside.look(self.home.directory(self.find(name).id), wait_s=wait_s)
 
     def start(self, name: str, *, size: tuple[int, int] = (0, 0), stdin: bool = False) -> Sandbox:
         """Start a workload that does not run; the caller holds the first client's end, and may feed it."""

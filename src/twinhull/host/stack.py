@@ -68,6 +68,7 @@ class System(NamedTuple):
 
     Attributes:
         disk: the name of what it was created from.
+        coming: it is still starting what it starts.
     """
 
     disk: str
@@ -76,6 +77,7 @@ class System(NamedTuple):
     init: str = ""
     processes: int = 0
     services: tuple[str, ...] = ()
+    coming: bool = False
 
 
 def system_layers(
@@ -93,6 +95,7 @@ def system_layers(
         guest: tuple[Layer, ...] = (Layer("Guest OS", "unknown: no guest agent answers", (origin,)),)
     else:
         inside = f"process 1 is {system.init or 'unknown'}, {system.processes} processes"
+        inside += "; it is still starting" if system.coming else ""
         listed = tuple(", ".join(row) for row in in_rows(system.services, SERVICES_IN_A_ROW))
         guest = (
             Layer("Guest OS", system.name, (f"Linux {system.kernel}" if system.kernel else origin, inside, origin)),

@@ -32,6 +32,10 @@ POLL_S = 0.02
 MAX_NUMBER = 1 << 31
 
 
+class Refused(GuestError):
+    """The agent answers, and says no: there is no such program, or no such command."""
+
+
 class System(NamedTuple):
     """What the guest says it is; "" where it does not say."""
 
@@ -99,7 +103,8 @@ def value_of(line: bytes) -> Any:
     """Return what an answer returned.
 
     Raises:
-        GuestError: it is an error, or no answer at all.
+        Refused: it is an error.
+        GuestError: it is no answer at all.
     """
     try:
         message = jsontext.loads(line)
@@ -107,7 +112,7 @@ def value_of(line: bytes) -> Any:
         raise GuestError("the guest agent's answer is not JSON") from None
     if not isinstance(message, dict) or "return" not in message:
         error = message.get("error") if isinstance(message, dict) else None
-        raise GuestError(f"the guest agent refused: {text_of(error, 'desc') or 'an answer of no known shape'}")
+        raise Refused(f"the guest agent refused: {text_of(error, 'desc') or 'an answer of no known shape'}")
     return message["return"]
 
 

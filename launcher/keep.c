@@ -1,9 +1,10 @@
-/* `launcher keep COVER GROUP`: the namespaces in which the commands of a user without root do their work.
+/* `launcher keep [COVER GROUP]`: the namespaces in which the commands of a user without root do their work.
  *
  * It makes a user namespace, says so over the socket at KEEP_FD, and gets a byte when its maps are written; then it
  * makes a mount namespace and a network namespace, says how that went, and does nothing any more: who joins finds it by
  * its pid, and that it lives by the lock of the file at LOCK_FD. It hides the control groups of the host, which the
- * user may not change, under a mount that is named MARK; GROUP, one that he may, takes their place. */
+ * user may not change, under a mount that is named MARK; GROUP, one that he may, takes their place. Without arguments
+ * it keeps the namespaces that it was started in. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <net/if.h>
@@ -64,19 +65,23 @@ static int make(const char *place, const char *group)
 	return error || !*place ? error : cover(place, group);
 }
 
+static bool make_all(const char *place, const char *group)
+{
+	char byte;
+	return say(unshare(CLONE_NEWUSER) < 0 ? -errno : 0) && recv(KEEP_FD, &byte, 1, 0) == 1 &&
+	       say(make(place, group));
+}
+
 int keep_main(int argc, char **argv)
 {
 	int kept[] = {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO, KEEP_FD, LOCK_FD, END_FD};
 	sigset_t every;
-	char byte;
-	if (argc != 4 || fd_keep_only(kept, 6) < 0)
+	if ((argc != 2 && argc != 4) || fd_keep_only(kept, 6) < 0)
 		return 1;
 	sigfillset(&every);
 	sigprocmask(SIG_SETMASK, &every, NULL);
 	setsid();
-	if (!say(unshare(CLONE_NEWUSER) < 0 ? -errno : 0) || recv(KEEP_FD, &byte, 1, 0) != 1)
-		return 1;
-	if (!say(make(argv[2], argv[3])) || chdir("/") < 0)
+	if (!(argc == 4 ? make_all(argv[2], argv[3]) : say(0)) || chdir("/") < 0)
 		return 1;
 	close(KEEP_FD);
 	for (;;)

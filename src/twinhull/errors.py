@@ -25,7 +25,7 @@ import os
 MAKE_ROOM = "make room on the file system of twinhull's state (df shows it), then try again"
 
 
-WITHOUT_ROOT = "run it with sudo; doctor, compare and version work without, and plan for images that are here"
+WITHOUT_ROOT = "the command line does it in a user's namespaces; elsewhere run it with sudo"
 
 
 class TwinhullError(Exception):

@@ -203,6 +203,18 @@ def test_the_way_out_is_made_again_with_the_ports_and_ends_with_the_keeper(rootl
     wait_until(lambda: uplinks(rootless) == [], "its end")
 
 
+def test_workloads_outlive_a_killed_keeper_and_get_another(rootless: Rootless) -> None:
+    port = free_port()
+    serving(rootless, "web", "-p", f"{port}:80")
+    first, before = rootless.keeper, os.readlink(f"/proc/{rootless.keeper}/ns/net")
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: rootless.keeper == 0, "its end")
+    assert rootless("run", "--rm", "busybox", "wget", "-qO-", "http://web/", check=True).stdout == "web\n"
+    assert rootless.keeper not in (0, first)
+    assert os.readlink(f"/proc/{rootless.keeper}/ns/net") == before
+    wait_until(lambda: fetch(port) == "web", "an answer")
+
+
 def test_without_the_program_a_bridge_is_refused_and_the_rest_works(rootless: Rootless) -> None:
     hide = "mount --bind /dev/null $(command -v slirp4netns)"
     rootless.command = (*in_usual_place(rootless.root, hide), *rootless.command[rootless.command.index("setpriv") :])

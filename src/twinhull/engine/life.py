@@ -152,7 +152,12 @@ def refusal(home: Home) -> HostUnfit:
     from twinhull.host import doctor
 
     facts = doctor.examine(home.config.launcher, home.config.state)
-    return doctor.refusal(facts) or HostUnfit("running workloads needs root", hint="sudo twinhull …")
+    if doctor.lacking(facts, "run"):
+        return doctor.refusal(facts) or HostUnfit("running workloads needs root", hint="sudo …")
+    return HostUnfit(
+        "this process is in no namespaces of its user's: the command line enters them, an engine of Python's does not",
+        hint="twinhull …, or as root",
+    )
 
 
 def insert_named(home: Home, instance: Instance) -> Instance:

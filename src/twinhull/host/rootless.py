@@ -97,8 +97,9 @@ def enter(config: Config, launcher: str) -> None:
     remember_logins(config.run)
     if not join(path):
         with locks.locked(f"{path}.lock"):
-            if not join(path):
-                keep(path, launcher, owner())
+            if not join(path) and not adopt(config, path, launcher):
+                maps = read_maps(owner())
+                start(path, launcher, covered(), lambda keeper: write_maps(keeper, maps))
                 if not join(path):
                     raise HostUnfit("the process that keeps your namespaces was killed", hint="try again")
 
@@ -128,12 +129,47 @@ def join(path: str) -> bool:
     try:
         if not locks.is_held(path):  # it was another's pid by then
             return False
-        setns(pidfd, CLONE_NEWUSER | CLONE_NEWNS)
-        OUTSIDE.append(Outside())
-        setns(pidfd, CLONE_NEWNET)
+        go_in(pidfd)
     finally:
         os.close(pidfd)
     return True
+
+
+def go_in(pidfd: int) -> None:
+    """Enter a process's namespaces, but for one thread, which stays in this network."""
+    setns(pidfd, CLONE_NEWUSER | CLONE_NEWNS)
+    OUTSIDE.append(Outside())
+    setns(pidfd, CLONE_NEWNET)
+
+
+def adopt(config: Config, path: str, launcher: str) -> bool:
+    """Enter the namespaces of workloads whose keeper was killed, and start another that keeps them."""
+    for pid in supervisors(config):
+        try:
+            pidfd = os.pidfd_open(pid)
+            alone = os.stat(f"/proc/{pid}/ns/net").st_ino == os.stat("/proc/self/ns/net").st_ino
+        except OSError:
+            continue
+        try:
+            if alone:  # with the host's network, it does not hold the user's own
+                continue
+            go_in(pidfd)
+        finally:
+            os.close(pidfd)
+        start(path, launcher, (), lambda keeper: None)
+        return True
+    return False
+
+
+def supervisors(config: Config) -> Iterable[int]:
+    """The shims of the workloads that run."""
+    from twinhull.host.memory import holder
+
+    folder = f"{config.state}/instances"
+    for identity in os.listdir(folder) if os.path.isdir(folder) else ():
+        alive = f"{folder}/{identity}/alive"
+        if locks.is_held(alive) and (pid := holder(alive)):
+            yield pid
 
 
 def setns(fd: int, kinds: int) -> None:
@@ -158,34 +194,48 @@ def owner() -> Owner:
     return Owner(uid, os.getgid(), name)
 
 
-def keep(path: str, launcher: str, user: Owner) -> None:
-    """Start the process that keeps new namespaces, and write its pid into a file whose lock it holds.
+class Keeper(NamedTuple):
+    """A keeper on its way: our end of its socket."""
+
+    connection: socket
+    pid: int
+
+
+def start(path: str, launcher: str, words: Sequence[str], prepare: Callable[[Keeper], None]) -> None:
+    """Start the process that keeps namespaces, and write its pid into a file whose lock it holds.
+
+    Args:
+        words: its arguments: none, and it keeps the namespaces that we are in.
+        prepare: what is done between its first word and its last.
 
     Raises:
         HostUnfit: they cannot be made.
     """
     from _socket import AF_UNIX, SOCK_STREAM, socketpair
 
-    maps = read_maps(user)
-    place, group = covered()
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     ours, theirs = socketpair(AF_UNIX, SOCK_STREAM)
     reading, writing = os.pipe()
     try:
         flock(lock, LOCK_EX)
         descriptors = {WORD_FD: theirs.fileno(), LOCK_FD: lock, END_FD: writing}
-        pid = spawn.spawn(launcher, ["twinhull-keeper", "keep", place, group], descriptors, outlives=True)
+        pid = spawn.spawn(launcher, ["twinhull-keeper", "keep", *words], descriptors, outlives=True)
         theirs.close()
         expect(ours, "user namespaces", user_namespace_hint())
-        for tool, words in maps:
-            write_map(tool, pid, words)
-        ours.send(b"m")
-        expect(ours, "a mount namespace", "twinhull doctor")
+        prepare(Keeper(ours, pid))
         files.write_all(lock, str(pid).encode())
     finally:
         ours.close()  # a keeper that waits for its word ends
         for fd in (lock, reading, writing):
             os.close(fd)
+
+
+def write_maps(keeper: Keeper, maps: Iterable[tuple[str, list[str]]]) -> None:
+    """Give its user namespace the user's numbers; it makes the others then."""
+    for tool, words in maps:
+        write_map(tool, keeper.pid, words)
+    keeper.connection.send(b"m")
+    expect(keeper.connection, "a mount and a network namespace", "twinhull doctor")
 
 
 def expect(connection: socket, what: str, hint: str) -> None:

@@ -231,6 +231,35 @@ def test_a_wish_that_nothing_measured_can_answer_does_not_pass_in_silence(twinhu
     assert [row["wish"].split()[0] for row in rows] == ["--start-within", "--memory-budget", "--instances"]
 
 
+def test_the_limits_of_density_count_for_so_many_instances(twinhull: Twinhull) -> None:
+    kind = accelerator(twinhull)
+    medians = {
+        "container.first_output_s": 0.03,
+        "container.memory_bytes": 1e3,
+        "container.tasks": 2,
+        "vm.first_output_s": 0.3,
+        "vm.memory_bytes": 1e3,
+        "vm.tasks": 8,
+        "vm.idle_percent": 0.5,
+    }
+    row = {"digest": "sha256:other", "image": "other", "accelerator": kind, "kernel": os.uname().release}
+    text = json.dumps({"schema": 1, "rows": [{**row, "when": 1.0, "medians": medians}]})
+    (twinhull.root / "state/measurements.json").write_text(text)
+    pids = int(Path("/proc/sys/kernel/pid_max").read_text())
+    many = twinhull("advise", "--instances", str(pids // 2 + 1), *QUIET, "busybox")
+    assert many.exit_code == 1
+    assert "more containers fit here" in unwrapped(many)
+    guests = int(len(os.sched_getaffinity(0)) * 100 / 0.5)
+    words = ("advise", "--own-kernel", *QUIET, "--format", "json", "--instances")
+    fitting = twinhull(*words, "2", "busybox").json()
+    (most,) = (limit["most"] for limit in fitting["room"]["vm"] if limit["name"] == "processor")
+    assert (fitting["choice"], most) == ("vm", guests)
+    crowded = twinhull(*words, str(guests + 1), "busybox").json()
+    assert crowded["choice"] == "stop"  # a machine takes no less
+    rules = {row["rule"] for row in crowded["fired"]}
+    assert {"VMs reach a limit of this machine", "machines reach a limit of this machine"} <= rules
+
+
 def test_a_machine_is_not_judged_by_the_figures_of_a_guest(twinhull: Twinhull) -> None:
     kind = accelerator(twinhull)
     medians = {
@@ -246,9 +275,9 @@ def test_a_machine_is_not_judged_by_the_figures_of_a_guest(twinhull: Twinhull) -
     late = twinhull("advise", "--os", "windows", "--start-within", "200ms")
     assert late.exit_code == 1
     assert "a machine starts in 21.0 s (measured with Debian), more than 200 ms" in unwrapped(late)
-    words = ("advise", "--needs-kernel-module", "no_such", "--instances", "60", "--memory-budget")
-    assert twinhull(*words, "4g", "busybox").exit_code == 1
-    assert unwrapped(twinhull(*words, "400g", "busybox")).startswith("MACHINE (a full operating system): busybox")
+    words = ("advise", "--needs-kernel-module", "no_such", "--memory-budget", "4g", "--instances")
+    assert twinhull(*words, "60", "busybox").exit_code == 1
+    assert unwrapped(twinhull(*words, "2", "busybox")).startswith("MACHINE (a full operating system): busybox")
 
 
 def test_an_application_is_advised_on_service_by_service(twinhull: Twinhull, tmp_path: Path) -> None:

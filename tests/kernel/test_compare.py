@@ -196,6 +196,7 @@ def test_under_tcg_the_vm_is_not_called_a_wall(result: dict[str, Any]) -> None:
 def test_its_medians_are_left_for_advice(command: Twinhull, result: dict[str, Any]) -> None:
     (row,) = json.loads((command.root / "state/measurements.json").read_text())["rows"]
     assert (row["digest"], row["accelerator"]) == (result["image"]["digest"], result["host"]["accelerator"])
+    assert row["medians"]["container.tasks"] >= 2 and row["medians"]["vm.files"] > 2
     for key in ("container.first_output_s", "vm.memory_bytes"):
         assert row["medians"][key] == pytest.approx(statistics.median(result["samples"][key]), abs=1e-5)
     costs = command("advise", "--format", "json", "busybox", check=True).json()["costs"]

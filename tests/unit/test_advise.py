@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from twinhull.advice import report
 from twinhull.advice.advise import advise, choose, document
-from twinhull.advice.question import Abilities, Cost, Measured, Needs, Packed, Question, Wishes
+from twinhull.advice.question import Abilities, Cost, Limit, Measured, Needs, Packed, Question, Room, Wishes
 from twinhull.advice.rule import CHOICES, WEIGHTS, Rule
 from twinhull.advice.rules import RULES
 
@@ -44,6 +44,12 @@ def waiting(question: Question) -> Question:
     """The same where a guest waits, and starts in 90 ms."""
     vm = question.measured.vm._replace(waiting_s=0.09)
     return question._replace(measured=question.measured._replace(vm=vm))
+
+
+def holding(container: int = 99, vm: int = 99, machine: int = 99, **wishes: Any) -> Question:
+    """Twenty instances where so many of each fit."""
+    left = Room(*((Limit("pids", most, "40 left, 2 each", most, most),) for most in (container, vm, machine)))
+    return wishing(instances=20, **wishes)._replace(room=left)
 
 
 # rule -> a question for which it fires, the nearest for which it does not, and the answer to the first
@@ -99,6 +105,9 @@ CASES: dict[str, tuple[Question, Question, str]] = {
         "stop",
     ),
     "containers do not fit": (wishing(memory_budget_bytes=999_999), wishing(memory_budget_bytes=1_000_000), "stop"),
+    "VMs reach a limit of this machine": (holding(vm=19), holding(vm=20), "container"),
+    "machines reach a limit of this machine": (holding(machine=19, system="windows"), holding(machine=20), "stop"),
+    "containers reach a limit of this machine": (holding(container=19), holding(container=20), "vm"),
     "a bridge has so many ports": (
         asking(Abilities(bridge_ports=0), bridge=True),
         asking(Abilities(bridge_ports=1), bridge=True),
@@ -272,6 +281,9 @@ texts = st.sampled_from(("", "x"))
 names = st.lists(st.sampled_from(("a", "b")), max_size=2).map(tuple)
 amounts = st.sampled_from((0.0, 0.01, 0.5, 1e9))
 costs = st.builds(Cost, amounts, amounts, amounts)
+limits = st.sampled_from(
+    ((), (Limit("pids", 0, "", 0, 0),), (Limit("addresses", 9, "", 9, 9), Limit("pids", 5000, "", 1, None)))
+)
 questions = st.builds(
     Question,
     st.just("app"),
@@ -307,6 +319,7 @@ questions = st.builds(
         free_memory_bytes=st.sampled_from((0, 1 << 30)),
     ),
     st.builds(Measured, texts, st.booleans(), amounts, st.just("tcg"), costs, costs, costs),
+    st.builds(Room, limits, limits, limits),
 )
 
 

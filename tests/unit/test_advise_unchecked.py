@@ -12,6 +12,7 @@ from twinhull.advice.advise import Advice, advise, document
 from twinhull.advice.question import Cost, Measured, Question
 
 SILENT = Measured()
+COUNTED = MEASURED._replace(container=MEASURED.container._replace(tasks=2.0))
 WISHES = {"start_within_s": 0.2, "instances": 20, "memory_budget_bytes": 1_000_000_000}
 
 
@@ -59,7 +60,9 @@ def test_a_wish_without_a_figure_is_told_with_the_command_that_measures_it(
 
 
 def test_what_was_measured_is_weighed_and_not_named() -> None:
-    assert unmeasured(MEASURED, **WISHES)[1].not_checked == ()
+    assert unmeasured(COUNTED, **WISHES)[1].not_checked == ()
+    (row,) = unmeasured(MEASURED, **WISHES)[1].not_checked
+    assert (row.wish, row.why) == ("--instances 20", "how many processes and files a container takes was not measured")
     _, partly = unmeasured(MEASURED._replace(container=Cost(0.04)), **WISHES)
     assert [row.wish for row in partly.not_checked] == ["--memory-budget 1.00 GB", "--instances 20"]
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from twinhull.compare import density
-from twinhull.compare.density import Room, Weight, Weights
+from twinhull.engine import room as rooms
+from twinhull.engine.room import Room, Weight, Weights, limits, ranked
 
 LIGHT = Weight(memory_bytes=1e6, disk_bytes=1e5, processor_percent=0.0, tasks=2, files=10)
 LARGE = Room(10**10, 10**12, 400.0, 30_000, None, 10**6, 1023, 65_533, 90_000)
 
 
 def names(weight: Weight, room: Room) -> list[str]:
-    return [limit.name for limit in density.limits(weight, room)]
+    return [limit.name for limit in limits(weight, room)]
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ def names(weight: Weight, room: Room) -> list[str]:
     ],
 )
 def test_the_smallest_limit_binds(weight: Weight, room: Room, name: str, count: int) -> None:
-    first = density.limits(weight, room)[0]
+    first = limits(weight, room)[0]
     assert (first.name, first.most) == (name, count)
     assert density.entry([first], weight, [1.0, 2.0])["binds"] == name
 
@@ -42,25 +43,25 @@ def test_what_could_not_be_read_or_costs_nothing_is_no_limit() -> None:
 
 
 def test_a_limit_that_is_reached_lets_none_in() -> None:
-    assert density.limits(LIGHT, LARGE._replace(ports=0))[0].most == 0
+    assert limits(LIGHT, LARGE._replace(ports=0))[0].most == 0
 
 
 def test_tasks_and_files_that_are_left() -> None:
-    assert density.tasks_room("0.10 0.20 0.30 2/345 678\n", "32768\n", "193000\n") == 32768 - 345
-    assert density.tasks_room("0.10 0.20 0.30 2/345 678\n", "4194304\n", "193000\n") == 193000 - 345
-    assert density.tasks_room("", "32768", "") is None
-    assert density.files_room("1120\t0\t2470000\n") == 2470000 - 1120
-    assert density.files_room("") is None
+    assert rooms.tasks_room("0.10 0.20 0.30 2/345 678\n", "32768\n", "193000\n") == 32768 - 345
+    assert rooms.tasks_room("0.10 0.20 0.30 2/345 678\n", "4194304\n", "193000\n") == 193000 - 345
+    assert rooms.tasks_room("", "32768", "") is None
+    assert rooms.files_room("1120\t0\t2470000\n") == 2470000 - 1120
+    assert rooms.files_room("") is None
 
 
 def test_the_curve_has_a_point_for_each_number_of_instances() -> None:
-    found = density.entry(density.limits(LIGHT, LARGE), LIGHT, [5.0, 6.0, 7.0])
+    found = density.entry(limits(LIGHT, LARGE), LIGHT, [5.0, 6.0, 7.0])
     assert found["points"] == [[1, 5.0], [2, 6.0], [3, 7.0]]
     assert found["slope_bytes"] == 1e6
 
 
 def test_the_phrase_names_the_number_and_what_ends_it() -> None:
-    found = density.entry(density.limits(LIGHT, LARGE), LIGHT, [5.0, 6.0])
+    found = density.entry(limits(LIGHT, LARGE), LIGHT, [5.0, 6.0])
     assert density.told(found) == "1,023 more fit: bridge ports bind first"
     before = {**found, "limits": [{"name": "memory", "count": 9, "basis": ""}]}
     del before["may_bind"]
@@ -75,7 +76,7 @@ def weights(low: float, middle: float, high: float) -> Weights:
 
 
 def test_a_count_has_the_interval_of_what_it_was_computed_from() -> None:
-    found = density.entry(density.ranked(weights(1.0, 2.0, 4.0), LARGE), LIGHT, [1.0, 2.0])
+    found = density.entry(ranked(weights(1.0, 2.0, 4.0), LARGE), LIGHT, [1.0, 2.0])
     counts = {one["name"]: (one["count"], one["low"], one["high"]) for one in found["limits"]}
     assert counts["processor"] == (200, 100, 400)
     assert counts["memory"] == (200, 200, 200)
@@ -83,16 +84,16 @@ def test_a_count_has_the_interval_of_what_it_was_computed_from() -> None:
 
 
 def test_two_limits_whose_intervals_overlap_are_not_told_apart() -> None:
-    near = density.entry(density.ranked(weights(1.0, 1.9, 4.0), LARGE), LIGHT, [1.0, 2.0])
+    near = density.entry(ranked(weights(1.0, 1.9, 4.0), LARGE), LIGHT, [1.0, 2.0])
     assert (near["binds"], near["may_bind"]) == ("memory", ["processor"])
     assert density.told(near) == "200 more fit: memory or processor first, their intervals overlap"
-    far = density.entry(density.ranked(weights(1.0, 1.1, 1.2), LARGE), LIGHT, [1.0, 2.0])
+    far = density.entry(ranked(weights(1.0, 1.1, 1.2), LARGE), LIGHT, [1.0, 2.0])
     assert (far["binds"], far["may_bind"]) == ("memory", [])
-    first = density.entry(density.ranked(weights(3.0, 4.0, 5.0), LARGE), LIGHT, [1.0, 2.0])
+    first = density.entry(ranked(weights(3.0, 4.0, 5.0), LARGE), LIGHT, [1.0, 2.0])
     assert density.told(first) == "100 [80, 133] more fit: processor binds first"
 
 
 def test_what_may_take_nothing_has_no_upper_end() -> None:
-    found = density.entry(density.ranked(weights(0.0, 4.0, 5.0), LARGE), LIGHT, [1.0, 2.0])
+    found = density.entry(ranked(weights(0.0, 4.0, 5.0), LARGE), LIGHT, [1.0, 2.0])
     assert found["limits"][0]["high"] is None
     assert density.told(found).startswith("100 [80, any] more fit: processor or memory or ")

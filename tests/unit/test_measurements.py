@@ -36,6 +36,14 @@ def test_the_row_of_the_image_comes_before_a_later_one_of_another() -> None:
     assert (other.image, other.own) == ("b", False)
 
 
+def test_what_one_instance_takes_of_the_machines_limits_is_kept() -> None:
+    kept = wanted(
+        {"vm.memory_bytes": 1.0, "vm.tasks": 7.0, "vm.files": 90.0, "vm.disk_bytes": 5.0, "vm.idle_percent": 0.5}
+    )
+    row = parse(text_with((), ROW._replace(medians=kept)))[0]
+    assert pick((row,), digest="", accelerator="tcg", kernel="6.18").vm == Cost(0, 1.0, 1e8, 0, 7.0, 90.0, 5.0, 0.5)
+
+
 def test_a_machine_is_the_same_beside_every_image_and_its_figures_say_where_they_are_from() -> None:
     beside = ROW._replace(digest="sha256:b", medians={**MEDIANS, "machine.first_output_s": 20.0})
     found = pick((beside, ROW), digest="sha256:a", accelerator="tcg", kernel="6.18")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from twinhull.advice import price
 from twinhull.advice.rule import CHOICES, WEIGHTS, Rule
-from twinhull.advice.rules import COMPARED, RULES
+from twinhull.advice.rules import RULES
+from twinhull.advice.sources import COMPARED
 from twinhull.advice.unchecked import unchecked
 from twinhull.tuples import NamedTuple
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 MAX_ROWS = 64
-QUANTITIES = ("first_output_s", "healthy_s", "memory_bytes", "kernel_bytes")
+WEIGHTS = ("tasks", "files", "disk_bytes", "idle_percent")
+QUANTITIES = ("first_output_s", "healthy_s", "memory_bytes", "kernel_bytes", *WEIGHTS)
 CHOICES = ("container", "vm", "machine")
 WAITING = "vm_spare.first_output_s"
 
@@ -107,5 +108,8 @@ def cost(row: Row, choice: str) -> Cost:
 
     A service that writes nothing has started when it answers.
     """
-    start, answer, memory, kernel = (row.medians.get(f"{choice}.{quantity}", 0.0) for quantity in QUANTITIES)
-    return Cost(start or answer, memory + kernel if memory else 0.0)
+    found = {quantity: row.medians.get(f"{choice}.{quantity}", 0.0) for quantity in QUANTITIES}
+    memory = found["memory_bytes"]
+    start = found["first_output_s"] or found["healthy_s"]
+    weights = {name: found[name] for name in WEIGHTS}
+    return Cost(start, memory + found["kernel_bytes"] if memory else 0.0, **weights)

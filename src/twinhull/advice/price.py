@@ -12,7 +12,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from twinhull.advice.question import Choice, Limit
+
 TITLES = {"container": "container", "vm": "VM", "machine": "machine"}
+NOTHING = Cost()
 DEBIAN = " (measured with Debian)"  # whatever image it was compared with
 
 
@@ -27,42 +30,78 @@ def fastest(cost: Cost) -> float:
     return min(filter(None, (cost.start_s, cost.waiting_s)), default=0.0)
 
 
-def of_memory(question: Question, cost: Cost) -> str:
-    """What all instances take."""
-    return quantity(cost.memory_of(question.wishes.instances), "B")
-
-
-def whose(question: Question) -> str:
+def whose(question: Question, choice: Choice = "vm") -> str:
     """Whose figures they are, where they are another image's."""
     measured = question.measured
+    if choice == "machine":
+        return DEBIAN if cost_of(question, choice) != NOTHING else ""
     return "" if measured.own or not measured.image else f" (measured with {measured.image})"
 
 
-def machine_start(question: Question) -> float:
-    """The shortest start of a machine: what was measured of one, else a VM's, for a machine boots more; 0 for none."""
-    return question.measured.machine.start_s or fastest(question.measured.vm)
+def cost_of(question: Question, choice: Choice) -> Cost:
+    """What was measured of a choice."""
+    found: Cost = getattr(question.measured, choice)
+    return found
 
 
-def machine_memory(question: Question) -> float:
+def least_start(question: Question, choice: Choice) -> float:
+    """The shortest start that was measured of a choice, 0 for none; a machine takes at least what a VM takes."""
+    vm = fastest(question.measured.vm) if choice == "machine" else 0.0
+    return fastest(cost_of(question, choice)) or vm
+
+
+def least_memory(question: Question, choice: Choice) -> float:
     """The same of the memory that all instances take."""
-    measured, count = question.measured, question.wishes.instances
-    return measured.machine.memory_of(count) or measured.vm.memory_of(count)
+    count = question.wishes.instances
+    vm = question.measured.vm.memory_of(count) if choice == "machine" else 0.0
+    return cost_of(question, choice).memory_of(count) or vm
 
 
-def of_machine_start(question: Question) -> str:
-    """What is known of it, as a sentence."""
-    if question.measured.machine.start_s:
-        return f"a machine starts in {of_start(question.measured.machine)}{DEBIAN}"
-    usual = quantity(machine_start(question), "s")
-    return f"no machine was measured, and it boots more than a VM, which starts in {usual}{whose(question)}"
+def starts(question: Question, choice: Choice) -> str:
+    """That start as a sentence."""
+    cost = cost_of(question, choice)
+    if cost.start_s:
+        return f"a {TITLES[choice]} starts in {of_start(cost)}{whose(question, choice)}"
+    usual = quantity(least_start(question, choice), "s")
+    return f"no machine was measured, and it boots more than a VM, which starts in {usual}{whose(question, 'vm')}"
 
 
-def of_machine_memory(question: Question) -> str:
+def takes(question: Question, choice: Choice) -> str:
     """The same of the memory."""
-    count, taken = question.wishes.instances, quantity(machine_memory(question), "B")
-    if question.measured.machine.memory_bytes:
-        return f"{many(question, 'machine')} take{'s' * (count == 1)} {taken}{DEBIAN}"
-    return f"no machine was measured, and it holds more than a VM, {count:,} of which take {taken}{whose(question)}"
+    taken, count = quantity(least_memory(question, choice), "B"), question.wishes.instances
+    if cost_of(question, choice).memory_bytes:
+        return f"{many(question, TITLES[choice])} take{'s' * (count == 1)} {taken}{whose(question, choice)}"
+    usual = f"{count:,} of which take {taken}{whose(question, 'vm')}"
+    return f"no machine was measured, and it holds more than a VM, {usual}"
+
+
+def binding(name: str) -> str:
+    """That a limit is the first to be reached."""
+    return f"{name} {'bind' if name[-1] == 's' else 'binds'} first"
+
+
+def first_limit(question: Question, choice: Choice) -> Limit | None:
+    """The limit of this machine that ends instances of a choice first; None if nobody looked."""
+    found: tuple[Limit, ...] = getattr(question.room, choice)
+    return found[0] if found else None
+
+
+def crowded(question: Question, choice: Choice) -> bool:
+    """True if a limit other than memory lets fewer in."""
+    limit = first_limit(question, choice)
+    return limit is not None and limit.most < question.wishes.instances
+
+
+def room_for(question: Question, choice: Choice) -> str:
+    """How many more it lets in, and from what that was computed; "" if nobody looked."""
+    limit = first_limit(question, choice)
+    if limit is None:
+        return ""
+    one = limit.most == 1
+    more = f"at most {limit.most:,} more {TITLES[choice]}{'s' * (not one)} fit{'s' * one} here"
+    apart = choice == "machine" and not cost_of(question, choice).tasks
+    least = f"; a machine takes at least what a VM takes{whose(question)}" if apart else whose(question, choice)
+    return f"{more}, not {question.wishes.instances:,}: {binding(limit.name)}, {limit.basis}{least}"
 
 
 def within(question: Question) -> str:
@@ -77,20 +116,18 @@ def many(question: Question, title: str) -> str:
 
 
 def limit_bytes(question: Question) -> float:
-    """What all instances may take: the user's limit, else for several the memory that is free; 0 for any."""
+    """What all instances may take: the user's limit, for several no more than the memory that is free; 0 for any."""
     wishes = question.wishes
-    return wishes.memory_budget_bytes or (question.here.free_memory_bytes if wishes.instances > 1 else 0)
+    free = question.here.free_memory_bytes if wishes.instances > 1 else 0
+    return min(filter(None, (wishes.memory_budget_bytes, free)), default=0)
 
 
 def budget(question: Question) -> str:
     """That limit in words."""
-    said = "you allow" if question.wishes.memory_budget_bytes else "are free"
-    return f"the {quantity(limit_bytes(question), 'B')} that {said}"
-
-
-def exceeds(question: Question, taken: float) -> bool:
-    """True if all instances take more than they may; `taken` is 0 where that was not measured."""
-    return 0 < limit_bytes(question) < taken
+    limit = limit_bytes(question)
+    return (
+        f"the {quantity(limit, 'B')} that {'you allow' if limit == question.wishes.memory_budget_bytes else 'are free'}"
+    )
 
 
 def saved(question: Question) -> str:

@@ -118,12 +118,19 @@ class Cost(NamedTuple):
         memory_bytes: of one more instance, with the kernel's memory for it.
         shared_bytes: kept once for all instances.
         waiting_s: a start that finds a guest in waiting; 0 also where none would wait for this workload.
+        tasks: of one instance with everything that holds it, and the files that these have open.
+        disk_bytes: of one more instance.
+        idle_percent: of one CPU, while nothing is asked of it.
     """
 
     start_s: float = 0.0
     memory_bytes: float = 0.0
     shared_bytes: float = 0.0
     waiting_s: float = 0.0
+    tasks: float = 0.0
+    files: float = 0.0
+    disk_bytes: float = 0.0
+    idle_percent: float = 0.0
 
     def memory_of(self, instances: int) -> float:
         """What so many take together; 0 if one was not measured."""
@@ -149,6 +156,31 @@ class Measured(NamedTuple):
     machine_apart: bool = False
 
 
+class Limit(NamedTuple):
+    """How many more instances one limit of this machine lets in, and from what that was computed.
+
+    Attributes:
+        low, high: the same at the ends of what one instance takes; None where it may take nothing.
+    """
+
+    name: str
+    most: int
+    basis: str
+    low: int
+    high: int | None
+
+
+class Room(NamedTuple):
+    """The limits that instances of each choice draw on, the one that binds first at the beginning; () if nobody looked.
+
+    Memory is none of them: it is what the user allows that counts, else what is free.
+    """
+
+    container: tuple[Limit, ...] = ()
+    vm: tuple[Limit, ...] = ()
+    machine: tuple[Limit, ...] = ()
+
+
 class Question(NamedTuple):
     """Everything a rule may look at."""
 
@@ -158,3 +190,4 @@ class Question(NamedTuple):
     packed: Packed = Packed()
     here: Abilities = Abilities()
     measured: Measured = Measured()
+    room: Room = Room()

@@ -132,4 +132,5 @@ def answer(question: Question, advice: Advice, command: str, not_served: Iterabl
         "needs": question.needs._asdict(),
         "image": question.packed._asdict(),
         "here": question.here._asdict(),
+        "room": {name: [limit._asdict() for limit in found] for name, found in question.room._asdict().items()},
     }

@@ -8,17 +8,11 @@ decides nothing. docs/advise.md shows this table, and a test compares the two.
 from __future__ import annotations
 
 from twinhull.advice import price
+from twinhull.advice.limits import crowded, large, late
 from twinhull.advice.question import LINUX
 from twinhull.advice.reading import admitted, doors, engines, foreign, needs_kernel, system, unpromised, wall_missing
 from twinhull.advice.rule import CHOICES, GUESTS, WORKLOADS, Rule
-
-NIST = "NIST SP 800-190, 3.5.2 (shared kernel)"
-QEMU = "QEMU documentation, Security (non-virtualization use case)"
-QEMU_KVM = "QEMU documentation, Security (virtualization use case)"
-DOCKER = "Docker documentation, Docker Engine security"
-NAMESPACES = "namespaces(7)"
-MEASURED, HERE, USER = "measured here", "this machine", "the user"
-COMPARED = f"{MEASURED} with compare"
+from twinhull.advice.sources import COMPARED, DOCKER, HERE, MEASURED, NAMESPACES, NIST, QEMU, QEMU_KVM, USER
 
 RULES = (
     # --- vetoes: what must not be, or cannot be
@@ -163,74 +157,15 @@ RULES = (
         source="unix(7); QEMU documentation, 9pfs",
         change="the same without the socket",
     ),
-    Rule(
-        "a VM is too late",
-        "veto",
-        lambda q: 0 < q.wishes.start_within_s < price.fastest(q.measured.vm),
-        lambda q: f"a VM starts in {price.of_start(q.measured.vm)}{price.whose(q)}, more than {price.within(q)}",
-        excludes=("vm",),
-        otherwise="it starts later than you said",
-        source=MEASURED,
-        change="a later start",
-    ),
-    Rule(
-        "a machine is too late",
-        "veto",
-        lambda q: 0 < q.wishes.start_within_s < price.machine_start(q),
-        lambda q: f"{price.of_machine_start(q)}, more than {price.within(q)}",
-        excludes=("machine",),
-        otherwise="it starts later than you said",
-        source=MEASURED,
-        change="a later start",
-    ),
-    Rule(
-        "a container is too late",
-        "veto",
-        lambda q: 0 < q.wishes.start_within_s < q.measured.container.start_s,
-        lambda q: (
-            f"a container starts in {price.of_start(q.measured.container)}{price.whose(q)}, more than {price.within(q)}"
-        ),
-        excludes=("container",),
-        otherwise="it starts later than you said",
-        source=MEASURED,
-        change="a later start",
-    ),
-    Rule(
-        "VMs do not fit",
-        "veto",
-        lambda q: price.exceeds(q, q.measured.vm.memory_of(q.wishes.instances)),
-        lambda q: (
-            f"{price.many(q, 'VM')} take {price.of_memory(q, q.measured.vm)}{price.whose(q)}, more than "
-            f"{price.budget(q)}"
-        ),
-        excludes=("vm",),
-        otherwise="the memory runs out",
-        source=MEASURED,
-        change="more memory, or fewer instances",
-    ),
-    Rule(
-        "machines do not fit",
-        "veto",
-        lambda q: price.exceeds(q, price.machine_memory(q)),
-        lambda q: f"{price.of_machine_memory(q)}, more than {price.budget(q)}",
-        excludes=("machine",),
-        otherwise="the memory runs out",
-        source=MEASURED,
-        change="more memory, or fewer instances",
-    ),
-    Rule(
-        "containers do not fit",
-        "veto",
-        lambda q: price.exceeds(q, q.measured.container.memory_of(q.wishes.instances)),
-        lambda q: (
-            f"{price.many(q, 'container')} take {price.of_memory(q, q.measured.container)}{price.whose(q)}, "
-            f"more than {price.budget(q)}"
-        ),
-        excludes=("container",),
-        otherwise="the memory runs out",
-        source=MEASURED,
-        change="more memory, or fewer instances",
-    ),
+    late("vm"),
+    late("machine"),
+    late("container"),
+    large("vm"),
+    large("machine"),
+    large("container"),
+    crowded("vm"),
+    crowded("machine"),
+    crowded("container"),
     Rule(
         "a bridge has so many ports",
         "veto",

@@ -47,6 +47,8 @@ def missing(question: Question, choice: Choice) -> Iterator[tuple[str, str]]:
     if wishes.start_within_s and not price.fastest(cost):
         yield f"--start-within {price.within(question)}", f"no start of {title} {under}"
     if cost.memory_bytes:
+        if wishes.instances > 1 and not cost.tasks:
+            yield f"--instances {wishes.instances:,}", f"how many processes and files {title} takes was not measured"
         return
     why = f"no memory of {title} {under}"
     if wishes.memory_budget_bytes:

@@ -274,6 +274,8 @@ def question(findings: Findings) -> Question:
 def remember(findings: Findings, config: Config, kernel: str) -> None:
     """Leave the medians for whoever asks for advice later."""
     medians = {key: statistics.median(values) for key, values in findings.samples.items() if values}
+    for name, weights in findings.weights.items():
+        medians |= {f"{name}.{quantity}": value for quantity, value in weights.items()}
     measurements.remember(
         config,
         known.Row(

@@ -68,6 +68,7 @@ class Findings:
         self.monitor: Monitor | None = None
         self.machine_monitor: Monitor | None = None
         self.parts: dict[str, dict[str, float]] = {}  # subject -> process name -> bytes of one instance
+        self.weights: dict[str, dict[str, float]] = {}  # subject -> tasks and files of one instance
         self.guest_kernel_bytes = 0
         self.template_bytes = 0  # the memory that the holder of a template keeps for all VMs of it
         self.copies = 0

@@ -15,6 +15,7 @@ from twinhull.compare.inside import monitor_of
 from twinhull.compare.session import Session
 from twinhull.compare.subject import Idle
 from twinhull.engine import Engine
+from twinhull.engine.room import tasks_and_files
 from twinhull.errors import TwinhullError
 from twinhull.host import machine, memory, stack
 from twinhull.host.facts import read_facts
@@ -181,6 +182,8 @@ def weigh(session: Session, idle: Idle, started: float) -> None:
     findings.add(f"{NAME}.memory_bytes", sum(footprint.parts(idle).values()))
     findings.add(f"{NAME}.disk_bytes", float(memory.disk_bytes(idle.directory)))
     findings.parts[NAME] = footprint.parts(idle)
+    tasks, files = tasks_and_files(memory.tree(idle.supervisor))
+    findings.weights[NAME] = {"tasks": tasks, "files": files}
     charged = footprint.kernel_memory(idle, facts.cgroup1, facts.cgroup2)
     if charged is None:
         findings.gap(f"{NAME}.kernel_bytes", "no memory controller for its cgroup")

@@ -10,11 +10,12 @@ import os
 from twinhull.advice import advise, measurements
 from twinhull.advice.command import command_line
 from twinhull.advice.facts import packed_of, unknown_image
-from twinhull.advice.question import LINUX, Needs, Packed, Question, Wishes
+from twinhull.advice.question import LINUX, Cost, Needs, Packed, Question, Room, Wishes
 from twinhull.advice.reading import system
 from twinhull.engine import isolation, spares
 from twinhull.engine.abilities import read_abilities
 from twinhull.engine.measurements import read
+from twinhull.engine.room import Weight, limits, read_room
 from twinhull.engine.state import Home
 from twinhull.errors import HostUnfit
 from twinhull.model import Image, Request
@@ -25,7 +26,7 @@ from twinhull.tuples import NamedTuple
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinhull.advice.advise import Advice
-    from twinhull.advice.question import Abilities
+    from twinhull.advice.question import Abilities, Limit, Measured
 
 NOTHING = Needs()
 
@@ -80,9 +81,28 @@ def counsel(
         found = found._replace(vm=found.vm._replace(waiting_s=0.0))  # at most one guest waits, and none for this
     needs = joined(isolation.needs(home, request), asks)
     workload = request.image or f"a {wishes.system} system"
-    question = Question(workload, wishes, needs, packed if request.image else Packed(known=True), here, found)
+    packed = packed if request.image else Packed(known=True)
+    question = Question(workload, wishes, needs, packed, here, found, room_of(home, request, found))
     advice = advise.advise(question)
     return Counsel(question, advice, command_for(question, advice, request, extra), not_served(asks))
+
+
+def room_of(home: Home, request: Request, found: Measured) -> Room:
+    """The limits that instances of each choice draw on; at least a process each where none were counted.
+
+    Memory and the ports of the usual bridge have rules of their own, that need no measurement.
+    """
+    left = read_room(home, [place.network for place in request.networks])
+    if any(place.network == "bridge" for place in request.networks):
+        left = left._replace(ports=None)
+    left = left._replace(memory_bytes=None)
+
+    def of(cost: Cost) -> tuple[Limit, ...]:
+        weight = Weight(cost.memory_bytes, cost.disk_bytes, cost.idle_percent, cost.tasks or 1.0, cost.files)
+        return tuple(limits(weight, left))
+
+    machine = Cost(*(own or of_vm for own, of_vm in zip(found.machine, found.vm, strict=True)))  # at least a VM's
+    return Room(of(found.container), of(found.vm), of(machine))
 
 
 def check_platform(text: str) -> None:

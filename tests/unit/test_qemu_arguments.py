@@ -8,7 +8,7 @@ import pytest
 
 from twinhull.model import Facts, Volume
 from twinhull.network import endpoint
-from twinhull.plan import qemu
+from twinhull.plan import pc, qemu
 from twinhull.plan.guest import guest_plan, place_shares
 from twinhull.plan.jail import FIRST_UID, SHARE_CAPABILITIES, UIDS, Jail, jail_plan, jail_user, restored
 from twinhull.plan.ops import BY_NAME, Op, Plan
@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinhull.plan.qemu import Memory
 
+COMPUTER = pc.Computer("tcg", 1, 1 << 30, "02:74:0a:57:00:02")
 MACHINE = Machine("tcg", 1, 256 << 20, tsc_khz=2_000_000)
 FACTS = Facts(cgroup2="/sys/fs/cgroup", cgroup2_controllers=("cpu", "memory", "pids"), max_files=1 << 20)
 
@@ -88,6 +89,11 @@ def test_the_image_is_read_only_and_only_a_durable_disk_is_flushed() -> None:
     assert "node-name=image,read-only=on" in words
     assert "no-flush" not in words
     assert "cache.no-flush=on" in " ".join(argv(drives=Drives(durable=False)))
+
+
+def test_no_disk_stops_its_guest_when_the_host_cannot_write() -> None:
+    disks = [word for word in (*argv(), *pc.arguments(COMPUTER, binary="qemu")) if word.startswith("virtio-blk")]
+    assert len(disks) == 3 and all("werror=report,rerror=report" in disk for disk in disks)
 
 
 def test_a_guest_under_kvm_keeps_its_mitigations() -> None:

@@ -7,7 +7,7 @@ constants below; the chain of a disk and the disk beneath it is spelled out here
 from __future__ import annotations
 
 from twinhull import jsontext
-from twinhull.plan.qemu import QMP_FD, SANDBOX, TAP_FD, accelerator_arguments, control_arguments
+from twinhull.plan.qemu import ERRORS, QMP_FD, SANDBOX, TAP_FD, accelerator_arguments, control_arguments
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -68,7 +68,7 @@ def disk_arguments() -> tuple[str, ...]:
         *("-add-fd", f"fd={GIVEN_FD},set={GIVEN_SET},opaque=given"),
         *("-add-fd", f"fd={OVERLAY_FD},set={OVERLAY_SET},opaque=overlay"),
         *("-blockdev", jsontext.dumps(given), "-blockdev", jsontext.dumps(overlay)),
-        *("-device", "virtio-blk-pci,id=disk0,drive=disk,bootindex=0"),
+        *("-device", f"virtio-blk-pci,id=disk0,drive=disk,{ERRORS},bootindex=0"),
     )
 
 

@@ -42,6 +42,9 @@ BOARDS = {
 # Where the disks are: QEMU gives out the places of an Arm board from the last, and its kernel counts from the first.
 PLACES = {"amd64": ("", ""), "arm64": (",bus=virtio-mmio-bus.0", ",bus=virtio-mmio-bus.1")}
 FIRST_CARD_PLACE = 2  # behind the disks
+# What the host cannot read or write, for want of room too, is an error in the guest, which goes on. By default QEMU
+# stops the guest until somebody tells its monitor otherwise.
+ERRORS = "werror=report,rerror=report"
 CONSOLES = {"amd64": "ttyS0", "arm64": "ttyAMA0"}
 # Signed pointers by the architecture's own algorithm would take most of the emulator's time.
 PROCESSORS = {"amd64": "max", "arm64": "max,pauth-impdef=on"}
@@ -177,9 +180,9 @@ def device_arguments(machine: Machine, drives: Drives) -> tuple[str, ...]:
     return (
         *sets,
         *("-blockdev", f"{image},node-name=image,read-only=on"),
-        *("-device", f"virtio-blk-device,id=disk0,drive=image{first}"),
+        *("-device", f"virtio-blk-device,id=disk0,drive=image,{ERRORS}{first}"),
         *("-blockdev", f"{scratch},node-name=scratch"),
-        *("-device", f"virtio-blk-device,id=disk1,drive=scratch{second}"),
+        *("-device", f"virtio-blk-device,id=disk1,drive=scratch,{ERRORS}{second}"),
         *("-device", "virtio-serial-device,id=serial0"),
         *("-chardev", f"socket,id=agent,fd={AGENT_FD}"),
         *("-device", f"virtserialport,bus=serial0.0,chardev=agent,name={AGENT_PORT}"),

@@ -149,6 +149,26 @@ int bind_tree(struct setup *setup, const struct op *op)
 	return error ? error : fd_take(&tree);
 }
 
+/* The host's "/" with all that is mounted there, and that is the new root, too: who asks for the one is not to get the
+ * other on top of it. */
+static int bind_top(struct setup *setup, const struct op *op)
+{
+	struct mount_attr hide = {.propagation = MS_UNBINDABLE};
+	struct mount_attr show = {.propagation = setup->shared ? MS_SHARED : MS_PRIVATE};
+	int error = mount_change(setup->root, false, &hide);
+	CLEANUP_FD int tree = error ? error : bind_tree(setup, op);
+	if (!error)
+		error = mount_change(setup->root, false, &show);
+	return error ? error : fd_take(&tree);
+}
+
+static bool is_top(int tree)
+{
+	struct stat ours, top;
+	return fstat(tree, &ours) == 0 && stat("/", &top) == 0 && ours.st_dev == top.st_dev &&
+	       ours.st_ino == top.st_ino;
+}
+
 int op_bind(struct setup *setup, const struct op *op)
 {
 	struct stat source;
@@ -157,6 +177,10 @@ int op_bind(struct setup *setup, const struct op *op)
 	CLEANUP_FD int tree = prepared(setup, op);
 	if (tree < 0)
 		tree = bind_tree(setup, op);
+	if (setup->made && tree >= 0 && is_top(tree)) {
+		fd_close(&tree);
+		tree = bind_top(setup, op);
+	}
 	if (tree < 0 || fstat(tree, &source) < 0) {
 		setup->blame = op->args[0].text;
 		return tree < 0 ? tree : -errno;

@@ -128,6 +128,8 @@ static int put_process(struct sink *sink, const char *pid)
 	char head[64];
 	int length = snprintf(head, sizeof(head), "%s%c%u%c", pid, 0, owner.st_uid, 0);
 	int error = put_text(sink, head, (size_t)length);
+	for (char *feed; (feed = memchr(text, '\n', (size_t)stat_length - 1));)
+		*feed = '?';          /* of the name, which the process chose */
 	text[stat_length - 1] = '\0'; /* its line feed */
 	if (!error)
 		error = put_text(sink, text, (size_t)stat_length);

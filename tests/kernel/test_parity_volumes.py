@@ -122,3 +122,12 @@ def test_the_volumes_of_another_workload_are_seen_and_outlive_it(wall: Wall, tmp
     assert wall("start", "-a", "second", check=True).stdout == "theirs\n"
     assert "no such workload" in wall.run("--volumes-from", "nobody", "busybox", "true").stderr
     assert "NAME:ro" in wall.run("--volumes-from", "second:x", "busybox", "true").stderr
+
+
+@pytest.mark.parity("`-v`, `--mount`: directories and single files, read-only, owners, changes seen on both sides")
+@pytest.mark.parametrize("source", ["/", "/proc/self/root", "/etc/.."])
+def test_the_hosts_root_is_shown_without_the_workloads_own(wall: Wall, source: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("of the host")
+    script = f"cat /x{tmp_path}/file; ls -d /x/shares /x/x 2>/dev/null; cat /x/etc/hostname"
+    shown = wall.run("-v", f"{source}:/x:ro", "-h", "inside", "busybox", "sh", "-c", script)
+    assert shown.stdout == f"of the host{Path('/etc/hostname').read_text()}", shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -118,3 +119,27 @@ def test_what_is_not_trusted_goes_to_the_hosts_kernel_only_if_that_is_said(parit
     (row,) = parity_home("ps", "-a", "--format", "json", check=True).json()
     parity_home.remove_all()
     assert (row["isolation"], "accepted" in row["wall"]) == ("container", True)
+
+
+def test_what_cannot_be_there_is_refused_before_it_is_stopped(parity_home: Twinhull) -> None:
+    parity_home("run", "-d", "--network", "none", "--name", "box", "--memory", "9999g", "busybox", "sleep", "600")
+    (before,) = parity_home("inspect", "box", check=True).json()
+    refused = parity_home("switch", "box", "--to", "vm")
+    (after,) = parity_home("inspect", "box", check=True).json()
+    parity_home.remove_all()
+    assert (refused.exit_code, "of memory, and a virtual machine cannot have more" in refused.stderr) == (125, True)
+    assert (after["status"], after["started"]) == ("running", before["started"])
+
+
+def test_what_does_not_start_there_runs_on_where_it_was(parity_home: Twinhull, tmp_path: Path) -> None:
+    parity_home("run", "-d", "--name", "box", "-p", "80", "busybox", "sh", "-c", "echo x >> /n; exec sleep 600")
+    ports = parity_home("port", "box", check=True).stdout
+    (tmp_path / "bad.toml").write_text('vm_kernel = "/nowhere/vmlinuz"\n')
+    bad = {"TWINHULL_CONFIG": str(tmp_path / "bad.toml")}
+    refused = parity_home("switch", "box", "--to", "vm", "-t", "0", variables=bad)
+    said = parity_home("exec", "box", "cat", "/n")
+    (row,) = parity_home("ps", "--format", "json", check=True).json()
+    again = parity_home("port", "box", check=True).stdout
+    parity_home.remove_all()
+    assert (refused.exit_code, "it is a container still, and runs" in refused.stderr) == (125, True), refused.stderr
+    assert (row["isolation"], row["status"], said.stdout, again) == ("container", "running", "x\nx\n", ports)

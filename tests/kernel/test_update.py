@@ -26,12 +26,17 @@ def test_the_limits_of_what_runs_change_at_once_and_stay(wall: Wall) -> None:
     assert (asked["memory_bytes"], asked["cpus"], asked["pids_limit"]) == (80 << 20, 0.5, 10)
     wall("restart", "-t", "0", "box", check=True)
     assert "fork" in wall("exec", "box", "sh", "-c", FORKS).stdout
+    wall("update", "--pids-limit", "-1", "box", check=True)
+    assert "fork" not in wall("exec", "box", "sh", "-c", FORKS).stdout
 
 
 def test_what_cannot_be_is_refused_with_its_reason(wall: Wall) -> None:
     wall.detached("--name", "box", "--network", "none", "busybox", "sleep", "1008")
     if wall.isolation == "vm":
-        for words, text in ((("--cpus", "2"), "has 1 processor"), (("--memory", "16g"), "of the template")):
+        for words, text in (
+            (("--cpus", "2"), "has 1 processor"),
+            (("--memory", "16g"), "with which its machine was made"),
+        ):
             refused = wall("update", *words, "box")
             assert (refused.exit_code, text in refused.stderr) == (1, True), refused.stderr
     assert "nothing to change" in wall("update", "box").stderr

@@ -58,3 +58,12 @@ def test_stats_counts_the_network_and_what_does_not_run_uses_nothing(wall: Wall)
     assert (rows["still"]["pids"], rows["still"]["cpu_percent"]) == (0, 0)
     refused = wall("top", "still")
     assert (refused.exit_code, "is not running" in refused.stderr) == (125, True)
+
+
+@pytest.mark.parity("top")
+def test_a_process_cannot_hide_behind_the_name_that_it_chose(wall: Wall) -> None:
+    script = r"printf 'a\nb) c' > /proc/$$/comm; while :; do sleep 1; done"
+    wall.detached("--name", "odd", "busybox", "sh", "-c", script)
+    deadline = time.monotonic() + START_S
+    while "a?b) c" not in (shown := wall("top", "odd", "-o", "pid,comm", check=True).stdout):
+        assert time.monotonic() < deadline, shown

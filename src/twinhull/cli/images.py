@@ -191,6 +191,7 @@ def configure_load(parser: Parser) -> None:
         "-i", "--input", default="", metavar="FILE", help="an archive or OCI directory (default: stdin)"
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    parser.add_argument("--platform", default="", help="os/architecture[/variant]")
 
 
 def run_load(arguments: Arguments, config: Config) -> int:
@@ -201,7 +202,7 @@ def run_load(arguments: Arguments, config: Config) -> int:
     if not arguments.input and os.isatty(0):
         raise InvalidRequest("no archive to read", hint="twinhull load -i FILE, or < FILE")
     path = arguments.input or received(config)
-    loaded = archive.load(home.config, home.db, path, progress=home.progress)
+    loaded = archive.load(home.config, home.db, path, platform=arguments.platform, progress=home.progress)
     if not loaded:
         raise InvalidRequest(f"{arguments.input or 'stdin'} holds no image", hint="twinhull save writes one")
     for one in loaded:

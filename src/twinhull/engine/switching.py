@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 
-from twinhull.engine import changes, connectivity, control, images, isolation, life, preview, starting, tools
+from twinhull.engine import changes, control, images, isolation, life, preview, starting, tools
 from twinhull.engine.state import Home, status
-from twinhull.errors import HostUnfit, InvalidRequest, NoWall
+from twinhull.errors import Conflict, HostUnfit, InvalidRequest, NoWall, TwinhullError
 from twinhull.host import files, locks, spawn
 from twinhull.model import Attachment, Instance, Request
-from twinhull.runtime import scratch
+from twinhull.runtime import guest, scratch
 from twinhull.store import instances
 from twinhull.store.db import transaction
 from twinhull.store.unpack import unpack
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Side = Literal["container", "vm"]
 
 TITLES = {"container": "container", "vm": "virtual machine", "machine": "machine"}
+OTHER: dict[Side, Side] = {"container": "vm", "vm": "container"}
 GATHERED = "switching"  # the writable layer as files, on its way
 
 
@@ -34,6 +35,8 @@ def switch(
     home: Home, instance: Instance, side: Side, *, timeout_s: float | None = None, accept_weak_wall: bool = False
 ) -> bool:
     """Move a workload to the other side; what ran runs there again, from its beginning.
+
+    What cannot start there is started again where it was.
 
     Returns: whether it ran, and was started again.
 
@@ -44,15 +47,40 @@ def switch(
     Raises:
         InvalidRequest: it is there already, goes when it stops, or asks for what that side cannot give.
         NoWall: it is not trusted.
+        Conflict: it ran, and could not be started there.
     """
     request = checked(home, instance, side, accept_weak_wall=accept_weak_wall)
     running = status(home, instance) in ("running", "paused", "restarting")
-    pinned = with_places(request, instance) if running else request
     control.stop(home, instance, timeout_s=timeout_s)
-    move(home, instance, side, pinned)
-    if running:
-        start(home, instance.id, request)
+    try:
+        move(home, instance, side, with_places(request, instance) if running else request)
+        if running:
+            start(home, instance.id, request)
+    except (TwinhullError, OSError) as error:
+        if not running:
+            raise
+        return_to(home, instance, OTHER[side])
+        reason, hint = (error.message, error.hint) if isinstance(error, TwinhullError) else (error.strerror, "")
+        stays = f"it is a {TITLES[OTHER[side]]} still, and runs"
+        raise Conflict(f"{instance.name} cannot be a {TITLES[side]}: {reason}; {stays}", hint=hint) from error
+    leave(home, instance, side)
     return running
+
+
+def return_to(home: Home, instance: Instance, side: Side) -> None:
+    """Start a workload where it was, after a move that failed at whatever step: its layer there is untouched."""
+    request = instances.request_from(instance.request)
+    with transaction(home.db):
+        instances.set_side(home.db, instance.id, with_places(request, instance))
+    leave(home, instance, side)
+    start(home, instance.id, request)
+
+
+def leave(home: Home, instance: Instance, side: Side) -> None:
+    """Take away what the other side had of it."""
+    directory = home.directory(instance.id)
+    with locks.locked(f"{directory}/lock"):
+        left_behind(directory, side)
 
 
 def checked(home: Home, instance: Instance, side: Side, *, accept_weak_wall: bool) -> Request:
@@ -77,9 +105,11 @@ def checked(home: Home, instance: Instance, side: Side, *, accept_weak_wall: boo
     if request.walled and side == "container":
         raise NoWall(f"{instance.name} is not trusted, and a container shares the host's kernel", hint=isolation.ACCEPT)
     isolation.check(request)
-    life.require_root(home)
-    connectivity.check(request)
-    preview.plan_of(home, images.of_instance(home, instance), request)
+    image = images.of_instance(home, instance)
+    life.new_instance(home, image, request)
+    if side == "vm":
+        guest.check_memory(request.memory_bytes)
+    preview.plan_of(home, image, request)
     return request
 
 
@@ -94,15 +124,13 @@ def with_places(request: Request, instance: Instance) -> Request:
 
 
 def move(home: Home, instance: Instance, side: Side, request: Request) -> None:
-    """Bring the writable layer over, then the row, then take away what was left behind."""
+    """Bring a copy of the writable layer over, then the row."""
     directory = home.directory(instance.id)
     with tools.conversation_with(home, instance) as conversation:
         gather(home, instance, conversation, f"{directory}/{GATHERED}")
         place(directory, side)
         with transaction(home.db):
             instances.set_side(home.db, instance.id, request)
-    with locks.locked(f"{directory}/lock"):
-        left_behind(directory, side)
 
 
 def gather(home: Home, instance: Instance, conversation: Sandbox, path: str) -> None:

@@ -35,6 +35,7 @@ class Limits(NamedTuple):
     """The limits that are to change; 0 stays as it is. Memory in bytes.
 
     Attributes:
+        pids_limit: -1 takes the limit away.
         restart: the policy as the command line has it; "" stays as it is.
     """
 
@@ -149,8 +150,8 @@ def apply_inside(home: Home, instance: Instance, resources: dict[str, Any], limi
     there = usage.inside(home, instance)
     if limits.memory_bytes > there["memory_total_bytes"]:
         raise UnsupportedSpec(
-            f"the guest of {instance.name} has {there['memory_total_bytes'] // MIB}m of memory, and its size is that "
-            "of the template it came from",
+            f"the guest of {instance.name} has {there['memory_total_bytes'] // MIB}m of memory, with which its machine "
+            "was made",
             hint=f"twinhull stop {instance.name}, then update, then start",
         )
     if limits.cpus > max(there["processors"], 1):

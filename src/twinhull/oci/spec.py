@@ -191,15 +191,16 @@ def mounts(request: Request, identity: Identity) -> list[dict[str, Any]]:
         {"destination": destination, "type": kind, "source": source, "options": list(options)}
         for destination, kind, source, options in defaults.MOUNTS
     ]
+    files = [bind(source, target, readonly=request.readonly) for source, target in identity.etc]
     if not (request.volumes or request.tmpfs):
-        return listed + [bind(source, target) for source, target in identity.etc]
+        return listed + files
     own = [bind(*volume[:2], readonly=volume.readonly) for volume in request.volumes]
     if request.tmpfs:
         from twinhull.oci.options import tmpfs
 
         own += [tmpfs(*row) for row in request.tmpfs]
     taken = {mount["destination"] for mount in own}
-    own += [bind(source, target) for source, target in identity.etc if target not in taken]
+    own += [file for file in files if file["destination"] not in taken]
     own.sort(key=lambda mount: depth(mount["destination"]))
     return [mount for mount in listed if mount["destination"] not in taken] + own
 

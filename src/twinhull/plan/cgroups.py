@@ -112,7 +112,7 @@ def resource_limits(resources: Mapping[str, Any], facts: Facts) -> list[Limit]:
     if cpu := resources.get("cpu"):
         found += cpu_limits(cpu)
     if pids := resources.get("pids"):
-        value = str(pids["limit"])
+        value = str(pids["limit"]) if pids["limit"] > 0 else "max"
         found.append(Limit("pids", (("pids.max", value),), (("pids.max", value),)))
     return found
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from twinhull.config import Config
-from twinhull.errors import HostUnfit
+from twinhull.errors import HostUnfit, InvalidRequest
 from twinhull.host import files, spawn
 from twinhull.host.stamp import stamp
 from twinhull.plan.jail import Opened
@@ -123,3 +123,13 @@ def counter_rate(config: Config, launcher: str) -> int:
     files.make_directory(os.path.dirname(path))
     files.publish(path, f"{boot} {answer.stdout.strip()}".encode())
     return int(answer.stdout)
+
+
+def check_memory(memory_bytes: int) -> None:
+    """Refuse a workload's limit that this machine has no memory for.
+
+    Raises:
+        InvalidRequest: it is so.
+    """
+    if memory_bytes > (here := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
+        raise InvalidRequest(f"this machine has {here >> 20}m of memory, and a virtual machine cannot have more")

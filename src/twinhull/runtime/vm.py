@@ -10,7 +10,7 @@ import os
 import time
 
 from twinhull.config import Config
-from twinhull.errors import GuestError, InvalidRequest, NoWall, TemplateFailed, TwinhullError, UnsupportedSpec
+from twinhull.errors import GuestError, NoWall, TemplateFailed, TwinhullError, UnsupportedSpec
 from twinhull.host.facts import read_facts
 from twinhull.model import Volume
 from twinhull.plan import codec
@@ -23,7 +23,7 @@ from twinhull.plan.qemu import IMAGE_FD, MEMORY_FD, SCRATCH_FD, STATE_FD, Drives
 from twinhull.runtime import accelerator, holder, jailed, qmp, template
 from twinhull.runtime.accelerator import Choice
 from twinhull.runtime.container import Prepared, launcher_path
-from twinhull.runtime.guest import Guest, boot_files, counter_rate, find_guest, kvm_device
+from twinhull.runtime.guest import Guest, boot_files, check_memory, counter_rate, find_guest, kvm_device
 from twinhull.runtime.jailed import Started
 from twinhull.runtime.kernel import has_acpi
 from twinhull.runtime.spare import Spare, connect, wake
@@ -132,8 +132,7 @@ def machine_for(
             f"the guest kernel {ready.guest.kernel.release} cannot share volumes: it has no 9p",
             hint="set vm_kernel in the configuration to a kernel with 9p, or leave -v out",
         )
-    if memory_bytes > (here := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
-        raise InvalidRequest(f"this machine has {here >> 20}m of memory, and a virtual machine cannot have more")
+    check_memory(memory_bytes)
     memory = guest_bytes(config, memory_bytes)
     architecture, used = ready.guest.architecture, ready.accelerator.accelerator
     counts = used == "tcg" and architecture == "amd64"

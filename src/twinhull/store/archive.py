@@ -75,8 +75,13 @@ def save(config: Config, db: Connection, name: str, path: str, *, format: str = 
         raise refusals.explain(done.stderr.strip(), parse(target))
 
 
-def load(config: Config, db: Connection, path: str, *, progress: Progress | None = None) -> list[Loaded]:
+def load(
+    config: Config, db: Connection, path: str, *, platform: str = "", progress: Progress | None = None
+) -> list[Loaded]:
     """Take in all images of an archive or of an OCI directory.
+
+    Args:
+        platform: as for a pull; "" is this machine's.
 
     Raises:
         NotFound: no such file.
@@ -85,7 +90,7 @@ def load(config: Config, db: Connection, path: str, *, progress: Progress | None
     """
     loaded = []
     for source, names in members(os.path.abspath(path)):
-        image = registry.pull(config, db, source, progress=progress)
+        image = registry.pull(config, db, source, platform=platform, progress=progress)
         full = tuple(parse(name, config.default_registry).name for name in names)
         for name in full:
             images.set_tag(db, name, image.digest)

@@ -260,6 +260,26 @@ def test_the_limits_of_density_count_for_so_many_instances(twinhull: Twinhull) -
     assert {"VMs reach a limit of this machine", "machines reach a limit of this machine"} <= rules
 
 
+def test_a_network_of_five_addresses_takes_five_workloads(twinhull: Twinhull) -> None:
+    """Nothing was measured: a workload has one address all the same."""
+    twinhull("network", "create", "narrow", "--subnet", "10.199.7.0/29", check=True)
+    try:
+        words = ("advise", "--network", "narrow", "--instances")
+        start = ("run", "-d", "--network", "narrow", "--name")
+        assert twinhull(*words, "5", "busybox").exit_code == 0
+        six = twinhull(*words, "6", "busybox")
+        assert six.exit_code == 1
+        assert "at most 5 more containers fit here, not 6: addresses bind first" in unwrapped(six)
+        for number in range(5):
+            twinhull(*start, f"one-{number}", "busybox", "sleep", "100", check=True)
+        full = twinhull(*start, "one-5", "busybox", "true")
+        assert (full.exit_code, "is full" in full.stderr or "address" in full.stderr) == (125, True)
+    finally:
+        for number in range(6):
+            twinhull("rm", "-f", f"one-{number}")
+        twinhull("network", "rm", "narrow", check=True)
+
+
 def test_a_machine_is_not_judged_by_the_figures_of_a_guest(twinhull: Twinhull) -> None:
     kind = accelerator(twinhull)
     medians = {

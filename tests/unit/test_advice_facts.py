@@ -52,6 +52,7 @@ def test_an_engines_socket_is_known_by_its_name_wherever_it_lies() -> None:
 def test_the_hosts_network_is_a_namespace_of_the_host() -> None:
     found = needs_of(Request("app", network="host"))
     assert (found.namespaces, found.bridge) == (("network",), False)
+    assert not needs_of(Request("app", network="mine")).bridge
 
 
 @pytest.mark.parametrize(

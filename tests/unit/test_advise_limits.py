@@ -28,6 +28,12 @@ def test_the_first_limit_is_told_with_what_it_was_computed_from() -> None:
     assert told.endswith("2 each (measured with app)")
 
 
+def test_what_each_takes_one_of_is_nobodys_figure() -> None:
+    asked = wishing(system="windows", instances=8)._replace(measured=MEASURED._replace(own=False, machine=Cost()))
+    narrow = asked._replace(room=Room(machine=(Limit("addresses", 5, "5 of the subnet left, 1 each", 5, 5),)))
+    assert advise(narrow).reasons[-1].endswith("addresses bind first, 5 of the subnet left, 1 each")
+
+
 def test_a_machine_that_was_not_measured_takes_at_least_what_a_vm_takes() -> None:
     asked = TRUSTED._replace(
         wishes=TRUSTED.wishes._replace(system="windows", instances=8),

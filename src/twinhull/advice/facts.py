@@ -50,7 +50,7 @@ def needs_of(request: Request, own: Iterable[str] = (), sockets: Iterable[str] =
         devices=tuple(device.source for device in request.devices),
         sysctls=tuple(key for key, _ in request.sysctls if not namespace_of(key)),
         user_namespace=request.user_namespace,
-        bridge=bool(request.networks),
+        bridge=any(place.network == "bridge" for place in request.networks),
     )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 TITLES = {"container": "container", "vm": "VM", "machine": "machine"}
 NOTHING = Cost()
+ONE_EACH = ("addresses", "bridge ports", "namespaces")  # limits that take no measurement
 DEBIAN = " (measured with Debian)"  # whatever image it was compared with
 
 
@@ -101,6 +102,7 @@ def room_for(question: Question, choice: Choice) -> str:
     more = f"at most {limit.most:,} more {TITLES[choice]}{'s' * (not one)} fit{'s' * one} here"
     apart = choice == "machine" and not cost_of(question, choice).tasks
     least = f"; a machine takes at least what a VM takes{whose(question)}" if apart else whose(question, choice)
+    least = "" if limit.name in ONE_EACH else least
     return f"{more}, not {question.wishes.instances:,}: {binding(limit.name)}, {limit.basis}{least}"
 
 

@@ -53,6 +53,7 @@ class Needs(NamedTuple):
         privileges: capabilities and exemptions beyond those of every workload.
         devices: nodes of the host.
         sysctls: settings of the kernel.
+        bridge: it is on the network that every workload is on.
     """
 
     sockets: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ import os
 
 from twinhull.advice import advise, measurements
 from twinhull.advice.command import command_line
-from twinhull.advice.facts import packed_of, unknown_image
+from twinhull.advice.facts import needs_of, packed_of, unknown_image
 from twinhull.advice.question import LINUX, Cost, Needs, Packed, Question, Room, Wishes
 from twinhull.advice.reading import system
 from twinhull.engine import isolation, spares
@@ -93,7 +93,7 @@ def room_of(home: Home, request: Request, found: Measured) -> Room:
     Memory and the ports of the usual bridge have rules of their own, that need no measurement.
     """
     left = read_room(home, [place.network for place in request.networks])
-    if any(place.network == "bridge" for place in request.networks):
+    if needs_of(request).bridge:
         left = left._replace(ports=None)
     left = left._replace(memory_bytes=None)
 

@@ -13,7 +13,7 @@ from twinhull.engine.state import Home
 from twinhull.host import memory
 from twinhull.host.facts import read, read_facts
 from twinhull.host.machine import meminfo
-from twinhull.network.leases import BRIDGE_PORTS, FIRST_OFFSET, parse_subnet
+from twinhull.network.leases import BRIDGE_PORTS, capacity, parse_subnet
 from twinhull.quantities import quantity as size
 from twinhull.tuples import NamedTuple
 
@@ -153,8 +153,8 @@ def network_room(db: Connection, network: str) -> tuple[int | None, int | None]:
     if row is None:
         return None, None
     link, subnet = row
-    usable = (1 << 32 - parse_subnet(subnet)[1]) - 1 - FIRST_OFFSET  # the last is the broadcast address
-    return BRIDGE_PORTS - len(memory.listing(f"/sys/class/net/{link}/brif")), usable - taken
+    left = capacity(parse_subnet(subnet)[1]) - int(taken)
+    return BRIDGE_PORTS - len(memory.listing(f"/sys/class/net/{link}/brif")), left
 
 
 def tasks_and_files(pids: Iterable[int]) -> tuple[int, int]:

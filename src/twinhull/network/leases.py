@@ -102,7 +102,7 @@ def allocate(db: Connection, network: str, instance_id: str, *, wanted: str = ""
     gateway = number_of(given) if given else base + 1
     last = (1 << 32 - prefix) - 2
     (taken,) = db.execute("SELECT count(*) FROM lease WHERE network=?", (network,)).fetchone()
-    if taken >= min(BRIDGE_PORTS, last - FIRST_OFFSET):
+    if taken >= min(BRIDGE_PORTS, capacity(prefix)):
         raise full(network, subnet, taken)
     if wanted:
         offset = wanted_offset(db, network, subnet, wanted, gateway)
@@ -171,6 +171,11 @@ def ports_left(db: Connection, network: str) -> int:
     """Return how many more workloads the bridge of a network takes."""
     (taken,) = db.execute("SELECT count(*) FROM lease WHERE network=?", (network,)).fetchone()
     return max(0, BRIDGE_PORTS - int(taken))
+
+
+def capacity(prefix: int) -> int:
+    """How many workloads a subnet has addresses for: not its own, its gateway's or that of broadcasts."""
+    return (1 << 32 - prefix) - 2 - FIRST_OFFSET
 
 
 def free_offset(db: Connection, network: str, cursor: int, last: int, gateway: int) -> int:

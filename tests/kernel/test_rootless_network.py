@@ -123,6 +123,17 @@ def test_a_published_port_is_the_hosts_until_the_workload_ends(rootless: Rootles
     wait_until(lambda: fetch(near) == "web", "an answer")
 
 
+def test_a_port_of_the_hosts_loopback_is_none_of_another_workloads(rootless: Rootless) -> None:
+    everywhere, near = free_port(), free_port()
+    serving(rootless, "web", "-p", f"{everywhere}:80", "-p", f"127.0.0.1:{near}:80")
+    wait_until(lambda: fetch(near) == "web", "an answer")
+    reach = "g=$(ip route | sed -n 's/default via \\([^ ]*\\) .*/\\1/p'); for a in $g 10.0.2.100 10.0.2.2; do "
+    reach += "timeout 2 wget -qO- http://$a:{port}/ || echo no; done"
+    for port, said in ((everywhere, ["web", "no", "no"]), (near, ["no", "no", "no"])):
+        done = rootless("run", "--rm", "busybox", "sh", "-c", reach.format(port=port))
+        assert done.stdout.split() == said, done.stderr
+
+
 def test_a_workload_sees_the_addresses_of_its_clients(rootless: Rootless) -> None:
     port = free_port()
     words = "busybox nc -ll -p 80 -e cat /proc/net/tcp6".split()

@@ -259,7 +259,9 @@ def restore(sock: socket, db: Connection, table: str, addresses: dict[tuple[str,
     rows = db.execute("SELECT address, host_port, port, protocol, network, instance FROM port")
     known = [(addresses[row[4:]], Port(*row[:4])) for row in rows if row[4:] in addresses]
     if is_rootless():
-        known = [(address, port._replace(address="0.0.0.0")) for address, port in known]
+        from twinhull.network.uplink import inside
+
+        known = [(address, inside([port])[0]) for address, port in known]
     wanted = [element(address, port) for address, port in known if is_mapped(port)]
     for start in range(0, len(wanted), BATCH_ELEMENTS):
         batch = nftables.add(table, wanted[start : start + BATCH_ELEMENTS], exclusive=False)

@@ -28,10 +28,12 @@ if TYPE_CHECKING:
 PROGRAM, INSTALL = "slirp4netns", "apt-get install -y slirp4netns"
 SOCKET = "uplink.sock"  # launcher/unpublish.c
 NAME_SERVER = "10.0.2.3"  # slirp4netns(1): asks the host's
-EVERYWHERE = "0.0.0.0"
+EVERYWHERE, OURS = "0.0.0.0", "10.0.2.100"  # slirp4netns(1): where it sends what comes in
+LINK = "tap0"
 MTU = 65520  # what slirp4netns(1) recommends for throughput
 READY_FD, DIRECTORY_FD, LOCK_FD, EXIT_FD, COMPLAINT_FD = 3, 4, 5, 6, 2
 FLAGS = ("--configure", f"--mtu={MTU}", "--enable-sandbox", "--enable-seccomp")
+# What is sent to our address comes from slirp4netns, or from a workload that has no business there.
 # The host's loopback is behind this address: its answers to those who came in by a published port must go there, and
 # nothing else. slirp4netns's own --disable-host-loopback loses the answers to datagrams as well.
 LOOPBACK = "10.0.2.2"
@@ -39,6 +41,10 @@ RULES = f"""
 table ip twinhull_uplink {{}}
 delete table ip twinhull_uplink
 table ip twinhull_uplink {{
+  chain arriving {{
+    type filter hook prerouting priority raw; policy accept;
+    iifname != "{LINK}" ip daddr {OURS} drop
+  }}
   chain forwarded {{
     type filter hook forward priority filter; policy accept;
     ip daddr {LOOPBACK} ct state != {{ established, related }} drop
@@ -110,7 +116,7 @@ def spawn(program: str, argv: Sequence[str], descriptors: dict[int, int]) -> Non
 def command(keeper: str) -> list[str]:
     """Its command line; the socket's path goes by a descriptor, because 108 bytes end sooner than paths."""
     own = (f"--ready-fd={READY_FD}", f"--exit-fd={EXIT_FD}", f"--api-socket=/proc/self/fd/{DIRECTORY_FD}/{SOCKET}")
-    return [PROGRAM, *FLAGS, *own, "--netns-type=path", f"/proc/{keeper}/ns/net", "tap0"]
+    return [PROGRAM, *FLAGS, *own, "--netns-type=path", f"/proc/{keeper}/ns/net", LINK]
 
 
 def complaint(fd: int) -> str:
@@ -125,8 +131,11 @@ def hint_for(said: str) -> str:
 
 
 def inside(ports: Iterable[Port]) -> tuple[Port, ...]:
-    """The ports as the user's own network has them: what comes in comes to one address."""
-    return tuple([port._replace(address=EVERYWHERE) for port in ports])
+    """The ports as the user's own network has them: what comes in comes to one address.
+
+    One of a single address, as the host's loopback, is on that alone, which no workload reaches.
+    """
+    return tuple([port if port.address == EVERYWHERE else port._replace(address=OURS) for port in ports])
 
 
 def publish(config: Config, port: Port) -> int:

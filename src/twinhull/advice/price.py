@@ -100,7 +100,7 @@ def room_for(question: Question, choice: Choice) -> str:
         return ""
     one = limit.most == 1
     more = f"at most {limit.most:,} more {TITLES[choice]}{'s' * (not one)} fit{'s' * one} here"
-    apart = choice == "machine" and not cost_of(question, choice).tasks
+    apart = choice == "machine" and not question.measured.machine.tasks and question.measured.vm != NOTHING
     least = f"; a machine takes at least what a VM takes{whose(question)}" if apart else whose(question, choice)
     least = "" if limit.name in ONE_EACH else least
     return f"{more}, not {question.wishes.instances:,}: {binding(limit.name)}, {limit.basis}{least}"

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
+import pytest
+
+from twinhull.compare import abandoned, probe
 from twinhull.compare.abandoned import LABEL, container_prefix, image_name, is_abandoned, label, leavings
 
 
@@ -32,3 +36,30 @@ def test_only_names_of_ended_comparisons_are_leavings() -> None:
     image = f"localhost/twinhull-compare:{ended.pid}"
     other_images = [image_name(), "localhost/twinhull-compare:latest", f"localhost/x/twinhull-compare:{ended.pid}"]
     assert leavings([of_ended, *others], [*other_images, image]) == ([of_ended], [image])
+
+
+@pytest.mark.parametrize("title", ["probe", "load"])
+def test_an_image_that_a_comparison_made_for_itself_names_its_process(title: str) -> None:
+    name = f"docker.io/{probe.image_name(title, {'a': b'x'})}"
+    assert abandoned.process_of(name) == str(os.getpid())
+    assert abandoned.process_of(image_name()) == str(os.getpid())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["docker.io/twinhull/busybox:latest", "docker.io/twinhull/probe:latest", "ghcr.io/x/twinhull/probe:a-1", "", "a:1"],
+)
+def test_other_images_name_none(name: str) -> None:
+    assert abandoned.process_of(name) == ""
+
+
+def test_only_directories_of_ended_processes_are_removed(tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    names = [f"{abandoned.SCRATCH}{pid}-move-x" for pid in (ended.pid, os.getpid(), "mine")]
+    for name in names:
+        (tmp_path / name / "deep").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / f"{abandoned.SCRATCH}{ended.pid}-link").symlink_to(tmp_path / "other")
+    abandoned.remove_directories(str(tmp_path), abandoned.SCRATCH)
+    assert sorted(path.name for path in tmp_path.iterdir() if not path.is_symlink()) == sorted([*names[1:], "other"])

@@ -99,7 +99,7 @@ def run_compare(arguments: Arguments, config: Config) -> int:
                 nothing.argv = again(arguments, name)
                 outputs.deliver(asked, unmeasured(nothing, refusal, here, noise))
             raise refusal
-        abandoned.remove_instances(engine)
+        abandoned.remove_all(engine)
         findings = Findings(image.image_facts(engine, name), effort.name)
         port = arguments.port or (0 if words_of(arguments) else image.exposed_port(engine, name))
     findings.argv = again(arguments, name)

@@ -6,13 +6,14 @@ Exit codes: 0 every claim was measured, whatever came out; 4 one was not, and it
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
 
 from twinhull import __version__
 from twinhull.cli.ending import undo_on_termination
 from twinhull.cli.parser import given
 from twinhull.cli.render import document
+from twinhull.compare import abandoned
+from twinhull.engine import Engine
 from twinhull.errors import InvalidRequest
 from twinhull.host import doctor, files, machine
 from twinhull.prove import claims, report
@@ -69,7 +70,9 @@ def run_prove(arguments: Arguments, config: Config) -> int:
         raise refusal
     undo_on_termination()
     progress = Progress()
-    with tempfile.TemporaryDirectory(prefix="twinhull-prove-") as place:
+    with Engine(config) as engine:
+        abandoned.remove_all(engine)
+    with abandoned.scratch("prove") as place:
         with Session(config, place, progress.tell) as session:
             if arguments.quiz:
                 return quiz(session, progress, topic)

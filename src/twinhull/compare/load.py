@@ -14,7 +14,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 
-from twinhull.compare import figures, probe, statistics, tools
+from twinhull.compare import abandoned, figures, probe, statistics, tools
 from twinhull.compare.run import last_line
 from twinhull.compare.session import ISOLATIONS, Session
 from twinhull.compare.subject import MeasurementFailed, flags_of, own_command
@@ -199,7 +199,7 @@ def serve(session: Session, stack: ExitStack, image: str) -> str:
 
 def plain_place(session: Session, stack: ExitStack, root: str) -> Place:
     """A process on the host, with its files where the instances of the engine have theirs."""
-    data = tempfile.mkdtemp(prefix=".load-", dir=session.config.state)
+    data = tempfile.mkdtemp(prefix=f"{abandoned.LOADS}{os.getpid()}-", dir=session.config.state)
     stack.callback(shutil.rmtree, data, ignore_errors=True)
     return Place(PLAIN, (), root, data)
 

@@ -10,10 +10,9 @@ import fcntl
 import mmap
 import os
 import socket
-import tempfile
 import threading
 
-from twinhull.compare import probe
+from twinhull.compare import abandoned, probe
 from twinhull.compare.findings import number
 from twinhull.compare.run import last_line
 from twinhull.compare.session import ISOLATIONS, Instances, Session
@@ -157,7 +156,7 @@ def host_network(session: Session, side: str) -> Answer:
 
 def sharing(session: Session, side: str) -> dict[str, Answer]:
     """What goes through a volume while this process holds, listens and changes on its other side."""
-    with tempfile.TemporaryDirectory(prefix="twinhull-share-") as place, shared(place):
+    with abandoned.scratch("share") as place, shared(place):
         volume = ("--network", "none", "-v", f"{place}:{INSIDE}")
         _, text, complaint = run(session, side, *volume, session.probe_image, probe.ESCAPES_INSIDE, INSIDE)
     answers = {}

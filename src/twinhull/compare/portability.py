@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 import time
 import urllib.error
 import urllib.request
 from contextlib import ExitStack
 
-from twinhull.compare import figures, processors
+from twinhull.compare import abandoned, figures, processors
 from twinhull.compare.run import last_line
 from twinhull.compare.session import Session
 from twinhull.compare.subject import MeasurementFailed, flags_of, own_command
@@ -50,7 +49,7 @@ def measure_portability(session: Session, image: str, registry: str = REGISTRY) 
     }
     session.findings.portability = found
     with ExitStack() as stack:
-        place = stack.enter_context(tempfile.TemporaryDirectory(prefix="twinhull-move-"))
+        place = stack.enter_context(abandoned.scratch("move"))
         archive, root = f"{place}/image.tar", f"{place}/root"
         session.tell("portability: saving, loading and starting elsewhere")
         try:

@@ -11,8 +11,8 @@ import io
 import json
 import os
 import tarfile
-import tempfile
 
+from twinhull.compare import abandoned
 from twinhull.compare.findings import parse_probe
 from twinhull.compare.run import Service, last_line
 from twinhull.compare.subject import MeasurementFailed, Subject, own_command
@@ -73,7 +73,7 @@ def image_of(config: Config, members: dict[str, bytes], title: str) -> Iterator[
         TwinhullError: it could not be made or loaded.
     """
     name = image_name(title, members)
-    with Engine(config) as engine, tempfile.TemporaryDirectory(prefix="twinhull-probe-") as place:
+    with Engine(config) as engine, abandoned.scratch("probe") as place:
         path = f"{place}/image.tar"
         files.write(path, archive(members, name))
         store.load(config, engine.home.db, path)

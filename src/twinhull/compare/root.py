@@ -13,6 +13,7 @@ import stat
 import tempfile
 from contextlib import ExitStack
 
+from twinhull.compare.abandoned import mounted_below
 from twinhull.compare.run import last_line
 from twinhull.compare.subject import MeasurementFailed
 from twinhull.host import spawn
@@ -94,12 +95,6 @@ def sweep(state: str) -> None:
         for target in mounted_below(read("/proc/self/mountinfo"), path):
             spawn.run_tool(("umount", target))
         shutil.rmtree(path, ignore_errors=True)
-
-
-def mounted_below(mountinfo: str, directory: str) -> list[str]:
-    """The mount points below a directory, the last one first: the fifth word of each line (proc(5))."""
-    points = [line.split()[4] for line in mountinfo.splitlines()]
-    return [point for point in reversed(points) if point.startswith(f"{directory}/")]
 
 
 def mount(stack: ExitStack, target: str, *words: str) -> None:

@@ -11,6 +11,7 @@ import os
 import shlex
 import time
 
+from twinhull.compare import abandoned
 from twinhull.compare.run import last_line
 from twinhull.compare.subject import own_command
 from twinhull.config import Config
@@ -102,6 +103,7 @@ class Session:
         self.tell = tell
         self.effort = effort or Effort()
         self.prefix = f"prove-{os.urandom(2).hex()}"
+        self.register = abandoned.Register(config.state, self.prefix)
         self.names: list[str] = []
         self.machines: list[str] = []
         self.count = 0
@@ -119,6 +121,7 @@ class Session:
     ) -> None:
         self.end_machines()
         self.end(self.names)
+        self.register.close()
 
     def observe(self, observers: Sequence[Observer]) -> Evidence:
         """What these observers find, or found before."""
@@ -196,6 +199,7 @@ class Session:
         """A name that no other instance has."""
         self.count += 1
         self.names.append(f"{self.prefix}-{self.count}")
+        self.register.add(self.names[-1])
         return self.names[-1]
 
     def start(

@@ -11,7 +11,7 @@ import os
 import shlex
 import shutil
 
-from twinhull.compare import figures
+from twinhull.compare import abandoned, figures
 from twinhull.host import memory
 from twinhull.prove.evidence import Evidence, Ran
 from twinhull.prove.session import IMAGE, Session, Unobserved, isolation
@@ -35,7 +35,7 @@ RUNTIMES = ("crun", "runc")
 
 def moved_name(session: Session) -> str:
     """A name for the image that no place can know but from the file."""
-    return f"localhost/{session.prefix}:1"
+    return abandoned.moved_image(session.prefix)
 
 
 def saved(session: Session) -> Evidence:

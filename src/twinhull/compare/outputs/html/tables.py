@@ -145,7 +145,8 @@ def phases(found: Mapping[str, Sequence[Mapping[str, Any]]], titles: Mapping[str
 
 def probes(found: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> Element:
     """What was tried from inside, and what came of it on each side."""
-    sides = list(dict.fromkeys(side for probe in found for side in probe["outcomes"]))
+    named = dict.fromkeys(side for probe in found for side in probe["outcomes"])
+    sides = sorted(named, key=lambda side: [*SIDES, side].index(side))  # the note's order; what is beside it comes last
     rows: list[tuple[Node, ...]] = []
     for probe in found:
         source = element("small", probe["source"], class_="source") if probe.get("source") else ""

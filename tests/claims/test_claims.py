@@ -148,6 +148,11 @@ def test_a_virtual_machine_is_strongly_isolated(found: Found) -> None:
 def test_a_container_isolates_without_a_full_operating_system(found: Found) -> None:
     evidence = real(found, 8)
     assert verdict(8, evidence) == "holds"
+    kinds = [word.partition(":")[0] for word in evidence.words("host.namespaces")]
+    assert set(kinds) == set(os.listdir("/proc/self/ns")) - {"pid_for_children", "time_for_children"}
+    common = set(evidence.words("host.namespaces")) & set(evidence.words("container.namespaces"))
+    said = found.checks[8].verdict.why.partition("Shared with the host: ")[2]
+    assert all(word.partition(":")[0] in said for word in common)
 
     shared = found.on_host_network
     assert f"net:{os.stat('/proc/self/ns/net').st_ino}" in shared.words("container.namespaces")

@@ -100,7 +100,9 @@ def test_it_asks_for_nothing_fits_and_can_be_read(opened: tuple[Browser, dict[st
     assert browser.evaluate(CUT) == [] or width < WIDE_ENOUGH
     if document.get("probes"):
         heads = browser.evaluate("[...document.querySelectorAll('.probes thead th')].map(e => e.textContent)")
-        titles = {"vm": "vm", "container": "container"} | {subject["name"]: subject["title"] for subject in document["subjects"]}
+        titles = {"vm": "vm", "container": "container"} | {
+            subject["name"]: subject["title"] for subject in document["subjects"]
+        }
         assert heads[1:3] == [titles["vm"], titles["container"]] or "vm" not in document["probes"][0]["outcomes"]
     contrasts = browser.evaluate(CONTRASTS)
     assert len(contrasts) > 100

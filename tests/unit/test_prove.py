@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import shlex
 import subprocess
 from pathlib import Path
@@ -18,7 +19,9 @@ from twinhull.config import Config
 from twinhull.prove import report
 from twinhull.prove.claims import CLAIMS, chosen
 from twinhull.prove.evidence import TOPICS, Check, Evidence, Ran, Verdict, gap, judged, merged
+from twinhull.prove.judge.use_cases import several_types
 from twinhull.prove.observe.machines import system_of
+from twinhull.prove.observe.systems import namespaces
 from twinhull.prove.session import shortened, toml
 
 JUDGES = sorted(Path(twinhull.prove.judge.__path__[0]).glob("*.py"))
@@ -145,3 +148,24 @@ def test_settings_are_written_where_they_differ() -> None:
     assert toml(config, {"vm_spare": False}) == 'state = "/a"\ninsecure_registries = ["b:1"]\nvm_spare = false\n'
     elsewhere = {"state": Config().state, "vm_template": False}
     assert toml(config, elsewhere) == 'insecure_registries = ["b:1"]\nvm_template = false\n'
+
+
+def test_every_kind_of_namespace_that_this_kernel_has_is_looked_at() -> None:
+    kinds = {word.partition(":")[0] for word in namespaces(os.getpid())}
+    assert kinds == set(os.listdir("/proc/self/ns")) - {"pid_for_children", "time_for_children"}
+
+
+@pytest.mark.parametrize(
+    ("releases", "said"),
+    [
+        ("6.18 6.1.0-50 6.1.0-56", "Linux 6.18, Linux 6.1.0-50 and Linux 6.1.0-56: three versions"),
+        ("6.18 6.1 6.1", "Linux 6.18 and Linux 6.1: two versions"),
+    ],
+)
+def test_as_many_versions_are_said_as_are_listed(releases: str, said: str) -> None:
+    facts = {"container.release": "6.18"}
+    for side, release in zip(("host", "vm", "machine"), releases.split(), strict=True):
+        facts |= {f"{side}.kernel": "Linux", f"{side}.release": release, f"{side}.boot-id": side}
+    found = several_types(Evidence((), facts, {}))
+    assert found.holds == "in part"
+    assert said in found.why

@@ -14,8 +14,8 @@ def own_namespaces(evidence: Evidence, side: str) -> tuple[list[str], list[str]]
     """Return the kinds that are its own and those that are the host's."""
     host = dict(word.split(":") for word in evidence.words("host.namespaces"))
     inside = dict(word.split(":") for word in evidence.words(f"{side}.namespaces"))
-    return [kind for kind in inside if inside[kind] != host[kind]], [
-        kind for kind in inside if inside[kind] == host[kind]
+    return [kind for kind in inside if inside[kind] != host.get(kind)], [
+        kind for kind in inside if inside[kind] == host.get(kind)
     ]
 
 

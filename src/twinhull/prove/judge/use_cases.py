@@ -14,6 +14,7 @@ NEEDS = {
     "same-image": "copies that start from the same image",
     "healing": "being started again after a death",
 }
+NUMBERS = {2: "two", 3: "three"}
 COPIES = 10  # as many as are started at once
 COLLAPSE = 1.5  # scalable: many at once take no more than this times as long as one after the other
 
@@ -25,14 +26,15 @@ def several_types(evidence: Evidence) -> Verdict:
     if not guests:
         return Verdict("not here", "No guest has a kernel of its own, so there is one type only: the host's.")
     kinds = {facts[f"{side}.kernel"] for side in ("host", *guests)}
-    releases = listed([f"{facts[f'{side}.kernel']} {facts[f'{side}.release']}" for side in ("host", *guests)])
+    seen = list(dict.fromkeys(f"{facts[f'{side}.kernel']} {facts[f'{side}.release']}" for side in ("host", *guests)))
+    releases = listed(seen)
     container = f"A container can only have the host's: it answered {facts['container.release']}."
     if len(kinds) > 1:
         return Verdict("holds", f"At once ran {releases}. {container}")
     if any(facts[f"{side}.release"] != facts["host.release"] for side in guests):
         why = (
-            f"At once ran {releases}: two versions of one type. {container} Windows, BSD or another architecture were"
-            " not tried: none is here, and this check fetches no system."
+            f"At once ran {releases}: {NUMBERS[len(seen)]} versions of one type. {container} Windows, BSD or another"
+            " architecture were not tried: none is here, and this check fetches no system."
         )
         return Verdict("in part", why, "a guest that is no Linux")
     why = f"The guest runs the release of the host, {facts['host.release']}: two kernels, but of one type."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from twinhull.compare.findings import NAMESPACES
 from twinhull.host import machine, memory, stack
 from twinhull.host.facts import read
 from twinhull.prove.evidence import Evidence, Ran
@@ -123,8 +124,7 @@ def outside(session: Session, side: Side) -> Evidence:
 
 def namespaces(pid: int) -> list[str]:
     """The namespaces of a process, as kind:number."""
-    kinds = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
-    return [f"{kind}:{machine.namespace(pid, kind)}" for kind in kinds]
+    return [f"{kind}:{number}" for kind in NAMESPACES if (number := machine.namespace(pid, kind))]
 
 
 def status(pid: int) -> dict[str, list[str]]:

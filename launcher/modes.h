@@ -18,6 +18,8 @@ int hold_main(int argc, char **argv);
 int health_main(int argc, char **argv);
 /* `launcher keep`: see keep.c. */
 int keep_main(int argc, char **argv);
+/* `launcher guard`: see guard.c. */
+int guard_main(int argc, char **argv);
 /* `launcher unpublish`: see unpublish.c. */
 int unpublish_main(int argc, char **argv);
 /* `launcher tsc`: the rate of the time stamp counter. */

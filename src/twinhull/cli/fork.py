@@ -6,6 +6,7 @@ import time
 
 from twinhull.cli.arguments import add_format, count
 from twinhull.cli.control import each
+from twinhull.cli.ending import undo_on_termination
 from twinhull.cli.progress import prepared
 from twinhull.cli.render import document, duration, size, table, timestamp
 
@@ -33,6 +34,7 @@ def add_copies(parser: Parser) -> None:
 
 def run_fork(arguments: Arguments, config: Config) -> int:
     """Make copies and print their ids."""
+    undo_on_termination()
     engine = prepared(config)
     made = engine.live.fork(arguments.original, count=arguments.count, copy_name=arguments.name)
     for copy in made.copies:
@@ -48,6 +50,7 @@ def configure_snapshot(parser: Parser) -> None:
 
 def run_snapshot(arguments: Arguments, config: Config) -> int:
     """Take a snapshot and print what it is called."""
+    undo_on_termination()
     print(prepared(config).live.snapshot(arguments.original, arguments.tag).snapshot.reference)
     return 0
 
@@ -60,6 +63,7 @@ def configure_restore(parser: Parser) -> None:
 
 def run_restore(arguments: Arguments, config: Config) -> int:
     """Start machines from a snapshot and print their ids."""
+    undo_on_termination()
     for copy in prepared(config).live.restore(arguments.reference, count=arguments.count, name=arguments.name):
         print(copy.id)
     return 0

@@ -2,7 +2,7 @@
 
 Saved are the pages that differ from the template, the state of the devices, and the disk that is written to.
 
-Promise: the original stands still for as long as that takes and goes on whatever comes of it. A copy has an
+Promise: the original stands still for as long as that takes and goes on whatever comes of it, and of us. A copy has an
 identity of its own before its workload goes on, and no network before it has that.
 """
 
@@ -20,6 +20,7 @@ from twinhull.plan.jail import restored
 from twinhull.plan.qemu import MEMORY_FD, Drives, Machine, arguments
 from twinhull.runtime import jailed, pages, qmp, sandbox, scratch
 from twinhull.runtime.container import Prepared
+from twinhull.runtime.guard import guarded
 from twinhull.runtime.jailed import Started
 from twinhull.runtime.pages import DISK, PAGES, STATE, Saved
 from twinhull.runtime.sandbox import Sandbox
@@ -67,14 +68,16 @@ def save(config: Config, identity: str, machine: Machine, target: str, *, disk: 
         mappings = process.mappings(machine.memory_bytes)
         memory = pages.borrow_template(process, mappings)
         try:
-            began = time.monotonic()
-            with held(directory), stopped(config, identity, directory) as monitor:
-                save_devices(monitor, f"{target}/{STATE}")
-                size = pages.save(process, mappings, f"{target}/{PAGES}")
-                if disk:
-                    scratch.copy_sparse(f"{directory}/{DISK}", f"{target}/{DISK}")
+            with guarded(config.launcher, directory):
+                began = time.monotonic()
+                with held(directory), stopped(config, identity, directory) as monitor:
+                    save_devices(monitor, f"{target}/{STATE}")
+                    size = pages.save(process, mappings, f"{target}/{PAGES}")
+                    if disk:
+                        scratch.copy_sparse(f"{directory}/{DISK}", f"{target}/{DISK}")
+                times = Times(time.monotonic() - began, size)
             config.mark("saved", note=str(size))
-            return memory, Times(time.monotonic() - began, size)
+            return memory, times
         except BaseException:
             os.close(memory)
             raise

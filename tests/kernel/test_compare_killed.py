@@ -84,8 +84,10 @@ def test_what_runs_is_left_alone(command: Twinhull) -> None:
         while not command.names() and time.monotonic() < deadline:
             time.sleep(0.1)
         before = command.names()
-        command("compare", "--subjects", "container", "--format", "json", "busybox", timeout_s=200, check=True)
+        words = ("compare", "--subjects", "container", "--format", "json", "busybox")
+        document = command(*words, timeout_s=200, check=True).json()
         first.wait(PATIENCE_S)
     assert before
+    assert [said for said in document["limits"] if f"process {first.pid}" in said]
     assert first.returncode == 0
     assert scratch() == []

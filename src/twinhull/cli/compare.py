@@ -16,6 +16,7 @@ from twinhull.cli.parser import REMAINDER, given
 from twinhull.cli.progress import prepared
 from twinhull.compare import (
     abandoned,
+    beside,
     footprint,
     full,
     image,
@@ -104,6 +105,7 @@ def run_compare(arguments: Arguments, config: Config) -> int:
         port = arguments.port or (0 if words_of(arguments) else image.exposed_port(engine, name))
     findings.argv = again(arguments, name)
     with (
+        beside.announced("compare"),
         own_place(config.state) as place,
         subjects.opened(config, name, wanted, place, machine=slow_ones(arguments)) as found,
     ):
@@ -188,6 +190,7 @@ def compare(
         HostUnfit: neither side ran.
     """
     findings = session.findings
+    beside.note(findings.limits, beside.others().items())
     with session.apart():
         machines.measure(session)
     full_os = findings.runs("machine")
@@ -196,7 +199,11 @@ def compare(
     for row in measured_rows(session, arguments):
         news = sorted((SIDES.keys() & findings.gaps.keys()) - told)
         told.update(news)
-        parts = [text.missing_side(side, findings.gaps[side]) for side in news]
+        others = beside.note(findings.limits, beside.others().items())  # those that came meanwhile
+        parts = [
+            *(text.missing_side(side, findings.gaps[side]) for side in news),
+            text.wrap(f"! {one}" for one in others),
+        ]
         if not done:
             known = {"host": report.host_json(findings, here, noise), "limits": findings.limits, "gaps": findings.gaps}
             parts = [text.opening(known, machine=full_os)]

@@ -12,7 +12,7 @@ from twinhull import __version__
 from twinhull.cli.ending import undo_on_termination
 from twinhull.cli.parser import given
 from twinhull.cli.render import document
-from twinhull.compare import abandoned
+from twinhull.compare import abandoned, beside
 from twinhull.engine import Engine
 from twinhull.errors import InvalidRequest
 from twinhull.host import doctor, files, machine
@@ -72,7 +72,7 @@ def run_prove(arguments: Arguments, config: Config) -> int:
     progress = Progress()
     with Engine(config) as engine:
         abandoned.remove_all(engine)
-    with abandoned.scratch("prove") as place:
+    with beside.announced("prove"), abandoned.scratch("prove") as place:
         with Session(config, place, progress.tell) as session:
             if arguments.quiz:
                 return quiz(session, progress, topic)

@@ -201,9 +201,31 @@ def test_a_judgement_says_the_figure_with_its_interval() -> None:
     assert " ms [" in conditions.describe(found)
 
 
+def with_starts(count: int) -> dict[str, object]:
+    """A document with so many starts of a VM, from 101 ms upwards."""
+    document = documents.complete()
+    document["statistics"] = {}
+    document["samples"]["vm.first_output_s"] = [0.1 + number / 1000 for number in range(1, count + 1)]
+    return document
+
+
 def test_a_percentile_is_not_shown_with_the_interval_of_the_median() -> None:
     median, percentile = (
-        conditions.judge(conditions.parse(f"vm.startup.{statistic} > 1us"), documents.complete())
+        conditions.judge(conditions.parse(f"vm.startup.{statistic} > 1us"), with_starts(24))
         for statistic in ("p50", "p95")
     )
+    assert (median.outcome, percentile.outcome) == ("so", "so")
     assert median.low is not None and (percentile.low, percentile.high) == (None, None)
+
+
+@pytest.mark.parametrize("count", [1, 3, 10, 19])
+def test_a_p95_of_few_values_is_not_judged(count: int) -> None:
+    found = conditions.judge_all([conditions.parse("vm.startup.p95 > 1us")], with_starts(count))
+    assert conditions.exit_code(found) == 4
+    assert found[0]["reason"] == f"too few samples: vm.first_output_s has {count}, a p95 means something from 20"
+    assert outcome("vm.startup.p50 > 1us", with_starts(count)) == "so"
+
+
+def test_a_p95_of_enough_values_is() -> None:
+    assert outcome("vm.startup.p95 > 118ms", with_starts(20)) == "so"
+    assert outcome("vm.startup.p95 > 120ms", with_starts(20)) == "not so"

@@ -32,6 +32,8 @@ STATISTICS: dict[str, Callable[[Summary], float]] = {
     "low": lambda summary: summary.low,
     "high": lambda summary: summary.high,
 }
+# Of fewer not even one is expected above the 95th percentile: what is called so is the largest but little.
+FEWEST_OF_P95 = 20
 RATIO_STATISTICS = ("low", "high")
 MEDIANS = ("median", "p50")
 WHOLE: dict[str, Dimension] = {"noise": "%", "took": "s"}
@@ -164,6 +166,10 @@ def evaluate(operand: Operand, result: Document) -> Value:
     summary = document.summary(result, key)
     if summary is None:
         return Value(None, reason=missing(result, key))
+    if operand.statistic == "p95" and summary.size < FEWEST_OF_P95:
+        return Value(
+            None, reason=f"too few samples: {key} has {summary.size}, a p95 means something from {FEWEST_OF_P95}"
+        )
     if summary.bounds == "interval":
         bounds = (summary.low, summary.high) if operand.statistic in MEDIANS else ()  # the interval is the median's
         return Value(STATISTICS[operand.statistic](summary), *bounds)

@@ -2,10 +2,13 @@
 #include "directory.h"
 
 #include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "descriptor.h"
 #include "kernel.h"
 
 /* What getdents64 writes (linux/dirent.h keeps it from user space). */
@@ -34,4 +37,17 @@ int listing_next(struct listing *listing, struct entry *entry)
 		*entry = (struct entry){raw->name, raw->type == DT_DIR};
 		return 1;
 	}
+}
+
+void directory_remove(int parent, const char *name, int depth)
+{
+	struct listing listing = {0};
+	struct entry entry;
+	if (unlinkat(parent, name, 0) == 0 || errno != EISDIR || depth == 0)
+		return;
+	CLEANUP_FD int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	listing.fd = fd;
+	while (fd >= 0 && listing_next(&listing, &entry) > 0)
+		directory_remove(fd, entry.name, depth - 1);
+	unlinkat(parent, name, AT_REMOVEDIR);
 }

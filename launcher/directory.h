@@ -22,4 +22,7 @@ struct entry {
 /* The next entry other than "." and "..". Returns 1, 0 at the end, or -errno. */
 int listing_next(struct listing *listing, struct entry *entry);
 
+/* Remove a name with all that lies below it, as far as it goes and down to a depth; no link is followed. */
+void directory_remove(int parent, const char *name, int depth);
+
 #endif

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "descriptor.h"
+#include "directory.h"
 #include "fault.h"
 #include "keeper.h"
 #include "kernel.h"
@@ -29,6 +30,7 @@
 #define CLIENT_FD 4
 #define DIRECTORY_FD 5
 #define FIRST_INHERITED_FD 6
+#define WRITES_MAX_DEPTH 128
 
 struct options {
 	uint64_t log_max_bytes;
@@ -50,6 +52,7 @@ struct shim {
 	struct options options;
 	int directory_fd;
 	bool locked;    /* `alive` is ours: so is what the undo list names */
+	bool over;      /* it has ended, and will not start again */
 	bool hand_over; /* QEMU has started, the relay has not */
 	int64_t started_ms;
 	int restart_ms; /* until a command starts it again, or -1 */
@@ -177,6 +180,7 @@ static void on_settle(void *context, struct outcome *outcome)
 	if (ended && shim->options.exited)
 		record_mark(shim->options.exited);
 	FAULT("after-mark");
+	shim->over = ended && shim->restart_ms < 0;
 }
 
 static void on_output(void *context, uint16_t kind, const uint8_t *data, size_t length)
@@ -285,6 +289,13 @@ static void serve(struct shim *shim)
 		restart_later(shim->directory_fd, shim->restart_ms);
 }
 
+/* What it wrote, when nobody waits for us any more; its row and the rest are the next command's. */
+static void forget_writes(int directory)
+{
+	directory_remove(directory, "upper", WRITES_MAX_DEPTH);
+	directory_remove(directory, "work", WRITES_MAX_DEPTH);
+}
+
 int shim_main(int argc, char **argv)
 {
 	static struct shim shim;
@@ -323,5 +334,7 @@ int shim_main(int argc, char **argv)
 	begin(&shim, &file, &why);
 	plan_close(&file);
 	serve(&shim);
+	if (shim.over && shim.options.remove)
+		forget_writes(shim.directory_fd);
 	return 0;
 }

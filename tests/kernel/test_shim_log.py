@@ -6,6 +6,7 @@ import re
 import shlex
 
 from tests.support.shim import Supervise, wait_until
+from twinhull.engine import logs
 from twinhull.plan.frames import Kind
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z")
@@ -63,6 +64,15 @@ def test_the_log_is_rotated_once_at_its_limit_and_stays_whole_lines(supervise: S
         assert 0 < (shim.directory / name).stat().st_size <= 20000
     numbers = [int(record["log"]) for record in shim.log("log.1") + shim.log()]
     assert numbers == list(range(numbers[0], 5001))
+    said = [line.text for line in logs.read(str(shim.directory))]
+    assert said[0] == logs.EARLIER.text and len(said) == len(numbers) + 1, "nobody is told what is gone"
+    assert [line.text for line in logs.read(str(shim.directory), tail=1)] == ["5000\n"]
+
+
+def test_nothing_is_said_to_be_gone_where_nothing_is(supervise: Supervise) -> None:
+    shim, _ = supervise.run("seq", "1", "400", flags=("--log-max", "20000"))
+    assert (shim.directory / "log.1").exists(), "the older file is kept, once"
+    assert [line.text for line in logs.read(str(shim.directory))] == [f"{number}\n" for number in range(1, 401)]
 
 
 def test_the_log_goes_on_without_any_client(supervise: Supervise) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 
 from tests.support.command import COMMAND, Twinhull
+from tests.support.vm import wait_until
 from tests.unit.test_start import SLOW
 
 LINES = """
@@ -52,3 +53,14 @@ def test_a_run_without_network_imports_no_networks(twinhull: Twinhull) -> None:
     names = imported(twinhull, "run --rm --network none busybox true")
     assert "twinhull.engine.engine" in names
     assert names.isdisjoint({"twinhull.network.bridge", "twinhull.network.dns", "twinhull.network.endpoint"})
+
+
+def test_what_was_written_goes_with_rm_before_any_other_command(twinhull: Twinhull) -> None:
+    script = (
+        "mkdir -p /deep/deeper; echo secret > /deep/deeper/secret; ln -s / /deep/link; ln /deep/deeper/secret /hard"
+    )
+    twinhull("run", "--rm", "--network", "none", "busybox", "sh", "-c", script, check=True)
+    instances = twinhull.root / "state/instances"
+    wait_until(lambda: not [*instances.glob("*/upper"), *instances.glob("*/work")], "the end of what it wrote")
+    assert twinhull("ps", "--all", "--quiet", check=True).stdout == ""
+    assert not list(instances.iterdir())

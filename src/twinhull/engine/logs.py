@@ -31,6 +31,9 @@ END_OF_TIME = "9"  # after any time as text
 
 # Only one older file is kept: whoever reads more slowly than two are written misses what lay between.
 LOST = Line("twinhull: the log was rotated faster than it was read; lines are missing here\n", "stderr", "")
+# The shim leaves a mark when it drops the older file.
+MARK = "log.lost"
+EARLIER = Line("twinhull: what was written first is gone: the log keeps log_max_bytes, twice\n", "stderr", "")
 
 
 def read(directory: str, *, follow: bool = False, tail: int = -1, since: str = "", until: str = "") -> Iterator[Line]:
@@ -45,6 +48,8 @@ def read(directory: str, *, follow: bool = False, tail: int = -1, since: str = "
     rotated_away = whole(f"{directory}/log.1")
     records, offset = tail_of(f"{directory}/log")
     last = until or END_OF_TIME
+    if tail < 0 and not since and os.path.exists(f"{directory}/{MARK}"):
+        yield EARLIER
     existing = [line for line in (*rotated_away, *records) if line.time <= last]
     for line in existing[len(existing) - tail :] if 0 <= tail < len(existing) else existing:
         if line.time >= since:

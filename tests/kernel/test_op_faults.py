@@ -62,7 +62,7 @@ def test_a_start_that_is_killed_after_any_op_fails_and_leaves_nothing(
 
 def jail_ops() -> list[str]:
     """The kinds of ops that put a QEMU with a disk and limits into its jail."""
-    jail = Jail("0" * 64, "/twinhull/0", "/root", ("qemu",), (Opened(20, "/disk", 0),), resources=LIMITS)
+    jail = Jail("0" * 64, "/twinhull/0", "/root", ("qemu",), b"filter", (Opened(20, "/disk", 0),), resources=LIMITS)
     plan = jail_plan(jail, read_facts(), (), ())
     return list(dict.fromkeys(op.name for op in (*plan.host, *plan.child)))
 

@@ -27,6 +27,7 @@ def test_qemu_is_nobody_without_any_capability(running: Machine) -> None:
     for field in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
         assert int(status(running.qemu, field), 16) == 0, field
     assert (status(running.qemu, "Seccomp"), status(running.qemu, "NoNewPrivs")) == (SECCOMP_FILTER, "1")
+    assert int(status(running.qemu, "Seccomp_filters")) == 2, "ours before its own sandbox"
 
 
 def test_two_machines_have_two_users(vm: Twinhull, running: Machine) -> None:

@@ -27,7 +27,7 @@ def blocks() -> list[dict[str, Any]]:
 
 
 def plan(**changes: Any) -> Plan:
-    jail = Jail("0123456789abcdef", "/twinhull/x", "/root", argv(), sockets=pc.SOCKETS, terminal=(24, 80))
+    jail = Jail("0123456789abcdef", "/twinhull/x", "/root", argv(), b"filter", sockets=pc.SOCKETS, terminal=(24, 80))
     return jail_plan(jail._replace(**changes), FACTS)
 
 

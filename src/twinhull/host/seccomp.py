@@ -62,6 +62,17 @@ def spec_filter(state: str, spec: Mapping[str, Any]) -> bytes:
     return default_filter(state, spec["process"]["capabilities"]["bounding"], processor=processor)
 
 
+def qemu_filter(state: str) -> bytes:
+    """Return the program that QEMU runs under, from the cache or made now.
+
+    Raises:
+        HostUnfit: libseccomp is not there.
+    """
+    from twinhull.plan import qemu_filter as refused
+
+    return cached(f"{state}/cache/{cache_key(f'-qemu-{refused.VERSION}')}", refused.profile)
+
+
 def cached(path: str, made: Callable[[], filters.Profile]) -> bytes:
     """Return the program in a file of ours; if there is none, compile and keep it."""
     try:

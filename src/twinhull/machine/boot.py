@@ -65,6 +65,7 @@ def make_plan(
         cgroup=f"/twinhull/{identity}",
         root=hypervisor.root,
         argv=pc.arguments(computer, binary=hypervisor.binary),
+        seccomp=hypervisor.seccomp,
         opened=opened(request.disk, config.instance(identity)),
         resources=limits(request),
         kvm=accelerator.device_numbers() if choice.accelerator == "kvm" else (),

@@ -31,9 +31,10 @@ FIRST_UID, UIDS = 0x70000000, 0x0FFFFFFF
 # Of a user's own numbers, of which subuid(5) gives him 65,536 where nobody chose otherwise.
 FIRST_SUBORDINATE, SUBORDINATES = 1000, 60_000
 # What real ownership on a shared directory takes (capability.h). MKNOD is not among them: a guest's device
-# nodes would be the host's.
-CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID = 0, 1, 2, 3, 4
-SHARE_CAPABILITIES = sum(1 << number for number in (CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID))
+# nodes would be the host's. Nor is DAC_READ_SEARCH: DAC_OVERRIDE reads and searches all that it does, and does not let
+# files be opened by handle, which leads out of the directory that is shared.
+CHOWN, DAC_OVERRIDE, FOWNER, FSETID = 0, 1, 3, 4
+SHARE_CAPABILITIES = sum(1 << number for number in (CHOWN, DAC_OVERRIDE, FOWNER, FSETID))
 # What QEMU takes beyond the guest's memory, translated code included.
 OVERHEAD_BYTES = 384 << 20
 MAX_FILES = 1 << 16
@@ -54,6 +55,7 @@ class Jail(NamedTuple):
         identity: hexadecimal name of the instance; the user is derived from it.
         cgroup: path of the leaf below the cgroup mount points.
         root: directory tree of QEMU's files.
+        seccomp: the filter that QEMU runs under (plan/qemu_filter.py).
         resources: linux.resources of the spec, for limits around the whole QEMU.
         groups: in place of both: somebody else's groups, which are there.
         inherited: numbers that whoever spawns the shim leaves open.
@@ -68,6 +70,7 @@ class Jail(NamedTuple):
     cgroup: str
     root: str
     argv: tuple[str, ...]
+    seccomp: bytes
     opened: tuple[Opened, ...] = ()
     inherited: tuple[int, ...] = ()
     volumes: tuple[Volume, ...] = ()
@@ -175,6 +178,7 @@ def process_ops(jail: Jail, facts: Facts) -> tuple[Op, ...]:
         Op("capabilities", (kept, kept, kept, kept, kept)),
         Op("user", (user, user, b"")),
         Op("no-new-privileges"),
+        Op("seccomp", (jail.seccomp,)),
         Op("directory-of-work", ("/",)),
         Op("stdin", (STDIN_OPEN if jail.terminal else STDIN_NONE,)),
         *(Op("argument", (value,)) for value in jail.argv),

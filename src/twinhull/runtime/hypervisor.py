@@ -12,6 +12,7 @@ from twinhull.config import Config
 from twinhull.errors import HostUnfit
 from twinhull.host import files, spawn
 from twinhull.host.facts import architecture as own_architecture
+from twinhull.host.seccomp import qemu_filter
 from twinhull.host.stamp import stamp
 from twinhull.plan.qemu import SHARES
 from twinhull.tuples import NamedTuple
@@ -59,11 +60,13 @@ class Hypervisor(NamedTuple):
         binary: its path, on the host and in `root` alike.
         build: names the build: changes whenever the file does.
         root: the directory tree that becomes its root.
+        seccomp: the filter that it runs under.
     """
 
     binary: str
     build: str
     root: str
+    seccomp: bytes
 
 
 def find_hypervisor(config: Config, architecture: Architecture | None = None) -> Hypervisor:
@@ -79,7 +82,7 @@ def find_hypervisor(config: Config, architecture: Architecture | None = None) ->
     directory = f"{config.state}/qemu/{build}"
     if not os.path.isdir(directory):
         make_root(directory, binary, emulator_of(architecture))
-    return Hypervisor(binary, build, f"{directory}/root")
+    return Hypervisor(binary, build, f"{directory}/root", qemu_filter(config.state))
 
 
 def own() -> Architecture:

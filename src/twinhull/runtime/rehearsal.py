@@ -87,10 +87,10 @@ def jail_of(ready: Prerequisites, machine: Machine, identity: str) -> Jail:
     """Return the jail of a spare's QEMU: disks that come later, and the limit that a
     workload's own would put around it."""
     drives = Drives(image=False, scratch=False, replaceable=True)
-    guest = ready.guest
-    argv = arguments(machine, memory="restored", drives=drives, binary=guest.hypervisor.binary)
+    qemu = ready.guest.hypervisor
+    argv = arguments(machine, memory="restored", drives=drives, binary=qemu.binary)
     limit, kvm = vm.memory_limit(machine), kvm_device(machine)
-    return Jail(identity, group_of(identity), guest.hypervisor.root, argv, resources=limit, kvm=kvm)
+    return Jail(identity, group_of(identity), qemu.root, argv, qemu.seccomp, resources=limit, kvm=kvm)
 
 
 def rehearse(started: jailed.Started, rehearsal: Rehearsal) -> None:

@@ -181,6 +181,7 @@ def boot(
         cgroup=f"/twinhull/template-{key}-{os.getpid()}",
         root=guest.hypervisor.root,
         argv=argv,
+        seccomp=guest.hypervisor.seccomp,
         opened=boot_files(guest),
         inherited=tuple(inherit),
         kvm=kvm_device(machine),

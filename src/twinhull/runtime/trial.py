@@ -37,6 +37,7 @@ def boot(config: Config, guest: Guest, accelerator: Accelerator) -> str:
         cgroup=f"/twinhull/probe-{identity}",
         root=guest.hypervisor.root,
         argv=argv,
+        seccomp=guest.hypervisor.seccomp,
         opened=boot_files(guest),
         kvm=kvm_device(machine),
     )

@@ -318,6 +318,7 @@ def make_jail(ready: Prerequisites, machine: Machine, workload: Workload, *, mem
         cgroup=f"/twinhull/{workload.identity}",
         root=ready.guest.hypervisor.root,
         argv=arguments(machine, memory=memory, drives=drives, binary=ready.guest.hypervisor.binary),
+        seccomp=ready.guest.hypervisor.seccomp,
         opened=tuple(opened),
         volumes=workload.volumes,
         resources=resources(machine, workload),

@@ -62,7 +62,7 @@ def make_bundle(home: Home, instance: Instance, image: Image, request: Request, 
     plan = compile_plan(
         spec,
         facts,
-        guest_root(instance) if guest else layered_root(home, instance, image),
+        guest_root(remove=instance.remove) if guest else layered_root(home, instance, image),
         network,
         place="guest" if guest else "host",
         seccomp=spec_filter(home.config.state, spec),
@@ -175,9 +175,9 @@ def layered_root(home: Home, instance: Instance, image: Image) -> Root:
     return Root(base, lower, f"{directory}/upper", f"{directory}/work", volatile=instance.remove)
 
 
-def guest_root(instance: Instance) -> Root:
+def guest_root(*, remove: bool) -> Root:
     """The image's disk under a scratch disk; what --rm throws away may lie in memory."""
-    return Root("", "image", "tmpfs" if instance.remove else "disk", "", volatile=instance.remove)
+    return Root("", "image", "tmpfs" if remove else "disk", "", volatile=remove)
 
 
 def stdin_mode(request: Request) -> int:

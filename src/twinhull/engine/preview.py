@@ -10,7 +10,7 @@ import os
 
 from twinhull.config import Config
 from twinhull.engine import connectivity, isolation
-from twinhull.engine.bundle import stdin_mode, with_paths, with_runtime, with_volumes, workload_spec
+from twinhull.engine.bundle import guest_root, stdin_mode, with_paths, with_runtime, with_volumes, workload_spec
 from twinhull.engine.images import resolve
 from twinhull.engine.state import Home, open_home
 from twinhull.host.facts import read_facts
@@ -53,7 +53,9 @@ def plan_of(home: Home, image: Image, request: Request) -> Plan:
     etc = tuple((f"{directory}/{name}", f"/etc/{name}") for name in ("hostname", "hosts", "resolv.conf"))
     hostname = request.hostname or (os.uname().nodename if request.network == "host" else EXAMPLE_HOSTNAME)
     spec = workload_spec(image, request, Identity(EXAMPLE_ID, hostname, etc), facts)
-    root = root_of(home_base(config), len(image.layers), directory, volatile=request.remove)
+    guest = request.isolation == "vm"
+    layered = root_of(home_base(config), len(image.layers), directory, volatile=request.remove)
+    root = guest_root(remove=request.remove) if guest else layered
     network = network_of(config, request)
     if request.runtime:
         runtime = Runtime(request.runtime, directory, EXAMPLE_ID)
@@ -64,7 +66,7 @@ def plan_of(home: Home, image: Image, request: Request) -> Plan:
         facts,
         root,
         network,
-        place="guest" if request.isolation == "vm" else "host",
+        place="guest" if guest else "host",
         seccomp=spec_filter(config.state, spec),
         stdin=stdin_mode(request),
     )

@@ -4,7 +4,9 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "modes.h"
@@ -54,6 +56,13 @@ static int passes(char **words)
 	return is_named(words[0], "debug", "debug") || value_of(words[0], "rootless") ? 1 : 0;
 }
 
+/* Who is not root of this machine has his containers elsewhere: cli/oci.py knows where. */
+static bool has_own_place(void)
+{
+	struct stat top;
+	return getenv("XDG_RUNTIME_DIR") && (geteuid() != 0 || stat("/", &top) < 0 || top.st_uid != 0);
+}
+
 static bool parse_general(char ***words, struct call *call)
 {
 	while (is_option(**words)) {
@@ -87,9 +96,10 @@ static bool parse(char **words, struct call *call)
 	call->words = words;
 	while (words[call->count])
 		call->count++;
-	if (!*call->root)
-		call->root = DEFAULT_ROOT;
-	return true;
+	if (*call->root)
+		return true;
+	call->root = DEFAULT_ROOT;
+	return !has_own_place();
 }
 
 static bool is_id(const char *word)

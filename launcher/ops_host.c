@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "address.h"
@@ -26,6 +27,7 @@
 #include "spawn.h"
 
 #define LISTEN_BACKLOG 16
+#define FIRST_USER_NAMESPACE 0xEFFFFFFDU /* linux/proc_ns.h: PROC_USER_INIT_INO */
 
 typedef int host_op(struct host *host, const struct op *op);
 
@@ -107,6 +109,34 @@ static int own_netns(void)
 	return fd < 0 ? -errno : fd;
 }
 
+/* In the network of the host, which only its root may enter: who leaves it does not come back. */
+static bool is_in_hosts(int home)
+{
+	struct stat own;
+	bool first = stat("/proc/self/ns/user", &own) < 0 || own.st_ino == FIRST_USER_NAMESPACE;
+	return !first && setns(home, CLONE_NEWNET) < 0;
+}
+
+static int netns_of_child(void)
+{
+	int ends[2], fd = -1;
+	int error = fd_socketpair(SOCK_STREAM, ends);
+	if (error)
+		return error;
+	pid_t pid = fork();
+	if (pid == 0) {
+		int made = unshare(CLONE_NEWNET) < 0 ? -1 : own_netns();
+		_exit(made < 0 || fd_send(ends[1], "", 1, made) < 0);
+	}
+	fd_close(&ends[1]);
+	if (pid > 0)
+		fd = fd_receive(ends[0]);
+	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	fd_close(&ends[0]);
+	return fd < 0 ? -EPERM : fd_high(fd);
+}
+
 static int op_netns(struct host *host, const struct op *op)
 {
 	(void)op;
@@ -118,6 +148,11 @@ static int op_netns(struct host *host, const struct op *op)
 	CLEANUP_FD int home = own_netns();
 	if (home < 0)
 		return home;
+	if (is_in_hosts(home)) {
+		int apart = netns_of_child();
+		host->netns_fd = apart;
+		return apart < 0 ? apart : 0;
+	}
 	if (unshare(CLONE_NEWNET) < 0)
 		return -errno;
 	int made = own_netns();
@@ -163,8 +198,25 @@ static int op_netlink(struct host *host, const struct op *op)
 	return talk_route(host, op);
 }
 
+/* A process of ours says it there, and ends. */
+static int in_child(const struct host *host, const struct op *op)
+{
+	int status = 0;
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(setns(host->netns_fd, CLONE_NEWNET) < 0 ? errno : -talk_route(host, op));
+	if (pid < 0)
+		return -errno;
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return WIFEXITED(status) ? -WEXITSTATUS(status) : -EPROTO;
+}
+
 static int op_netlink_inside(struct host *host, const struct op *op)
 {
+	CLEANUP_FD int home = own_netns();
+	if (home >= 0 && host->netns_fd >= 0 && is_in_hosts(home))
+		return in_child(host, op);
 	return in_netns(host, talk_route, op);
 }
 

@@ -15,6 +15,7 @@ from gc import set_threshold
 from twinhull import imports
 from twinhull.cli.oci_options import GLOBAL, Options, parse, usage, verb_options
 from twinhull.errors import CommandNotExecutable, CommandNotFound, HostUnfit, InvalidRequest, TwinhullError
+from twinhull.host.facts import is_rootless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,7 +144,8 @@ def root_of(options: Options) -> str:
     root = options.value("root")
     if not root:
         runtime = os.environ.get("XDG_RUNTIME_DIR")
-        root = f"{runtime}/twinhull-oci" if os.geteuid() and runtime else DEFAULT_ROOT
+        own = runtime and (os.geteuid() or is_rootless())
+        root = f"{runtime}/twinhull-oci" if own else DEFAULT_ROOT
     return os.path.abspath(root)
 
 

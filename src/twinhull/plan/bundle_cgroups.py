@@ -59,7 +59,9 @@ def bundle_cgroups(linux: Mapping[str, Any], cgroup: Cgroup, facts: Facts) -> Gr
     make += [Op("cgroup1", (directory,)) for directory in directories]
     undo += [Op("remove-cgroup", (directory,)) for directory in directories]
     make += [Op("write", (path, value)) for path, value in writes(resources, cgroup, facts)]
-    return Groups((*make, *device_ops(resources, cgroup)), tuple(undo))
+    # In a user namespace no policy can be loaded, and no node made that it would be for.
+    devices = () if facts.rootless else device_ops(resources, cgroup)
+    return Groups((*make, *devices), tuple(undo))
 
 
 def writes(resources: Mapping[str, Any], cgroup: Cgroup, facts: Facts) -> Iterator[tuple[str, str]]:

@@ -122,6 +122,8 @@ def filesystem(mount: Mapping[str, Any], target: str, options: Options, field: s
 def cgroups(target: str, options: Options, place: Place) -> tuple[list[Op], list[Op]]:
     """The hierarchies that this machine has: v2 alone, or a directory of all of v1's."""
     attributes = options.own.on
+    if place.facts.rootless and not (place.own_cgroups and place.facts.cgroup2):
+        return [Op("bind", ("/sys/fs/cgroup", target, BIND_TREE, attributes | RDONLY))], []
     if not place.facts.cgroup1:
         return [Op("filesystem", ("cgroup2", "cgroup", target, attributes, ""))], []
     now = [Op("filesystem", ("tmpfs", "tmpfs", target, NOSUID_NODEV_NOEXEC, "mode=755"))]

@@ -133,6 +133,10 @@ def make(
         marks=records.marks_of(spec, guest=guest),
     )
     cgroup = place(linux.get("cgroupsPath") or "", identity, facts)
+    if facts.rootless:
+        from twinhull.runtime.oci.rootless import reachable
+
+        facts, cgroup = reachable(facts, cgroup)
     record = record._replace(unified=cgroup.unified, legacy=[list(row) for row in cgroup.legacy])
     seccomp = container_filter(root, linux.get("seccomp"))
     described = describe(root, record, cgroup, seccomp, streams)

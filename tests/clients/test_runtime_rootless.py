@@ -64,3 +64,15 @@ def test_it_is_entered_and_ended(podman: Engine) -> None:
 def test_the_user_may_be_himself_inside(podman: Engine, rootless: Rootless) -> None:
     done = podman("run", "--rm", "--network", "none", "--userns", "keep-id", NAME, "/bin/sh", "-c", "id -u")
     assert done.stdout.strip() == str(rootless.account.pw_uid), done.stderr
+
+
+def test_who_is_root_nowhere_is_told_so(rootless: Rootless) -> None:
+    bundle = rootless.home / "bundle"
+    (bundle / "rootfs").mkdir(parents=True)
+    (bundle / "config.json").write_text('{"ociVersion": "1.2.0", "process": {"args": ["x"], "cwd": "/"}}')
+    words = ("--root", str(rootless.home / "state"), "run", "--bundle", str(bundle), "it")
+    done = subprocess.run(
+        [*rootless.command[:-1], str(TWINHULL_OCI), *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "a container is made by root, or by root of a user namespace" in done.stderr

@@ -6,7 +6,7 @@ import os
 import time
 
 from twinhull import jsontext
-from twinhull.errors import Conflict, InvalidRequest, NotFound, TwinhullError
+from twinhull.errors import Conflict, HostUnfit, InvalidRequest, NotFound, TwinhullError
 from twinhull.host import files
 from twinhull.host.facts import read_facts
 from twinhull.plan.bundle import Bundle, compile_bundle, compile_exec, ungranted_capabilities
@@ -92,7 +92,11 @@ def create(
         Conflict: the id is in use.
         InvalidRequest, UnsupportedSpec: the configuration; the message names the field.
         LaunchError: the kernel refused a step, and everything was taken back.
+        HostUnfit: this is not root, not even of a user namespace.
     """
+    if os.geteuid() != 0:
+        why = "a container is made by root, or by root of a user namespace as under rootless Podman"
+        raise HostUnfit(why, hint="podman --runtime twinhull-oci, unshare --map-root-user --map-auto, or sudo")
     directory = records.directory(root, identity)
     files.make_directory(root, 0o711)
     try:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 ROOT_STATE, ROOT_RUN = "/var/lib/twinhull", "/run/twinhull"
 CONFIG_FILE = "/etc/twinhull/config.toml"
 PLAIN_BEGINNINGS = frozenset('"[-0123456789tf')
+BOUNDS = {  # least and most that make sense
+    "log_max_bytes": (4096, 1 << 50),
+    "vm_memory_bytes": (64 << 20, 1 << 50),
+    "vm_boot_timeout_s": (1, 86_400),
+}
 MAX_PLAIN = 1e300  # beyond it lie what only JSON or only TOML calls a number
 
 
@@ -71,7 +76,8 @@ def load(environ: dict[str, str] | None = None) -> Config:
     """Read TWINHULL_ROOT, TWINHULL_TRACE, TWINHULL_CONFIG and the file they lead to.
 
     Raises:
-        InvalidRequest: the file is not TOML, or has a key or a type that Config does not know.
+        InvalidRequest: the file is not TOML, or has a key, a type or a value that Config does not know; TWINHULL_ROOT
+            is no absolute path.
     """
     env = dict(os.environ) if environ is None else environ
     config = Config(*roots(env))
@@ -86,14 +92,22 @@ def roots(env: dict[str, str]) -> tuple[str, str]:
     """Return (state, run): the override, the system's directories for root, XDG's otherwise."""
     if override := env.get("TWINHULL_ROOT"):
         root = os.path.abspath(override)
+        if not os.path.isabs(override):  # it would be another state in each directory
+            raise InvalidRequest(f"TWINHULL_ROOT {override!r} is no absolute path", hint=f"TWINHULL_ROOT={root}")
         return f"{root}/state", f"{root}/run"
     if os.geteuid() == 0:
         return ROOT_STATE, ROOT_RUN
     home, own = env.get("HOME", ""), f"/tmp/twinhull-{os.geteuid()}"
     # A user of a service has no home: what needs no state of long standing works all the same.
-    state = env.get("XDG_DATA_HOME") or (f"{home}/.local/share" if os.access(home, os.W_OK) else own)
-    run = env.get("XDG_RUNTIME_DIR") or f"{own}/run"
+    state = absolute(env, "XDG_DATA_HOME") or (f"{home}/.local/share" if os.access(home, os.W_OK) else own)
+    run = absolute(env, "XDG_RUNTIME_DIR") or f"{own}/run"
     return f"{state}/twinhull", f"{run}/twinhull"
+
+
+def absolute(env: dict[str, str], name: str) -> str:
+    """A variable's path; "" for one that is relative, which the XDG specification has us ignore."""
+    path = env.get(name, "")
+    return path if os.path.isabs(path) else ""
 
 
 def merge(config: Config, path: str) -> Config:
@@ -116,6 +130,9 @@ def merge(config: Config, path: str) -> Config:
             known[key] = value
         else:
             raise InvalidRequest(f"{path}: {key} must be of type {kind.__name__}")
+        least, most = BOUNDS.get(key, (None, None))
+        if least is not None and not least <= known[key] <= most:
+            raise InvalidRequest(f"{path}: {key} = {value} is not between {least} and {most}", hint="mend the file")
     return Config(**known)
 
 

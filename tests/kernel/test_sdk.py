@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -93,6 +94,18 @@ def test_a_word_that_is_no_isolation_never_means_one(engine: twinhull.Engine, is
 def test_a_text_is_no_command(engine: twinhull.Engine) -> None:
     with pytest.raises(InvalidRequest, match="list of words"):
         engine.run("twinhull/busybox", "echo hi", request=quiet())  # type: ignore[arg-type]  # what is tested
+
+
+@pytest.mark.parametrize("words", [(None, ["true"]), (b"busybox", ["true"]), ("busybox", [1]), ("busybox", None)])
+def test_values_of_a_wrong_type_are_refused(engine: twinhull.Engine, words: tuple[Any, Any]) -> None:
+    with pytest.raises(InvalidRequest, match=r"not (None|b'busybox'|\[1\])"):
+        engine.run(*words, request=quiet())
+
+
+@pytest.mark.parametrize("isolation", ["container", "vm"])
+def test_an_empty_word_is_a_program_that_is_not_there(engine: twinhull.Engine, isolation: str) -> None:
+    with pytest.raises(CommandNotFound):
+        engine.run("twinhull/busybox", [""], request=quiet(isolation=isolation))
 
 
 def test_advice_and_the_refusal_of_untrusted_code_are_values_and_errors(engine: twinhull.Engine) -> None:

@@ -91,3 +91,27 @@ def test_the_variable_for_one_command_wins_over_the_files_trace(tmp_path: Path) 
     environ = {"TWINHULL_CONFIG": str(path)}
     assert config.load(environ).trace == "/always"
     assert config.load({**environ, "TWINHULL_TRACE": "/once"}).trace == "/once"
+
+
+@pytest.mark.parametrize(
+    "text", ["vm_boot_timeout_s = -1", "vm_boot_timeout_s = nan", "vm_memory_bytes = 5", "log_max_bytes = -5"]
+)
+def test_a_value_that_cannot_serve_is_refused_with_the_files_name(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(InvalidRequest, match=r"config\.toml: .* is not between"):
+        config.load({"TWINHULL_CONFIG": str(path), "TWINHULL_ROOT": str(tmp_path)})
+
+
+def test_a_state_that_would_be_another_in_each_directory_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="'here' is no absolute path") as caught:
+        config.load({"TWINHULL_ROOT": "here"})
+    assert caught.value.hint == f"TWINHULL_ROOT={os.path.abspath('here')}"
+
+
+def test_a_relative_directory_of_xdg_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 4242)
+    assert config.roots({"XDG_DATA_HOME": "data", "XDG_RUNTIME_DIR": "run", "HOME": "/nonexistent"}) == (
+        "/tmp/twinhull-4242/twinhull",
+        "/tmp/twinhull-4242/run/twinhull",
+    )

@@ -84,3 +84,40 @@ def test_where_no_directory_can_be_made_is_no_bug(path: str) -> None:
     with pytest.raises(HostUnfit) as caught:
         files.make_directory(path)
     assert "TWINHULL_ROOT" in caught.value.hint
+
+
+def shared_directory(tmp_path: Path) -> Path:
+    """A directory as /tmp is: everybody may make names in it."""
+    place = tmp_path / "shared"
+    place.mkdir()
+    place.chmod(0o1777)
+    return place
+
+
+def test_a_directory_of_ours_is_made_where_everybody_may_make_names(tmp_path: Path) -> None:
+    path = shared_directory(tmp_path) / "mine/state"
+    files.make_own_directory(str(path))
+    files.make_own_directory(str(path))
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_way_that_others_may_change_is_refused(tmp_path: Path) -> None:
+    trap = shared_directory(tmp_path) / "trap"
+    (trap / "state").mkdir(parents=True, mode=0o700)
+    trap.chmod(0o777)
+    with pytest.raises(HostUnfit, match="shared/trap belongs to another user, or others may write to it"):
+        files.make_own_directory(str(trap / "state"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="files are given to another user")
+@pytest.mark.parametrize("link", [False, True])
+def test_a_way_through_what_is_another_users_is_refused(tmp_path: Path, link: bool) -> None:
+    shared = shared_directory(tmp_path)
+    (tmp_path / "real/state").mkdir(parents=True)
+    if link:
+        (shared / "trap").symlink_to(tmp_path / "real")
+    else:
+        (shared / "trap/state").mkdir(parents=True)
+    os.chown(shared / "trap", 4242, 4242, follow_symlinks=False)
+    with pytest.raises(HostUnfit, match="shared/trap belongs to another user"):
+        files.make_own_directory(str(shared / "trap/state"))

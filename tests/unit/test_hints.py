@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from twinhull.cli.arguments import overview
 from twinhull.cli.main import guarded, hint_for
+from twinhull.engine.state import schema
+from twinhull.errors import HostUnfit
+from twinhull.store import db
 
 
 @pytest.mark.parametrize(
@@ -56,3 +60,37 @@ def into_full(words: tuple[str, ...], *, unbuffered: str) -> subprocess.Complete
     env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with Path("/dev/full").open("wb") as full:
         return subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=env)
+
+
+@pytest.mark.parametrize("content", [b"no database", b"SQLite format 3\0" + bytes(100), None])
+def test_a_broken_database_is_told_with_what_to_do(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "state/twinhull.db"
+    path.parent.mkdir()
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content * 50)
+    with pytest.raises(HostUnfit) as caught:
+        db.connect(str(path), schema)
+    assert caught.value.message.startswith(f"{path}, the list of images, workloads and networks, cannot be read: ")
+    assert f"mv {path} {path}.broken" in caught.value.hint
+
+
+def test_what_finds_the_database_broken_later_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def find_broken(words: list[str]) -> int:
+        error = ValueError("database disk image is malformed")
+        error.sqlite_errorname = "SQLITE_CORRUPT"  # type: ignore[attr-defined]  # as an error of sqlite3 has it
+        raise error
+
+    monkeypatch.setattr("twinhull.cli.main.dispatch", find_broken)
+    monkeypatch.setenv("TWINHULL_ROOT", str(tmp_path))
+    assert guarded(["ps"]) == 125
+    shown = capsys.readouterr().err
+    assert f"{tmp_path}/state/twinhull.db" in shown
+    assert "bug" not in shown
+
+
+def test_the_help_names_the_flag_that_the_hint_of_a_bug_names() -> None:
+    assert "twinhull --debug VERB" in overview()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from twinhull.config import Config
+from twinhull.errors import HostUnfit
 from twinhull.runtime import kernel
 
 META = {"release": "6.1.0", "origin": "test", "modules": [], "features": ["network"], "digest": "00"}
@@ -62,3 +63,8 @@ def test_only_a_kernel_that_says_so_boots_without_acpi(config: Config) -> None:
     found = kernel.present(config)
     assert found and kernel.has_acpi(found)
     assert not kernel.has_acpi(found._replace(features=("network", kernel.WITHOUT_ACPI)))
+
+
+def test_a_directory_that_is_named_as_kernel_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(HostUnfit, match=f"vm_kernel {tmp_path} is a directory"):
+        kernel.configured_name(str(tmp_path))

@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.test_privileges import asked
 from tests.unit.test_spec import spec
+from twinhull.cli import lists
 from twinhull.errors import InvalidRequest
 from twinhull.model import Device, Facts, Request, Volume
 from twinhull.network.etc import changed, host_lines
@@ -136,3 +137,8 @@ def test_labels_are_read_from_files(tmp_path: Path) -> None:
     (tmp_path / "labels").write_text("# none\n\n a=1\nb\n")
     found = asked("--label-file", str(tmp_path / "labels"), "-l", "a=2")
     assert found.labels == (("a", "1"), ("b", ""), ("a", "2"))
+
+
+def test_a_file_of_variables_that_never_ends_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="--env-file /dev/zero: more than"):
+        lists.variables(["/dev/zero"], [])

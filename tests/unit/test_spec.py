@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from twinhull.errors import InvalidRequest
+from twinhull.errors import CommandNotFound, InvalidRequest, RegistryError
 from twinhull.model import Image, Request, Volume
+from twinhull.oci.manifest import parse_config
 from twinhull.oci.spec import Identity, make_spec, resolve_user
 
 PASSWD = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/srv/app:/bin/sh\nbroken\n"
@@ -105,3 +106,35 @@ def test_limits_appear_only_where_asked() -> None:
 def test_a_relative_working_directory_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="not absolute"):
         spec(Request("i", ("x",), workdir="srv"))
+
+
+def test_a_command_that_is_a_text_is_one_word_as_in_docker() -> None:
+    assert spec(Request("i"), Cmd="echo hi")["process"]["args"] == ["echo hi"]
+    assert spec(Request("i"), Entrypoint="/bin/sh", Cmd=["c"])["process"]["args"] == ["/bin/sh", "c"]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"Env": "A=1"},
+        {"Env": [1]},
+        {"Cmd": 5},
+        {"Entrypoint": {}},
+        {"User": 0},
+        {"WorkingDir": []},
+        {"Volumes": ["/a"]},
+    ],
+)
+def test_a_setting_of_a_wrong_type_is_an_error_of_the_image(config: dict[str, Any]) -> None:
+    (key,) = config
+    with pytest.raises(RegistryError, match=f"the config of img: {key} is no "):
+        spec(Request("img", ("x",)), **config)
+    document = {"config": config, "rootfs": {"diff_ids": []}}
+    with pytest.raises(RegistryError, match=f"the config of img: {key} is no "):
+        parse_config(json.dumps(document).encode(), "img")
+
+
+def test_an_empty_first_word_is_a_program_that_is_not_there() -> None:
+    with pytest.raises(CommandNotFound) as caught:
+        spec(Request("i", ("",)), Cmd=["sh"])
+    assert caught.value.message == 'exec "": executable file not found in $PATH'

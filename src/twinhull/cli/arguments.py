@@ -31,7 +31,7 @@ def overview() -> str:
     lines = [f"  {name:{width}}  {row.summary}" for name, row in VERBS.items()]
     return "\n".join(
         [
-            "usage: twinhull VERB [OPTIONS] …",
+            "usage: twinhull [--debug] VERB [OPTIONS] …",
             "",
             "Run any OCI image as a container or as a virtual machine, and measure the difference.",
             "",
@@ -43,6 +43,7 @@ def overview() -> str:
             "  twinhull compare",
             "",
             "twinhull VERB --help has the options and examples of each.",
+            "twinhull --debug VERB … shows where an error came from (so does TWINHULL_DEBUG=1).",
         ]
     )
 

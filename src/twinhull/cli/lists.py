@@ -6,6 +6,8 @@ import os
 
 from twinhull.errors import InvalidRequest
 
+MAX_CHARACTERS = 4 << 20  # execve(2) takes no more than 6 MiB of words and variables
+
 
 def variables(paths: list[str], texts: list[str]) -> list[str]:
     """Files first, then -e; a name alone takes our own value, or unsets the image's.
@@ -49,15 +51,18 @@ def lines_of(path: str, flag: str) -> list[str]:
     """The lines of a text file.
 
     Raises:
-        InvalidRequest: it cannot be read, or is no text.
+        InvalidRequest: it cannot be read, is no text, or is longer than what a program can be given.
     """
     try:
         with open(path, encoding="utf-8") as file:
-            return file.read().splitlines()
+            text = file.read(MAX_CHARACTERS + 1)
     except OSError as error:
         raise InvalidRequest(f"{flag} {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"{flag} {path}: not UTF-8") from error
+    if len(text) > MAX_CHARACTERS:
+        raise InvalidRequest(f"{flag} {path}: more than {MAX_CHARACTERS} characters", hint="is it the file you meant?")
+    return text.splitlines()
 
 
 class Cidfile:

@@ -74,10 +74,7 @@ def guarded(words: list[str]) -> int:
     except TwinhullError as error:
         if debug:
             raise
-        print(f"twinhull: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"  hint: {error.hint}", file=sys.stderr)
-        return error.exit_code
+        return said(error)
     except BrokenPipeError:
         return 128 + 13
     except OSError as error:
@@ -94,7 +91,27 @@ def guarded(words: list[str]) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else BUG
     except Exception as error:
+        if not debug and (refused := broken_database(error)):
+            return said(refused)
         return bug(error, debug=debug)
+
+
+def said(error: TwinhullError) -> int:
+    """Print what went wrong, and what can be done about it."""
+    print(f"twinhull: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"  hint: {error.hint}", file=sys.stderr)
+    return error.exit_code
+
+
+def broken_database(error: Exception) -> TwinhullError | None:
+    """A database that is found broken in the middle of the work; None for any other error."""
+    if not hasattr(error, "sqlite_errorname"):
+        return None
+    from twinhull.config import load
+    from twinhull.store import db
+
+    return db.broken(load().database, error)
 
 
 def hint_for(error: OSError) -> str:
@@ -113,7 +130,7 @@ def bug(error: Exception, *, debug: bool) -> int:
     if debug:
         raise error
     print(f"twinhull: {type(error).__name__}: {error}", file=sys.stderr)
-    print("  hint: this is a bug; twinhull --debug VERB … shows where", file=sys.stderr)
+    print("  hint: this is a bug; twinhull --debug VERB … shows where it is", file=sys.stderr)
     return BUG
 
 

@@ -10,7 +10,7 @@ from twinhull.host import files
 from twinhull.host.facts import read_facts
 from twinhull.host.seccomp import spec_filter
 from twinhull.model import Instance
-from twinhull.oci.spec import User, capability_sets, resolve_user
+from twinhull.oci.spec import User, capability_sets, no_program, resolve_user
 from twinhull.plan import codec
 from twinhull.plan.compile import STDIN_CLIENT, STDIN_NONE
 from twinhull.plan.defaults import CAPABILITY_NUMBERS
@@ -44,7 +44,9 @@ def execute(home: Home, instance: Instance, request: ExecRequest, *, size: tuple
         Conflict: the workload does not run, or is paused.
         LaunchError: the program could not be executed (126, 127).
     """
-    if not request.command or not request.command[0]:
+    if request.command and not request.command[0]:
+        raise no_program()
+    if not request.command:
         raise InvalidRequest("no command specified", hint="twinhull exec NAME COMMAND")
     require_running(home, instance)
     if instance.isolation == "machine":  # the shim's process is QEMU, whose namespaces are no place for a program

@@ -9,12 +9,12 @@ from twinhull.runtime.sandbox import Sandbox, exit_status
 
 
 def require_words(command: object) -> None:
-    """Refuse a text where a list is meant: it would be taken for a list of letters.
+    """Refuse what is no list of words; a text would be taken for a list of letters.
 
     Raises:
         InvalidRequest: it is one.
     """
-    if isinstance(command, str | bytes):
+    if not isinstance(command, list | tuple) or not all(isinstance(word, str) for word in command):
         raise InvalidRequest(f"the command is a list of words, not {command!r}", hint='["echo", "hi"]')
 
 

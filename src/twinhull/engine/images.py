@@ -31,6 +31,8 @@ def resolve(
     Raises:
         NotFound: it is nowhere, or not here and `pull` is never.
     """
+    if not isinstance(reference, str):
+        raise InvalidRequest(f"an image is named by a text, not {reference!r}", hint='"busybox"')
     if pull not in PULL_CHOICES:
         raise InvalidRequest(f"--pull {pull}", hint="always, missing or never")
     image = (

@@ -85,9 +85,7 @@ def open_home(config: Config, progress: Progress | None = None) -> Home:
         HostUnfit: it is another user's.
     """
     for path in (config.state, f"{config.state}/instances", f"{config.run}/exited"):
-        files.make_directory(path)
-        if os.stat(path).st_uid != os.geteuid():  # below /tmp anybody could have made it
-            raise HostUnfit(f"{path} belongs to another user", hint="set TWINHULL_ROOT to a directory of yours")
+        files.make_own_directory(path)
     return Home(config, db.connect(config.database, schema), progress, [])
 
 

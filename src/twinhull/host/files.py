@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from errno import ENOTEMPTY
+from stat import S_ISLNK, S_ISVTX, S_IWOTH
 
 from twinhull.errors import HostUnfit
 
@@ -15,6 +16,8 @@ MAX_DEPTH = 64
 ELSEWHERE = "for twinhull's own state, set TWINHULL_ROOT to a directory that can be written to"
 REMOVAL_TRIES = 1000
 OTHERS = 0o077  # bits of a mode
+SHARED = S_ISVTX | S_IWOTH  # everybody may make names there, and take away his own
+OF_YOURS = "set TWINHULL_ROOT to a directory of yours"
 
 
 def make_directory(path: str, mode: int = 0o700) -> None:
@@ -40,6 +43,39 @@ def make_directory(path: str, mode: int = 0o700) -> None:
             raise HostUnfit(f"no directory can be made in {parent}", hint=ELSEWHERE) from None
     except NotADirectoryError:
         raise HostUnfit(f"{path}: what is above it is no directory", hint=ELSEWHERE) from None
+
+
+def make_own_directory(path: str) -> None:
+    """Make a directory of ours and its parents; one that is there already has to be ours.
+
+    Below a directory where everybody may make names, as /tmp, so has all that leads to it: whoever owns a
+    directory there, or may write to it, can put another in the place of ours.
+
+    Raises:
+        HostUnfit: it is another user's, or others may change what leads to it.
+    """
+    make_directory(path)
+    if os.stat(path).st_uid != os.geteuid():
+        raise HostUnfit(f"{path} belongs to another user", hint=OF_YOURS)
+    for way in dict.fromkeys((path, os.path.realpath(path))):
+        check_way(way)
+
+
+def check_way(path: str) -> None:
+    """Refuse a path that another user may lead elsewhere, from the first directory on where everybody may write."""
+    shared, place = False, ""
+    trusted = (0, os.geteuid(), os.stat("/").st_uid)  # of whom is "/" in a user's namespaces, is this machine's root
+    for name in path.strip("/").split("/"):
+        place = f"{place}/{name}"
+        info = os.lstat(place)
+        if S_ISLNK(info.st_mode):
+            wrong = shared and info.st_uid not in trusted
+        elif info.st_mode & SHARED == SHARED:
+            shared, wrong = True, False
+        else:
+            wrong = shared and (info.st_uid not in trusted or bool(info.st_mode & S_IWOTH))
+        if wrong:
+            raise HostUnfit(f"{place} belongs to another user, or others may write to it", hint=OF_YOURS)
 
 
 def make_exactly(path: str, mode: int) -> None:

@@ -90,9 +90,8 @@ def enter(config: Config, launcher: str) -> None:
     Raises:
         HostUnfit: something that they need is missing; the hint is the command that repairs it.
     """
-    files.make_directory(config.run)
-    if os.stat(config.run).st_uid != os.geteuid():  # below /tmp anybody could have made it
-        raise HostUnfit(f"{config.run} belongs to another user", hint="set TWINHULL_ROOT to a directory of yours")
+    for directory in (config.state, config.run):
+        files.make_own_directory(directory)
     path = f"{config.run}/keeper"
     remember_logins(config.run)
     if not join(path):

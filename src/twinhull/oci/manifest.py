@@ -13,6 +13,7 @@ from twinhull.errors import RegistryError
 from twinhull.oci import platform
 from twinhull.oci.platform import Platform
 from twinhull.oci.reference import is_digest
+from twinhull.oci.spec import settings
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -102,13 +103,14 @@ def parse_config(content: bytes, name: str) -> ImageConfig:
     """Read a config document.
 
     Raises:
-        RegistryError: not one, or without the list of layers.
+        RegistryError: not one, without the list of layers, or with a setting of a type that it cannot have.
     """
     document = load(content, f"config of {name}", MAX_CONFIG_BYTES)
     rootfs = document.get("rootfs")
     diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
     if not isinstance(diff_ids, list) or not all(isinstance(one, str) and is_digest(one) for one in diff_ids):
         raise RegistryError(f"the config of {name} has no list of layers (rootfs.diff_ids)")
+    settings(document, name)
     return ImageConfig(platform_of(document), tuple(diff_ids))
 
 

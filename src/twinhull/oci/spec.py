@@ -7,7 +7,7 @@ from (layers on this host, a disk in a guest) is the runtime's business.
 from __future__ import annotations
 
 from twinhull import jsontext
-from twinhull.errors import InvalidRequest
+from twinhull.errors import CommandNotFound, InvalidRequest, RegistryError
 from twinhull.model import Image, Request, depth
 from twinhull.plan import defaults
 from twinhull.tuples import NamedTuple
@@ -18,8 +18,16 @@ if TYPE_CHECKING:
     from typing import Any
 
 OCI_VERSION = "1.2.0"
+ENOENT = 2  # the import of errno would be one more at each start
 CPU_PERIOD_US = 100_000
 SHORT_ID = 12
+COMMANDS = ("Cmd", "Entrypoint", "Shell")
+SETTINGS: tuple[tuple[type, tuple[str, ...], str], ...] = (
+    (list, ("Env", *COMMANDS), "list of texts"),
+    (str, ("User", "WorkingDir", "StopSignal"), "text"),
+    (dict, ("ExposedPorts", "Volumes", "Labels"), "object"),
+)
+BUILT_WRONGLY = "the image is broken: build it again"
 
 
 class User(NamedTuple):
@@ -59,8 +67,10 @@ def make_spec(
 
     Raises:
         InvalidRequest: no command, an unknown user, a malformed variable.
+        RegistryError: the image's config is malformed.
+        CommandNotFound: the command's first word is empty.
     """
-    config = jsontext.loads(image.config).get("config") or {}
+    config = settings(jsontext.loads(image.config), request.image)
     user = resolve_user(request.user or config.get("User") or "", image.passwd, image.group)
     if request.groups:
         user = with_groups(user, request.groups, image.group)
@@ -88,6 +98,29 @@ def make_spec(
     return spec
 
 
+def settings(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """What an image's config says of its processes; a command that is a text is one word, as Docker reads it.
+
+    Args:
+        name: of the image, for messages.
+
+    Raises:
+        RegistryError: a setting has a type that it cannot have.
+    """
+    found = document.get("config") or {}
+    if not isinstance(found, dict):
+        raise RegistryError(f"the config of {name}: 'config' is no object", hint=BUILT_WRONGLY)
+    commands = {key: [found[key]] for key in COMMANDS if isinstance(found.get(key), str)}
+    config = {**found, **commands} if commands else found
+    for kind, keys, what in SETTINGS:
+        for key in keys:
+            value = config.get(key)
+            inner = value if kind is list and isinstance(value, list) else ()
+            if value is not None and not (isinstance(value, kind) and all(isinstance(one, str) for one in inner)):
+                raise RegistryError(f"the config of {name}: {key} is no {what}: {value!r:.80}", hint=BUILT_WRONGLY)
+    return config
+
+
 def change(spec: dict[str, Any], request: Request, devices: Sequence[Mapping[str, Any]], kernel: str) -> None:
     """What few workloads ask for; without any, nothing is imported. The arguments are those of make_spec."""
     if devices:
@@ -108,9 +141,16 @@ def command(config: dict[str, Any], request: Request) -> tuple[str, ...]:
         words = (*request.entrypoint, *request.command)
     else:
         words = (*(config.get("Entrypoint") or ()), *(request.command or config.get("Cmd") or ()))
-    if not words or not words[0]:
+    if words and not words[0]:
+        raise no_program()
+    if not words:
         raise InvalidRequest("no command specified", hint="the image names none: write one after the image")
     return words
+
+
+def no_program() -> CommandNotFound:
+    """The error of a command whose first word is empty."""
+    return CommandNotFound("exec", '""', ENOENT, hint="the first word of the command is empty")
 
 
 def environment(config: dict[str, Any], request: Request, user: User, hostname: str) -> tuple[str, ...]:

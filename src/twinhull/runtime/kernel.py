@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from itertools import groupby
+from stat import S_ISDIR, S_ISREG
 
 from twinhull import jsontext
 from twinhull.config import Config
@@ -125,12 +126,17 @@ def configured_name(path: str) -> str:
     """Name a configured kernel by the state of its file.
 
     Raises:
-        HostUnfit: it is not there.
+        HostUnfit: it is not there, or no file.
     """
     try:
         info = os.stat(path)
     except OSError as error:
         raise HostUnfit(f"vm_kernel {path}: {error.strerror}", hint="mend vm_kernel in the configuration") from None
+    if not S_ISREG(info.st_mode):
+        what = "a directory" if S_ISDIR(info.st_mode) else "no file"
+        raise HostUnfit(
+            f"vm_kernel {path} is {what}", hint="set vm_kernel in the configuration to a vmlinux or bzImage"
+        )
     return f"{CONFIGURED}{stamp(path, info.st_size, info.st_mtime_ns)}"
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # 2: an instance's accelerator; 3: several networks, each with its own settings; 4: their IPv6; 5: snapshots
 SCHEMA_VERSION = 5
 BUSY_TIMEOUT_S = 30.0
+BROKEN = ("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_CANTOPEN", "SQLITE_CANTOPEN_ISDIR")
 
 
 class DatabaseFull(HostUnfit):
@@ -33,15 +34,32 @@ def connect(path: str, schema: Callable[[int], str]) -> Connection:
         schema: gives the statements that lead from a version to ours, 0 being an empty file; asked only then.
 
     Raises:
-        HostUnfit: a later version of ours made it.
+        HostUnfit: a later version of ours made it, or it is broken.
     """
-    connection: Connection = driver().connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version != SCHEMA_VERSION:
-        create(connection, schema)
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA foreign_keys=ON")
+    sqlite = driver()
+    try:
+        connection: Connection = sqlite.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version != SCHEMA_VERSION:
+            create(connection, schema)
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+    except sqlite.DatabaseError as error:
+        if refused := broken(path, error):
+            raise refused from error
+        raise
     return connection
+
+
+def broken(path: str, error: BaseException) -> HostUnfit | None:
+    """What a user is told where SQLite cannot read the file; None for any other error."""
+    if getattr(error, "sqlite_errorname", "") not in BROKEN:
+        return None
+    return HostUnfit(
+        f"{path}, the list of images, workloads and networks, cannot be read: {error}",
+        hint=f"put a copy of it back, or begin anew: mv {path} {path}.broken (images are fetched again, workloads and "
+        "networks are forgotten, named volumes stay)",
+    )
 
 
 def driver() -> Any:

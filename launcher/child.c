@@ -114,7 +114,8 @@ static _Noreturn void fail(const struct setup *setup, int error)
 static _Noreturn void fail_exec(const struct setup *setup, const struct op *op, int error)
 {
 	struct report report = {.kind = REPORT_FAILED};
-	failure_of_op(&report.failure, setup->plan, (size_t)(op - setup->plan->ops), -error, NULL);
+	failure_of_op(&report.failure, setup->plan, (size_t)(op - setup->plan->ops), -error,
+	              setup->interpreter[0] ? setup->interpreter : NULL);
 	report.failure.exit_code = error == -ENOENT || error == -ENOTDIR ? 127 : 126;
 	send_failure(setup, &report);
 }

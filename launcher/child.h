@@ -60,6 +60,7 @@ struct setup {
 	bool init;    /* the program gets a first process of ours */
 	mode_t umask;
 	const char *blame;         /* what failed, where it is not the op's own target */
+	char interpreter[192];     /* a program and what it names to run it, which is not there; or "" */
 	const struct op *current;  /* what is being performed; NULL: what comes before or after the ops */
 	bool grafts;               /* the plan asks for all that is on the scaffold */
 	int trees[MAX_TREES];      /* the mounts at the top of the scaffold, in the order of their ops; -1 terminated */
@@ -125,9 +126,9 @@ int runtime_create(struct setup *setup, const struct op *op);
 
 /* exec.c: the last steps. exec_program returns only when it failed. */
 int descriptors_arrange(const struct setup *setup);
-int exec_program(const struct setup *setup, const char *path);
+int exec_program(struct setup *setup, const char *path);
 /* 0, or what exec_program would say, as far as root can tell without doing it. */
-int exec_possible(const struct setup *setup, const char *path);
+int exec_possible(struct setup *setup, const char *path);
 
 typedef int child_op(struct setup *setup, const struct op *op);
 child_op op_init, op_runtime;

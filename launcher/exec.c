@@ -61,7 +61,20 @@ static const char *search_path(const struct setup *setup)
 	return found;
 }
 
-static int try_exec(const struct setup *setup, const char *path)
+/* A file that is there and still "not there" when it is executed: what it names to run it is missing. */
+static void name_interpreter(struct setup *setup, const char *path)
+{
+	char head[128] = "";
+	CLEANUP_FD int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0 || read(fd, head, sizeof(head) - 1) < 0)
+		return;
+	char *name = head + 2 + strspn(head + 2, " \t");
+	name[strcspn(name, " \t\n")] = 0;
+	snprintf(setup->interpreter, sizeof(setup->interpreter), "%s: its interpreter %s", path,
+	         strncmp(head, "#!", 2) == 0 ? name : "(the dynamic linker)");
+}
+
+static int try_exec(struct setup *setup, const char *path)
 {
 	struct stat found;
 	execve(path, (char *const *)(uintptr_t)setup->argv, (char *const *)(uintptr_t)setup->envp);
@@ -69,11 +82,13 @@ static int try_exec(const struct setup *setup, const char *path)
 	/* A script whose interpreter is missing also says ENOENT, a directory EACCES: both are there. */
 	if (error == -EACCES && stat(path, &found) == 0 && S_ISDIR(found.st_mode))
 		return -EISDIR;
+	if (error == -ENOENT && stat(path, &found) == 0)
+		name_interpreter(setup, path);
 	return error;
 }
 
 /* Root may run what has any bit of execution. */
-static int look_exec(const struct setup *setup, const char *path)
+static int look_exec(struct setup *setup, const char *path)
 {
 	struct stat found;
 	(void)setup;
@@ -84,7 +99,7 @@ static int look_exec(const struct setup *setup, const char *path)
 	return found.st_mode & 0111 ? 0 : -EACCES;
 }
 
-static int search(const struct setup *setup, const char *path, int (*attempt)(const struct setup *, const char *))
+static int search(struct setup *setup, const char *path, int (*attempt)(struct setup *, const char *))
 {
 	int answer = -ENOENT;
 	if (strchr(path, '/'))
@@ -107,12 +122,12 @@ static int search(const struct setup *setup, const char *path, int (*attempt)(co
 	return answer;
 }
 
-int exec_program(const struct setup *setup, const char *path)
+int exec_program(struct setup *setup, const char *path)
 {
 	return search(setup, path, try_exec);
 }
 
-int exec_possible(const struct setup *setup, const char *path)
+int exec_possible(struct setup *setup, const char *path)
 {
 	return search(setup, path, look_exec);
 }

@@ -183,7 +183,10 @@ int op_directory_of_work(struct setup *setup, const struct op *op)
 {
 	char shown[PATH_MAX];
 	struct statfs fs;
-	CLEANUP_FD int directory = path_make(setup->root, op->args[0].text, S_IFDIR, 0755);
+	const char *path = op->args[0].text;
+	/* Whoever joins finds what is there. */
+	CLEANUP_FD int directory =
+		setup->shape->joins ? path_open(setup->root, path) : path_make(setup->root, path, S_IFDIR, 0755);
 	if (directory < 0)
 		return directory;
 	/* CVE-2024-21626: a directory outside the root, reached through a descriptor that procfs shows. */

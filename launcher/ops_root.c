@@ -185,8 +185,11 @@ int op_bind(struct setup *setup, const struct op *op)
 		setup->blame = op->args[0].text;
 		return tree < 0 ? tree : -errno;
 	}
+	struct stat below;
 	mode_t type = S_ISDIR(source.st_mode) ? S_IFDIR : S_IFREG;
 	CLEANUP_FD int target = path_make(setup->root, op->args[1].text, type, type == S_IFDIR ? 0755 : 0644);
+	if (target >= 0 && fstat(target, &below) == 0 && S_ISDIR(below.st_mode) != (type == S_IFDIR))
+		return type == S_IFDIR ? -ENOTDIR : -EISDIR;
 	return target < 0 ? target : sys_move_mount(tree, target);
 }
 

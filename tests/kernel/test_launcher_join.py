@@ -56,10 +56,15 @@ def test_a_joined_process_has_a_pid_inside_and_is_reaped_by_the_launcher(launch:
 
 
 def test_a_joined_process_has_the_identity_and_directory_of_its_own_plan(launch: Launch, main_pid: int) -> None:
-    ops = [Op("directory-of-work", ("/srv",)), Op("user", (1000, 1000, b"")), Op("capabilities", (CHOWN, 0, 0, 0, 0))]
+    ops = [Op("directory-of-work", ("/bin",)), Op("user", (1000, 1000, b"")), Op("capabilities", (CHOWN, 0, 0, 0, 0))]
     out = launch([in_leaf(), JOIN, *ops], "sh", "-c", "pwd; cat /proc/self/status", main_pid=main_pid)
-    assert out.startswith("/srv\n")
+    assert out.startswith("/bin\n")
     assert (status(out)["Uid"].split()[0], int(status(out)["CapBnd"], 16)) == ("1000", CHOWN)
+
+
+def test_a_joined_process_makes_no_directory_of_work(launch: Launch, main_pid: int) -> None:
+    with pytest.raises(LaunchError, match="directory-of-work /srv: No such file"):
+        launch([in_leaf(), JOIN, Op("directory-of-work", ("/srv",))], "true", main_pid=main_pid)
 
 
 def test_a_joined_terminal_is_one_of_the_container_s(launch: Launch, main_pid: int) -> None:

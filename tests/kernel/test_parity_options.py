@@ -112,3 +112,37 @@ def test_a_first_process_reaps_passes_signals_on_and_ends_as_the_program_does(wa
     assert wall("exec", "served", "ls", "/proc/1/fd").stdout == ""
     wall("stop", "-t", "30", "served", check=True)
     assert wall("wait", "served").stdout == "3\n"
+
+
+@pytest.mark.parity("`exec -w` of a directory that is not there")
+def test_exec_makes_no_directory_of_work(wall: Wall) -> None:
+    wall(*wall.words("-d", "--name", "works", "busybox", "sleep", "100"), check=True)
+    missing = wall("exec", "-w", "/nosuch", "works", "pwd")
+    assert (missing.exit_code, "exec -w /nosuch: no such file or directory" in missing.stderr) == (127, True), missing
+    file = wall("exec", "-w", "/etc/passwd", "works", "pwd")
+    assert (file.exit_code, "exec -w /etc/passwd: Not a directory" in file.stderr) == (126, True), file
+    assert wall("exec", "works", "ls", "-d", "/nosuch").exit_code == 1
+    assert wall("exec", "-w", "/tmp", "works", "pwd", check=True).stdout == "/tmp\n"
+    wall("rm", "-f", "works", check=True)
+
+
+@pytest.mark.parity("a script's missing interpreter is named")
+def test_a_script_whose_interpreter_is_missing_names_it(wall: Wall, tmp_path: Path) -> None:
+    for name, first in (("gone", b"#! /no/such -x\n"), ("dos", b"#!/bin/sh\r\n")):
+        (tmp_path / name).write_bytes(first)
+        (tmp_path / name).chmod(0o755)
+    volume = ("-v", f"{tmp_path}:/m", "-e", "PATH=/bin:/m", "busybox")
+    gone, dos = wall.run(*volume, "gone"), wall.run(*volume, "/m/dos")
+    assert (gone.exit_code, dos.exit_code) == (127, 127)
+    assert "exec /m/gone: its interpreter /no/such: no such file or directory" in gone.stderr
+    assert "exec /m/dos: its interpreter /bin/sh?: no such file or directory" in dos.stderr
+
+
+@pytest.mark.parity("a file on a directory, and the other way round, are refused")
+def test_a_volume_of_another_kind_than_what_is_there_says_so(wall: Wall, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for volume, said in ((f"{tmp_path}/file:/etc", "Is a directory"), (f"{tmp_path}:/etc/passwd", "Not a directory")):
+        done = wall.run("-v", volume, "busybox", "true")
+        assert done.exit_code == 125
+        assert f"bind {volume.partition(':')[2]}: {said}" in done.stderr
+        assert "one is a directory and the other a file" in done.stderr

@@ -5,12 +5,12 @@ from __future__ import annotations
 from twinhull import jsontext
 from twinhull.engine.control import require_running, require_unpaused
 from twinhull.engine.state import Home
-from twinhull.errors import InvalidRequest, NotFound
+from twinhull.errors import CommandNotExecutable, CommandNotFound, InvalidRequest, LaunchError, NotFound
 from twinhull.host import files
 from twinhull.host.facts import read_facts
 from twinhull.host.seccomp import spec_filter
 from twinhull.model import Instance
-from twinhull.oci.spec import User, capability_sets, no_program, resolve_user
+from twinhull.oci.spec import ENOENT, User, capability_sets, no_program, resolve_user
 from twinhull.plan import codec
 from twinhull.plan.compile import STDIN_CLIENT, STDIN_NONE
 from twinhull.plan.defaults import CAPABILITY_NUMBERS
@@ -42,7 +42,7 @@ def execute(home: Home, instance: Instance, request: ExecRequest, *, size: tuple
 
     Raises:
         Conflict: the workload does not run, or is paused.
-        LaunchError: the program could not be executed (126, 127).
+        LaunchError: the program could not be executed, or the directory of work is not there (126, 127).
     """
     if request.command and not request.command[0]:
         raise no_program()
@@ -61,10 +61,22 @@ def execute(home: Home, instance: Instance, request: ExecRequest, *, size: tuple
         flags = Flag.STDIN_OPEN if request.interactive else 0
         conversation.send_plan(Kind.EXEC, STREAM, plan, flags)
         conversation.expect(Kind.STARTED, STREAM)
+    except LaunchError as error:
+        conversation.close()
+        if error.op == "directory-of-work":
+            raise no_directory(error) from None
+        raise
     except BaseException:
         conversation.close()
         raise
     return conversation
+
+
+def no_directory(error: LaunchError) -> LaunchError:
+    """The error of a directory of work that is not there (127, as Docker) or is none (126)."""
+    if error.errno == ENOENT:
+        return CommandNotFound("exec -w", error.target, error.errno, hint="nothing is made inside what runs already")
+    return CommandNotExecutable("exec -w", error.target, error.errno)
 
 
 def exec_plan(home: Home, instance: Instance, request: ExecRequest, size: tuple[int, int]) -> bytes:

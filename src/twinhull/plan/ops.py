@@ -123,7 +123,7 @@ TABLE = (
     OpType(57, "child", "user", ("i:uid", "i:gid", "b:groups"), "identity; groups are u32 little-endian"),
     OpType(58, "child", "no-new-privileges", (), "prctl"),
     OpType(59, "child", "seccomp", ("b:filter",), "load a BPF filter (array of struct sock_filter)"),
-    OpType(60, "child", "directory-of-work", ("s:path",), "chdir, made if missing, checked to lie in the root"),
+    OpType(60, "child", "directory-of-work", ("s:path",), "chdir, made if missing unless joining; it lies in the root"),
     OpType(61, "child", "terminal", ("i:rows", "i:columns"), "a pty of the root's devpts is stdin, stdout, stderr"),
     OpType(62, "child", "argument", ("s:value",), "appended to argv"),
     OpType(63, "child", "environment", ("s:value",), "appended to envp, NAME=VALUE"),

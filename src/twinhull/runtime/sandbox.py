@@ -19,6 +19,7 @@ from twinhull.plan.frames import ExitStatus, Flag, Frame, Kind
 ERROR = Struct("<III")
 EXIT = Struct("<III")
 NUMBER = Struct("<I")
+ENOTDIR, EISDIR = 20, 21  # the import of errno would be one more at each start
 HOST_STREAM = 0xFFFFFFFF  # a VM's own process (QEMU), as opposed to its workload
 CHUNK_BYTES = frames.MAX_PAYLOAD_BYTES
 
@@ -176,7 +177,16 @@ def launch_error(payload: bytes) -> LaunchError:
     text = payload[ERROR.size :].decode("utf-8", "replace")
     op, _, target = printable(text).partition(" ")
     kinds: dict[int, type[LaunchError]] = {126: CommandNotExecutable, 127: CommandNotFound}
-    return kinds.get(exit_code, LaunchError)(op, target, number)
+    return kinds.get(exit_code, LaunchError)(op, target, number, hint=hint_for(op, target, number))
+
+
+def hint_for(op: str, target: str, number: int) -> str:
+    """What a user can do about an op that failed, "" where nothing is known."""
+    if op == "bind" and number in (ENOTDIR, EISDIR):
+        return "one is a directory and the other a file: -v shows a directory at a directory, and a file at a file"
+    if op == "exec" and ": its interpreter " in target:
+        return "add that file to the image, or mend the script's first line ('?' at its end is a carriage return)"
+    return ""
 
 
 def printable(text: str) -> str:

@@ -138,3 +138,28 @@ def test_an_old_kernel_is_refused(release: str, state: str) -> None:
 
 def test_a_file_system_that_takes_no_directory_is_a_finding() -> None:
     assert attempts.overlay("/proc/nope/state").startswith("/proc: ")
+
+
+def test_every_shortcoming_names_a_command_or_says_that_none_helps() -> None:
+    bare = HEALTHY._replace(
+        processor_flags=frozenset(), kvm=Kvm(False), tun="No such file", overlay="unknown filesystem type",
+        bridge="Operation not supported", nftables="cache initialization failed", modules=False, seccomp=False,
+    )  # fmt: skip
+    unusable = HEALTHY._replace(kvm=Kvm(True, usable=False, reason="it hangs"))
+    wanting = [item for seen in (bare, unusable) for item in doctor.judge(seen) if item.state != "ok"]
+    assert {"kvm", "kernel modules", "seccomp", "overlayfs"} <= {item.name for item in wanting}
+    assert [item.name for item in wanting if not item.repair and doctor.NOTHING not in item.detail] == []
+
+
+def test_a_trial_that_no_program_was_there_for_names_its_package() -> None:
+    seen = HEALTHY._replace(user_namespace="not tried: unshare", bridge="not tried: ip", overlay="not tried: timeout")
+    names = ("user namespaces", "bridge and veth", "overlayfs")
+    assert [fact(name, seen).state for name in names] == ["degraded"] * 3
+    assert [fact(name, seen).repair.split()[-1] for name in names] == ["util-linux", "iproute2", "coreutils"]
+
+
+def test_trials_find_their_programs_whatever_path_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert attempts.try_command("mount", "--version") == ""
+    monkeypatch.setattr("twinhull.host.spawn.USUAL_PATH", "/nowhere")
+    assert attempts.try_command("mount", "--version") == "not tried: timeout"

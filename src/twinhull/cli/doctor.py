@@ -72,7 +72,7 @@ def proved_network(config: Config) -> tuple[Fact, ...]:
         with trial_place(config) as place, closing(open_home(place).db) as db:
             shown = proof.prove(place, db)
     except (TwinhullError, OSError) as error:
-        return (Fact("packets", "missing", str(error), "network"),)
+        return (Fact("packets", "missing", str(error), "network", getattr(error, "hint", "") or "nft list ruleset"),)
     wrong = [f"{way}: {said}" for way, said in shown._asdict().items() if said]
     if wrong:
         return (Fact("packets", "missing", "; ".join(wrong), "network", "nft list ruleset"),)

@@ -7,12 +7,16 @@ leaves no mount, link or file behind.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 
 from twinhull.host import spawn
 
 TRIAL_TIMEOUT_S = "10"
 TIMED_OUT = 124  # timeout(1)
+# The programs that trials call, with Debian's packages of them.
+HELPERS = {"timeout": "coreutils", "unshare": "util-linux", "mount": "mount", "ip": "iproute2", "nft": "nftables"}
+NOT_TRIED = "not tried: "  # and the name of the helper that is missing
 
 
 def open_device(path: str) -> str:
@@ -37,7 +41,7 @@ def overlay(state: str) -> str:
         options = "" if os.geteuid() == 0 else "userxattr,"
         options += f"lowerdir={place}/lower,upperdir={place}/upper,workdir={place}/work"
         # --fork is left out: the mount ends with the only process of its namespace.
-        return try_command(*unshare("--mount"), "mount", "-t", "overlay", "-o", options, "overlay", f"{place}/root")
+        return try_command(*unshare("--mount"), "mount", "-t", "overlay", "-o", options, "overlay", f"{place}/root", helpers=("mount",))
 
 
 def unshare(kind: str) -> tuple[str, ...]:
@@ -48,13 +52,13 @@ def unshare(kind: str) -> tuple[str, ...]:
 def bridge() -> str:
     """Make a bridge with one end of a veth in it, in a network namespace of its own."""
     script = "ip link add bridge0 type bridge && ip link add veth0 master bridge0 type veth peer name veth1"
-    return try_command(*unshare("--net"), "sh", "-c", script)
+    return try_command(*unshare("--net"), "sh", "-c", script, helpers=("ip",))
 
 
 def nftables() -> str:
     """Add a table with a NAT chain to a network namespace of its own."""
     script = "nft 'add table ip trial; add chain ip trial nat { type nat hook postrouting priority 100; }'"
-    return try_command(*unshare("--net"), "sh", "-c", script)
+    return try_command(*unshare("--net"), "sh", "-c", script, helpers=("nft",))
 
 
 def user_namespace() -> str:
@@ -110,12 +114,26 @@ def nearest_directory(path: str) -> str:
     return path
 
 
-def try_command(*argv: str) -> str:
-    """Run a command of util-linux and the like; return the last line of its complaint."""
-    try:
-        done = spawn.run_tool(("timeout", TRIAL_TIMEOUT_S, *argv))
-    except OSError as error:
-        return f"timeout: {error.strerror}"
+def find(name: str) -> str:
+    """A program's path, "" where it is not: where the engine's tools are looked for (spawn.run_tool)."""
+    return shutil.which(name, path=spawn.search_path(os.environ.get("PATH", ""))) or ""
+
+
+def helper_of(result: str | None) -> str:
+    """The helper for want of which a trial was not made, "" for any other result."""
+    return result.removeprefix(NOT_TRIED) if result and result.startswith(NOT_TRIED) else ""
+
+
+def try_command(*argv: str, helpers: tuple[str, ...] = ()) -> str:
+    """Run a command of util-linux and the like; return the last line of its complaint.
+
+    Args:
+        helpers: programs that it calls in its turn.
+    """
+    for name in ("timeout", *(word for word in argv[:1] if word in HELPERS), *helpers):
+        if not find(name):
+            return f"{NOT_TRIED}{name}"
+    done = spawn.run_tool(("timeout", TRIAL_TIMEOUT_S, *argv))
     if done.returncode == TIMED_OUT:
         return f"no answer within {TRIAL_TIMEOUT_S} s"
     if done.returncode == 0:

@@ -7,7 +7,6 @@ Promise: "ok" was tried or read from the kernel just now; what was not tried is 
 from __future__ import annotations
 
 import os
-import shutil
 from stat import S_IWOTH
 
 from twinhull.errors import HostUnfit
@@ -24,6 +23,10 @@ if TYPE_CHECKING:
     State = Literal["ok", "degraded", "missing"]
 
 INSTALL = "apt-get install -y"
+# What is said in place of a command.
+NOTHING = "nothing on this machine mends it"
+ANOTHER_KERNEL = f"{NOTHING}: boot a kernel that has it"
+FIRMWARE = f"{NOTHING}: virtualisation is switched on in the firmware, or by the hypervisor around it"
 MINIMUM_KERNEL = (5, 12)  # mount_setattr(2); clone3 with CLONE_INTO_CGROUP is 5.7, openat2 5.6
 
 
@@ -133,7 +136,7 @@ def observe(launcher: str, state: str, kvm: Kvm | None = None) -> Observed:
         bridge=attempts.bridge() if able else None,
         nftables=attempts.nftables() if able else None,
         user_namespace=user_namespace,
-        subordinate_ids=attempts.subordinate_ids() and bool(shutil.which("newuidmap")),
+        subordinate_ids=attempts.subordinate_ids() and bool(find_tool("newuidmap")),
         modules=os.path.isdir(f"/lib/modules/{os.uname().release}"),
         numbers=numbers,
         group=group,
@@ -156,8 +159,8 @@ def own_state() -> tuple[str, str]:
 
 
 def find_tool(name: str) -> str:
-    """Return a program's path, also from where only root looks; busybox counts only if static."""
-    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") or ""
+    """Return a program's path, also from the usual places; busybox counts only if static."""
+    path = attempts.find(name)
     return "" if name == "busybox" and not attempts.is_static(path) else path
 
 
@@ -235,7 +238,7 @@ def judge_own_group(seen: Observed) -> Fact:
     if not seen.group:
         detail = "none is delegated to you: no limits, no pause, top and stats"
         repair = "systemd-run --user --scope twinhull …" if os.path.isdir("/run/systemd/system") else ""
-        return Fact("cgroups", "degraded", detail, "", repair)
+        return Fact("cgroups", "degraded", detail if repair else f"{detail}; root has to delegate one", "", repair)
     return Fact("cgroups", "ok", f"{seen.group} is yours", "")
 
 
@@ -250,7 +253,7 @@ def judge_tun(seen: Observed) -> Fact:
 def judge_seccomp(seen: Observed) -> Fact:
     """Both the kernel and the library that compiles the filter."""
     if not seen.seccomp:
-        return Fact("seccomp", "missing", "this kernel has no seccomp filters", "run")
+        return Fact("seccomp", "missing", f"this kernel has no seccomp filters; {ANOTHER_KERNEL}", "run")
     if not seen.libseccomp:
         return Fact("seccomp", "missing", "libseccomp.so.2 is not here", "run", f"{INSTALL} libseccomp2")
     return Fact("seccomp", "ok", "kernel and libseccomp", "run")
@@ -260,9 +263,17 @@ def judge_trial(name: str, result: str | None, needed_for: str, proof: str, repa
     """A thing that was tried."""
     if result is None:
         return Fact(name, "degraded", "not proven: trying it needs root", needed_for, "sudo twinhull doctor")
+    if helper := attempts.helper_of(result):
+        return not_tried(name, helper, needed_for)
     if result:
-        return Fact(name, "missing", result, needed_for, repair)
+        return Fact(name, "missing", result if repair else f"{result}; {ANOTHER_KERNEL}", needed_for, repair)
     return Fact(name, "ok", proof, needed_for)
+
+
+def not_tried(name: str, helper: str, needed_for: str) -> Fact:
+    """A thing that may work, and could not be tried for want of a program."""
+    detail = f"not proven: {helper} is not here to try it"
+    return Fact(name, "degraded", detail, needed_for, f"{INSTALL} {attempts.HELPERS[helper]}")
 
 
 def modprobe(seen: Observed, names: str) -> str:
@@ -278,8 +289,7 @@ def judge_kvm(seen: Observed) -> Fact:
         module = "kvm_intel" if "vmx" in hardware else "kvm_amd"
         if hardware:
             return Fact("kvm", "degraded", f"no /dev/kvm; {fallback}", "vm", f"modprobe {module}")
-        why = "no vmx or svm in /proc/cpuinfo (switch on virtualisation in the firmware or the outer hypervisor)"
-        return Fact("kvm", "degraded", f"{why}; {fallback}", "vm")
+        return Fact("kvm", "degraded", f"no vmx or svm in /proc/cpuinfo; {fallback}; {FIRMWARE}", "vm")
     if kvm.error:
         repair = "chmod 0666 /dev/kvm" if seen.euid else "chmod 0660 /dev/kvm"
         return Fact("kvm", "degraded", f"/dev/kvm: {kvm.error}; {fallback}", "vm", repair)
@@ -292,7 +302,7 @@ def judge_kvm(seen: Observed) -> Fact:
             "twinhull run --rm --vm busybox true",
         )
     if not kvm.usable:
-        return Fact("kvm", "degraded", f"/dev/kvm opens, but {kvm.reason}; {fallback}", "vm")
+        return Fact("kvm", "degraded", f"/dev/kvm opens, but {kvm.reason}; {fallback}; {FIRMWARE}", "vm")
     return Fact("kvm", "ok", "a guest ran", "vm")
 
 
@@ -301,7 +311,7 @@ def judge_modules(seen: Observed) -> Fact:
     if seen.modules:
         return Fact("kernel modules", "ok", f"/lib/modules/{seen.kernel}", "")
     detail = "none for this kernel: what is not built in cannot be loaded, and guests cannot boot from it"
-    return Fact("kernel modules", "degraded", detail, "")
+    return Fact("kernel modules", "degraded", f"{detail}; {NOTHING}: whoever built the kernel has them", "")
 
 
 def judge_tool(tool: Tool, path: str) -> Fact:
@@ -316,6 +326,8 @@ def judge_user_namespace(seen: Observed) -> Fact:
     purpose = "run" if seen.euid else "rootless"
     if seen.user_namespace == "":
         return Fact("user namespaces", "ok", "made one", purpose)
+    if helper := attempts.helper_of(seen.user_namespace):
+        return not_tried("user namespaces", helper, purpose)
     repair = "sysctl -w user.max_user_namespaces=65536"
     if os.path.exists("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"):
         repair = "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"

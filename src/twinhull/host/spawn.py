@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FIRST_FREE_FD = 64  # below it lie the numbers that a plan may give to the child
 PLAN_FD, CLIENT_FD, DIRECTORY_FD = 3, 4, 5
 F_DUPFD_CLOEXEC = 1030  # fcntl(2); the module's import would cost more than the call
+USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SIGPIPE, SIGXFSZ = 13, 25  # the two that CPython ignores
 
 
@@ -92,6 +93,17 @@ def memory_file(name: str, content: bytes) -> int:
     return fd
 
 
+def search_path(path: str) -> str:
+    """A caller's PATH, and the usual places behind it: cron's has no sbin, and others have nothing at all."""
+    return ":".join(filter(None, (path, USUAL_PATH)))
+
+
+def with_usual_places(environment: Mapping[str, str] | None) -> dict[str, str]:
+    """A tool's variables, ours where it is None."""
+    given = os.environ if environment is None else environment
+    return {**given, "PATH": search_path(given.get("PATH", ""))}
+
+
 def run_tool(
     argv: Sequence[str],
     *,
@@ -119,7 +131,7 @@ def run_tool(
         pass_fds=pass_fds,
         timeout=timeout_s,
         check=False,
-        env=environment,
+        env=with_usual_places(environment),
         executable=executable,
     )
 
@@ -147,5 +159,5 @@ def popen(
         stdout=subprocess.DEVNULL if stdout is None else stdout,
         stderr=subprocess.PIPE if stderr is None else stderr,
         pass_fds=pass_fds,
-        env=environment,
+        env=with_usual_places(environment),
     )

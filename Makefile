@@ -45,6 +45,7 @@ REPORTS := $(wildcard tests/unit/test_outputs_*.py tests/unit/test_advi*.py) tes
 setup:
 	@sh scripts/setup
 	@$(MAKE) --silent --jobs $(PROCESSORS) launcher
+	@$(if $(filter setup,$(MAKECMDGOALS)),echo "ready: $(CURDIR)/$(BIN)/twinhull (try: $(BIN)/twinhull run --rm busybox echo hi)")
 
 setup-dev:
 	@sh scripts/setup dev

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from twinhull.compare import rows
 from twinhull.host import stack
 from twinhull.host.machine import Host, Machine
 from twinhull.host.stack import Above, Hypervisor, System
@@ -82,3 +83,13 @@ def test_a_machine_without_an_agent_is_not_guessed_at() -> None:
     found = stack.system_layers(MACHINE, Hypervisor("7.2.22", "kvm", ""), System("bsd.qcow2"))
 
     assert found[-1] == stack.Layer("Guest OS", "unknown: no guest agent answers", ("from the disk bsd.qcow2",))
+
+
+def test_a_guest_s_first_process_and_the_workload_s_are_told_apart() -> None:
+    found = stack.layers(MACHINE, "vm", Above("nginx", ("nginx",), "6.1.0", ""), engine="")
+    (guest,) = (layer for layer in found if layer.level == "Guest OS")
+    assert "its first process is the agent; the workload is process 1 of a pid namespace of its own" in guest.details
+    inside = {"process-1": "probe", "processes": "1"}
+    assert rows.first_process(inside) == "process 1 is the workload, no init; 1 process"
+    said = "process 1 is the workload, no init (the guest's is the agent); 1 process"
+    assert rows.first_process(inside, agent=True) == said

@@ -26,21 +26,27 @@ def run_plan(arguments: Arguments, config: Config) -> int:
     from twinhull.plan.ops import BY_NAME, render
 
     request = request_of(arguments, config)
-    ops = preview(config, request)
+    parts = preview(config, request)
     if arguments.format == "json":
         rows = [
             {
+                "place": part.place,
                 "stage": BY_NAME[op.name].stage,
                 "op": op.name,
                 "args": [value.hex() if isinstance(value, bytes) else value for value in op.args],
             }
-            for op in ops
+            for part in parts
+            for op in part.ops
         ]
         print(document(rows))
         return 0
-    for stage in ("host", "child", "undo"):
-        print(f"# {stage}")
-        print(render(op for op in ops if BY_NAME[op.name].stage == stage), end="")
+    for part in parts:
+        print("".join(f"# note: {note}\n" for note in part.notes), end="")
+        for stage in ("host", "child", "undo"):
+            ops = [op for op in part.ops if BY_NAME[op.name].stage == stage]
+            if ops or part.place == "host":
+                print(f"# {stage}" if part.place == "host" else f"# in the guest: {stage}")
+                print(render(ops), end="")
     if os.geteuid() != 0:
         print("# note: this is what root would do")
     return 0

@@ -40,7 +40,7 @@ def system_row(findings: Findings) -> Row:
         (
             kernels,
             line("sees", sees),
-            line("process 1", first_process),
+            line("process 1", lambda inside: first_process(inside, agent=inside is vm)),
             line("kinds of programs", escapes.runs, "probes"),
         ),
     )
@@ -80,12 +80,17 @@ def sees(inside: dict[str, str]) -> str:
     return f"sees {figures.quantity(memory * 1024, 'B')}, {processors} CPU{'s' * (processors != 1)}"
 
 
-def first_process(inside: dict[str, str]) -> str:
-    """Who is process 1 inside, and how many processes there are; the workload here is the probe."""
+def first_process(inside: dict[str, str], *, agent: bool = False) -> str:
+    """Who is process 1 inside, and how many processes there are; the workload here is the probe.
+
+    Args:
+        agent: the guest's own first process, which cannot be seen from inside, is our agent.
+    """
     first, count = inside.get("process-1", ""), number(inside, "processes")
     if not first or count is None:
         return ""
     who = "the workload, no init" if first == probe.PROBE else first
+    who += " (the guest's is the agent)" if agent and first == probe.PROBE else ""
     running = services(inside)
     return f"process 1 is {who}; {count} process{'es' * (count != 1)}{f'; {running}' if running else ''}"
 

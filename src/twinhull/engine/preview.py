@@ -10,16 +10,27 @@ import os
 
 from twinhull.config import Config
 from twinhull.engine import connectivity, isolation
-from twinhull.engine.bundle import guest_root, stdin_mode, with_paths, with_runtime, with_volumes, workload_spec
+from twinhull.engine.bundle import (
+    guest_architecture,
+    guest_root,
+    stdin_mode,
+    with_paths,
+    with_runtime,
+    with_volumes,
+    workload_spec,
+)
 from twinhull.engine.images import resolve
 from twinhull.engine.state import Home, open_home
+from twinhull.errors import HostUnfit
 from twinhull.host.facts import read_facts
 from twinhull.host.seccomp import spec_filter
 from twinhull.model import Endpoint, Image, Request
 from twinhull.oci.spec import Identity
 from twinhull.plan.compile import Network, Root, compile_plan
 from twinhull.plan.external import Runtime, compile_external, external_spec
+from twinhull.plan.guest import guest_plan
 from twinhull.plan.ops import Op
+from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,14 +41,49 @@ EXAMPLE_HOSTNAME = "0" * 12
 EXAMPLE_PORT = 32768
 
 
-def preview(config: Config, request: Request) -> tuple[Op, ...]:
-    """Return every op of the request's plan, in order of host, child, undo."""
+class Part(NamedTuple):
+    """The ops that are performed in one place ("host" or "guest"), in order of host, child, undo.
+
+    Attributes:
+        notes: what was assumed, or why there are no ops.
+    """
+
+    place: str
+    ops: tuple[Op, ...]
+    notes: tuple[str, ...] = ()
+
+
+def preview(config: Config, request: Request) -> tuple[Part, ...]:
+    """Return the request's plan: of a virtual machine that of QEMU's jail, then what its agent is sent."""
     home = open_home(config)
+    try:
+        return parts_of(home, request)
+    finally:
+        home.closed()
+
+
+def parts_of(home: Home, request: Request) -> tuple[Part, ...]:
+    """The same with the state that is open."""
     image = image_of(home, request)
     request = isolation.settle(home, request, image, prove=False)
     connectivity.check(request)
     plan = plan_of(home, image, request)
-    return (*plan.host, *plan.child, *plan.undo)
+    if request.isolation != "vm":
+        return (Part("host", (*plan.host, *plan.child, *plan.undo)),)
+    return jail_part(home, image, request), Part("guest", guest_plan(plan))
+
+
+def jail_part(home: Home, image: Image, request: Request) -> Part:
+    """What the host does for a virtual machine."""
+    from twinhull.engine.preview_jail import jail_of
+
+    config = home.config
+    request = with_paths(home, with_volumes(home, image, request))
+    try:
+        jail = jail_of(config, request, network_of(config, request), EXAMPLE_ID, guest_architecture(image))
+    except HostUnfit as error:
+        return Part("host", (), (f"left out: {error.message}",))
+    return Part("host", (*jail.plan.host, *jail.plan.child, *jail.plan.undo), jail.notes)
 
 
 def plan_of(home: Home, image: Image, request: Request) -> Plan:

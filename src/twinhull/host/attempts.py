@@ -41,7 +41,9 @@ def overlay(state: str) -> str:
         options = "" if os.geteuid() == 0 else "userxattr,"
         options += f"lowerdir={place}/lower,upperdir={place}/upper,workdir={place}/work"
         # --fork is left out: the mount ends with the only process of its namespace.
-        return try_command(*unshare("--mount"), "mount", "-t", "overlay", "-o", options, "overlay", f"{place}/root", helpers=("mount",))
+        return try_command(
+            *unshare("--mount"), "mount", "-t", "overlay", "-o", options, "overlay", f"{place}/root", helpers=("mount",)
+        )
 
 
 def unshare(kind: str) -> tuple[str, ...]:

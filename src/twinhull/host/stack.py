@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 GIB = 1 << 30
 SERVICES_IN_A_ROW = 4
-
+AGENT = "its first process is the agent; the workload is process 1 of a pid namespace of its own"
 
 # What keeps a guest from the host, by QEMU's own security policy.
 WALLS = {
@@ -159,7 +159,7 @@ def virtual(hypervisor: Hypervisor, above: Above, running: str) -> tuple[Layer, 
     kernel = f"Linux {above.kernel}" if above.kernel else "Linux, release unknown"
     return (
         Layer("Hypervisor", f"QEMU {hypervisor.version}", (accelerator, running)),
-        Layer("Guest OS", kernel, (*origin, "process 1 is the agent")),
+        Layer("Guest OS", kernel, (*origin, AGENT)),
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 import pytest
 
 from tests.support.answers import free_port
 from tests.support.command import Twinhull
+from twinhull.config import Config
+from twinhull.network import bridge
 
 
 def test_a_port_published_twice_in_one_command_blames_the_command(twinhull: Twinhull) -> None:
@@ -62,3 +65,22 @@ def test_networks_without_workloads_are_pruned(twinhull: Twinhull) -> None:
     twinhull("run", "--rm", "--network", "back", "busybox", "true", check=True)
     assert twinhull("network", "prune", "--force", check=True).stdout == "back\n"
     assert "back" not in [row["name"] for row in twinhull("network", "ls", "--format", "json", check=True).json()]
+
+
+def test_prune_takes_away_what_the_host_has_of_the_default_network(twinhull: Twinhull) -> None:
+    twinhull("run", "-d", "--name", "stays", "busybox", "sleep", "60", check=True)
+    assert twinhull("network", "prune", "--force", check=True).stdout == "", "a workload is on it"
+    twinhull("rm", "--force", "stays", check=True)
+    links = bridges(twinhull)
+    assert links
+    assert twinhull("network", "prune", "--force", check=True).stdout == "bridge\n"
+    assert not links & set(os.listdir("/sys/class/net"))
+    assert twinhull("network", "prune", "--force", check=True).stdout == ""
+    twinhull("run", "--rm", "busybox", "true", check=True)
+    assert bridges(twinhull) == links
+
+
+def bridges(twinhull: Twinhull) -> set[str]:
+    """The links of a state directory's networks."""
+    config = Config(state=str(twinhull.root / "state"), run=str(twinhull.root / "run"))
+    return {name for name in os.listdir("/sys/class/net") if name.startswith(bridge.link_name(config))}

@@ -233,7 +233,7 @@ def configure_prune(parser: Parser) -> None:
 
 
 def run_prune(arguments: Arguments, config: Config) -> int:
-    """Remove every network that no workload names."""
+    """Remove every network that no workload names, and what the host has of the default one."""
     from twinhull.engine import networking
 
     if not arguments.force and not is_confirmed("every network that no workload names is removed"):

@@ -169,7 +169,7 @@ NETWORK_VERBS = {
         "network", "disconnect", "take a workload off a network", ("twinhull network disconnect bridge web",)
     ),
     "rm": Verb("network", "rm", "remove networks that nobody is on", ("twinhull network rm back",)),
-    "prune": Verb("network", "prune", "remove every network that no workload names", ("twinhull network prune -f",)),
+    "prune": Verb("network", "prune", "remove every network that no workload is on", ("twinhull network prune -f",)),
 }
 
 HEALTHCHECK_VERBS = {

@@ -6,7 +6,7 @@ from twinhull.engine.reconcile import reconcile
 from twinhull.engine.state import Home, status
 from twinhull.errors import Conflict
 from twinhull.model import Attachment, Endpoint, Instance
-from twinhull.network import networks
+from twinhull.network import bridge, networks
 from twinhull.network.networks import Network, Wish
 from twinhull.store import instances
 
@@ -52,15 +52,24 @@ def remove(home: Home, name: str) -> None:
 
 
 def prune(home: Home) -> list[str]:
-    """Take away every network that no workload names, running or not; return their names."""
+    """Take away every network that no workload names, running or not; return their names.
+
+    What the host has of the default one (link, packet filter's rules) goes with it, and comes back with its next start.
+    """
     reconcile(home, everything=True)
     gone = []
     named = {wanted.network for instance in instances.everything(home.db) for wanted in wanted_by(instance)}
     for network in networks.everything(home.db):
-        if network.name in named or network.name in networks.RESERVED:
+        default = network.name == bridge.DEFAULT_NETWORK
+        if network.name in named or (network.name in networks.RESERVED and not default):
             continue
+        if default and bridge.find(home.db, network.name) is None:
+            continue  # nothing needed it since the last time
         try:
-            remove(home, network.name)
+            if default:
+                bridge.remove(home.config, home.db)
+            else:
+                remove(home, network.name)
         except Conflict:
             continue  # a workload came meanwhile
         gone.append(network.name)

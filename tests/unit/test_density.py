@@ -97,3 +97,10 @@ def test_what_may_take_nothing_has_no_upper_end() -> None:
     found = density.entry(ranked(weights(0.0, 4.0, 5.0), LARGE), LIGHT, [1.0, 2.0])
     assert found["limits"][0]["high"] is None
     assert density.told(found).startswith("100 [80, any] more fit: processor or memory or ")
+
+
+def test_of_few_instances_a_count_has_a_range() -> None:
+    found = density.entry(ranked(weights(3.0, 4.0, 5.0), LARGE), LIGHT, [1.0, 2.0], "range")
+    assert density.told(found) == "100 (80–133) more fit: processor binds first"
+    near = density.entry(ranked(weights(1.0, 1.9, 4.0), LARGE), LIGHT, [1.0, 2.0], "range")
+    assert density.told(near) == "200 more fit: memory or processor first, their ranges overlap"

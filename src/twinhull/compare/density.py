@@ -7,7 +7,7 @@ the same run; a limit that could not be read is left out, never guessed.
 from __future__ import annotations
 
 from twinhull.advice.price import binding
-from twinhull.compare import statistics
+from twinhull.compare import figures, statistics
 from twinhull.compare.findings import Findings
 from twinhull.engine import Engine
 from twinhull.engine.room import Weight, Weights, ranked, read_room, tasks_and_files
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from twinhull.advice.question import Limit
     from twinhull.compare.session import Instances, Session
+    from twinhull.compare.statistics import Bounds
     from twinhull.compare.subject import Idle
 
 
@@ -33,7 +34,8 @@ def observe(session: Session, groups: Mapping[str, Instances], totals: Mapping[s
             continue
         weights = weigh(session.findings, name, group.idle)
         session.findings.weights[name] = {"tasks": weights.middle.tasks, "files": weights.middle.files}
-        session.findings.density[name] = entry(ranked(weights, room), weights.middle, totals[name])
+        bounds = statistics.bounds(len(group.idle))
+        session.findings.density[name] = entry(ranked(weights, room), weights.middle, totals[name], bounds)
 
 
 def weigh(findings: Findings, name: str, idle: Sequence[Idle]) -> Weights:
@@ -61,7 +63,9 @@ def weigh(findings: Findings, name: str, idle: Sequence[Idle]) -> Weights:
     )
 
 
-def entry(found: Sequence[Limit], weight: Weight, totals: Sequence[float]) -> dict[str, Any]:
+def entry(
+    found: Sequence[Limit], weight: Weight, totals: Sequence[float], bounds: Bounds = "interval"
+) -> dict[str, Any]:
     """The density of one side as the document has it. `points` is [[instances, bytes of all of them], …]."""
     return {
         "limits": [
@@ -69,6 +73,7 @@ def entry(found: Sequence[Limit], weight: Weight, totals: Sequence[float]) -> di
             for limit in found
         ],
         "binds": found[0].name if found else "",
+        "bounds": bounds,
         "may_bind": [limit.name for limit in rivals(found)],
         "slope_bytes": weight.memory_bytes,
         "points": [[number, total] for number, total in enumerate(totals, 1)],
@@ -85,15 +90,17 @@ def told(density: Mapping[str, Any] | None) -> str:
     """One phrase: how many more fit, and what ends it; "" if that was not measured."""
     if not density or not density["limits"]:
         return ""
-    first, rivals = density["limits"][0], density.get("may_bind", [])
+    first, rivals, bounds = density["limits"][0], density.get("may_bind", []), density.get("bounds", "interval")
     if rivals:
-        return f"{count(first)} more fit: {' or '.join((first['name'], *rivals))} first, their intervals overlap"
-    return f"{count(first)} more fit: {binding(first['name'])}"
+        return (
+            f"{count(first, bounds)} more fit: {' or '.join((first['name'], *rivals))} first, their {bounds}s overlap"
+        )
+    return f"{count(first, bounds)} more fit: {binding(first['name'])}"
 
 
-def count(limit: Mapping[str, Any]) -> str:
-    """How many, with the interval: 1,009 or 477 [470, 481]."""
+def count(limit: Mapping[str, Any], bounds: str) -> str:
+    """How many, with the interval or the range of few values: 1,009 or 477 [470, 481] or 477 (470–481)."""
     low, high, most = limit.get("low"), limit.get("high"), f"{limit['count']:,.0f}"
     if low is None or low == high:
         return most
-    return f"{most} [{low:,.0f}, {'any' if high is None else f'{high:,.0f}'}]"
+    return f"{most} {figures.ends(f'{low:,.0f}', 'any' if high is None else f'{high:,.0f}', bounds)}"

@@ -184,7 +184,8 @@ def density(subject: str, result: Document) -> Value:
     if not found or not found["limits"]:
         return Value(None, reason=document.reason(result, f"{subject}.density", "density", subject))
     first = min(found["limits"], key=lambda limit: limit["count"])
-    return Value(first["count"], first.get("low"), first.get("high"))
+    ends = (first.get("low"), first.get("high")) if found.get("bounds", "interval") == "interval" else ()
+    return Value(first["count"], *ends)
 
 
 def under_load(operand: Operand, result: Document) -> Value:

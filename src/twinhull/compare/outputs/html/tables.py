@@ -169,7 +169,7 @@ def limits(found: Mapping[str, Any], title: str) -> Element:
     rows = [
         (
             limit["name"],
-            number(density.count(limit)),
+            number(density.count(limit, found.get("bounds", "interval"))),
             binding(limit["name"], found),
             limit["basis"],
         )

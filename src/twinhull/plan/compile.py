@@ -110,7 +110,10 @@ def namespace_ops(linux: Mapping[str, Any], place: Place) -> tuple[Op, ...]:
     ops = [Op("namespaces", (flags,))]
     if "user" in kinds:
         if place == "guest":
-            raise UnsupportedSpec("a user namespace inside a virtual machine is not supported")
+            raise UnsupportedSpec(
+                "a virtual machine takes no user namespace: its root is root of its own kernel alone already",
+                hint="leave --userns out",
+            )
         ops.append(Op("id-maps", (id_map(linux["uidMappings"]), id_map(linux["gidMappings"]))))
     return (*ops, Op("private-mounts"))
 

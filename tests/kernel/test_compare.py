@@ -335,3 +335,24 @@ def test_the_document_has_the_published_form_and_every_output_is_made_of_it(
     keys = [key for key in result["samples"] if not quantities.is_part(key)]
     assert {key.partition(".")[0] for key in keys} <= quantities.SUBJECTS.keys()
     assert {key.partition(".")[2] for key in keys} <= quantities.BY_KEY.keys()
+
+
+@pytest.mark.parametrize(("words", "code"), [(("nosuchcmd",), 127), (("/etc",), 126)])
+def test_a_program_that_cannot_be_started_fails_before_anything_is_measured(
+    command: Twinhull, words: tuple[str, ...], code: int
+) -> None:
+    done = command("compare", "--subjects", "container", "busybox", "--", *words)
+    ran = command("run", "--rm", "--network", "none", "busybox", *words)
+    assert done.exit_code == ran.exit_code == code
+    assert done.stderr.splitlines()[-2:] == ran.stderr.splitlines()[-2:]
+    assert "OS " not in done.stdout
+    assert command.names() == []
+
+
+def test_a_workload_that_fails_is_said_to(command: Twinhull, tmp_path: Path) -> None:
+    words = ("--format", "json", "busybox", "--", "sh", "-c", "exit 3")
+    done = command("compare", "--subjects", "container", *words, timeout_s=200, check=True)
+    assert done.json()["exit_codes"] == {"container": 3}
+    (tmp_path / "saved").write_text(done.stdout)
+    shown = command("compare", "--from", str(tmp_path / "saved"), check=True).stdout
+    assert " ".join(shown.split()).count("! The workload fails: it ended with status 3 in the container.") == 1

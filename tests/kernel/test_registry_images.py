@@ -17,6 +17,8 @@ from tests.support.command import Twinhull
 from tests.support.layers import Layout, digest, directory, entry, hardlink, symlink, tar
 from tests.support.registry import Registry
 from tests.support.store import Recorder, Store, make_store
+from twinhull.compare.image import image_facts
+from twinhull.engine import Engine
 from twinhull.errors import Conflict, InvalidRequest, NotFound, RegistryError
 from twinhull.model import Image
 from twinhull.store import archive, content, disk, embedded, engines, images, removal
@@ -284,3 +286,31 @@ def test_an_image_of_a_directory_is_named_like_any_other_and_run_from_what_lies_
     assert command("inspect", name, check=True).stdout != first, "it may have changed: it is read again"
     assert command("inspect", "mine", check=True).stdout == first
     command.remove_all()
+
+
+def test_the_platforms_are_those_of_the_reference_that_is_compared(
+    store: Store, registry: Registry, tmp_path: Path
+) -> None:
+    """An image of three names: an index and a manifest in a registry, and one that was made here."""
+    with Engine(store.config) as engine:
+        embedded.obtain(store.config, store.db, embedded.NAME)
+        target = f"{registry.address}/compared/one:1"
+        registries.push(store.config, store.db, embedded.NAME, target)
+        registries.pull(store.config, store.db, target)
+        own = images.find(store.db, target)
+        assert own is not None
+        assert described(engine, embedded.NAME) == ((own.platform,), "the image here")
+        assert described(engine, own.digest) == ((own.platform,), "the image here")
+        assert described(engine, target) == ((own.platform,), f"one manifest at {registry.address}")
+        layout = Layout(tmp_path / "index")
+        layout.tag(
+            layout.index(amd64=layout.manifest([BASE]), arm64=layout.manifest([TOP], architecture="arm64")), "it"
+        )
+        several = registry.put(layout.path, "it", "compared/several", "--all")
+        assert described(engine, several) == (("linux/amd64", "linux/arm64"), f"an index at {registry.address}")
+
+
+def described(engine: Engine, reference: str) -> tuple[tuple[str, ...], str]:
+    """The platforms that a comparison names, and where it saw them."""
+    facts = image_facts(engine, reference)
+    return facts.platforms, facts.platforms_source

@@ -120,7 +120,7 @@ def test_of_an_index_the_platform_is_taken(store: Store, registry: Registry, lay
     name = registry.put(layout.path, "it", place, "--all")
     assert registries.pull(store.config, store.db, name).layers[0].diff_id == digest(BASE)
     assert registries.pull(store.config, store.db, name, platform="linux/arm64").layers[0].diff_id == digest(TOP)
-    assert registries.available(store.config, store.db, name) == ("linux/amd64", "linux/arm64")
+    assert registries.available(store.config, store.db, name) == (("linux/amd64", "linux/arm64"), True)
     with pytest.raises(NotFound, match="no image for linux/riscv64") as caught:
         registries.pull(store.config, store.db, name, platform="riscv64")
     assert caught.value.hint == "it exists for linux/amd64, linux/arm64"

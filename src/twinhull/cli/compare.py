@@ -73,7 +73,7 @@ def run_compare(arguments: Arguments, config: Config) -> int:
     """Measure and print; without root, say what can be said and refuse the rest.
 
     Raises:
-        HostUnfit: this machine cannot run workloads, or ran neither side.
+        HostUnfit, LaunchError: this machine cannot run workloads, or ran neither side; the image has no such program.
         InvalidRequest: flags that contradict each other, a subject or an image's name that is none,
             or what is to be made of the result is not possible.
     """
@@ -102,6 +102,7 @@ def run_compare(arguments: Arguments, config: Config) -> int:
             raise refusal
         abandoned.remove_all(engine)
         findings = Findings(image.image_facts(engine, name), effort.name)
+        measure.require_program(engine, name, words_of(arguments))
         port = arguments.port or (0 if words_of(arguments) else image.exposed_port(engine, name))
     findings.argv = again(arguments, name)
     with (
@@ -248,7 +249,9 @@ def require_a_side(findings: Findings) -> None:
     """
     if {"vm", "container"} <= findings.gaps.keys():
         reasons = "; ".join(f"{side}: {findings.gaps[side]}" for side in ("container", "vm"))
-        raise HostUnfit(f"{findings.image.reference} ran on neither side: {reasons}", hint="twinhull doctor")
+        its_own = SIDES.keys() & findings.inside.keys()  # there the probe ran
+        hint = f"twinhull run --rm {findings.image.reference} … shows it" if its_own else "twinhull doctor"
+        raise HostUnfit(f"{findings.image.reference} ran on neither side: {reasons}", hint=hint)
 
 
 def question(findings: Findings) -> Question:

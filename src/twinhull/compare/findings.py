@@ -80,6 +80,7 @@ class Findings:
         self.portability: dict[str, Any] = {}
         self.only: list[dict[str, Any]] = []  # what only one side can do
         self.stacks: dict[str, list[dict[str, Any]]] = {}  # subject -> its layers, the lowest first
+        self.exit_codes: dict[str, int] = {}  # subject -> the workload's exit status, where it failed
         self.limits: list[str] = []  # what this machine could not do, in sentences
         self.summaries: dict[tuple[str, int], Summary] = {}
 

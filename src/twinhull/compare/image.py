@@ -13,6 +13,7 @@ from twinhull.engine import Engine
 from twinhull.errors import TwinhullError
 from twinhull.host import memory
 from twinhull.model import Image
+from twinhull.oci.reference import parse
 from twinhull.store import embedded, images, registry
 
 MAX_PLATFORMS = 8
@@ -21,7 +22,7 @@ MAX_PLATFORMS = 8
 def image_facts(engine: Engine, reference: str) -> ImageFacts:
     """Fetch the image if need be and describe it."""
     image = engine.image(reference)
-    found, source = listed_platforms(engine, image)
+    found, source = listed_platforms(engine, reference, image)
     return ImageFacts(
         reference=reference,
         digest=image.digest,
@@ -43,21 +44,25 @@ def facts_without_root(engine: Engine, reference: str) -> ImageFacts:
         found = registry.available(engine.config, engine.home.db, reference)
     except TwinhullError as error:
         return ImageFacts(reference, platforms_source=error.message)
-    return ImageFacts(reference, platforms=shortened(found), platforms_source="its index")
+    source = "its index" if found.is_index else "its manifest"
+    return ImageFacts(reference, platforms=shortened(found.platforms), platforms_source=source)
 
 
-def listed_platforms(engine: Engine, image: Image) -> tuple[tuple[str, ...], str]:
-    """Ask the registry of the image's name; what did not come from one exists for its own platform."""
-    for name in images.tags(engine.home.db, image.digest):
-        if embedded.is_meant(engine.home.db, name):
-            continue
-        try:
-            found = registry.available(engine.config, engine.home.db, name)
-        except TwinhullError:
-            continue
-        if found:
-            return shortened(found), f"index of {name.partition('/')[0]}"
-    return (image.platform,), "the image here"
+def listed_platforms(engine: Engine, reference: str, image: Image) -> tuple[tuple[str, ...], str]:
+    """Ask where this reference comes from, whatever else the image is called.
+
+    What was made here, or was named by its id, exists for its own platform.
+    """
+    here, db = ((image.platform,), "the image here"), engine.home.db
+    name = parse(reference, engine.config.default_registry)
+    if embedded.is_meant(db, reference) or images.kept_name(name) not in images.tags(db, image.digest):
+        return here
+    try:
+        found = registry.available(engine.config, db, reference)
+    except TwinhullError:
+        return here
+    kind = "an index" if found.is_index else "one manifest"
+    return (shortened(found.platforms), f"{kind} at {name.domain or name.transport}") if found.platforms else here
 
 
 def shortened(platforms: tuple[str, ...]) -> tuple[str, ...]:

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import select
 import time
+from contextlib import suppress
 
+from twinhull.compare import abandoned
 from twinhull.compare.run import AFTER_OUTPUT_S, Service, Timing
 from twinhull.compare.session import ISOLATIONS, START_S, Session
 from twinhull.compare.subject import MeasurementFailed, Subject
-from twinhull.errors import TwinhullError
+from twinhull.engine import Engine
+from twinhull.errors import CommandNotExecutable, CommandNotFound, NotFound, TwinhullError
+from twinhull.model import Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,6 +64,7 @@ def warm_up(session: Session, image: str, wanted: Sequence[str]) -> tuple[str, .
             outcomes.append(first_run(session, subject, image, command))
             if outcomes[-1] == "silent" and not wanted:
                 command = FALLBACK
+                session.findings.exit_codes.clear()
                 first_run(session, subject, image, command)
     session.silent = bool(wanted) and next(filter(None, outcomes), "") == "silent"
     if not session.service.streams:
@@ -71,6 +76,28 @@ def warm_up(session: Session, image: str, wanted: Sequence[str]) -> tuple[str, .
             if reason := refusal(session, subject, image, command):
                 session.findings.gap(subject.name, reason)
     return command
+
+
+def require_program(engine: Engine, image: str, command: Sequence[str]) -> None:
+    """Start a command that was given once, in a container, and end it.
+
+    Where no container runs, nothing is known yet.
+
+    Raises:
+        CommandNotFound, CommandNotExecutable: the image has no such program; before anything was measured.
+    """
+    if not command:
+        return
+    request = Request(image, tuple(command), network="none", remove=True, labels=(abandoned.label(),))
+    try:
+        instance, conversation = engine.run_attached(request)
+    except (CommandNotFound, CommandNotExecutable):
+        raise
+    except TwinhullError:
+        return
+    conversation.close()
+    with suppress(NotFound):  # it has ended by itself
+        engine.remove(instance.id, force=True)
 
 
 def refusal(session: Session, subject: Subject, image: str, command: Sequence[str]) -> str:
@@ -110,6 +137,8 @@ def first_run(session: Session, subject: Subject, image: str, command: Sequence[
         if timing.total_s is not None and timing.exit_code in NEVER_RAN:
             session.failed(subject.name, timing.complaint or f"exit status {timing.exit_code}")
             continue
+        if timing.total_s is not None and timing.exit_code:
+            session.findings.exit_codes[subject.name] = timing.exit_code
         if new:
             session.service = behaviour(timing, session.port)
         return "ran" if timing.first_s(session.stream) is not None or timing.answer_s is not None else "silent"

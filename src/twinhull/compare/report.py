@@ -144,6 +144,7 @@ def document(
         "stacks": findings.stacks,
         "gaps": findings.gaps,
         "limits": findings.limits,
+        "exit_codes": findings.exit_codes,
         "monitor": findings.monitor._asdict() if findings.monitor else None,
     }
 

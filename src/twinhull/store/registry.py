@@ -159,7 +159,14 @@ def inspect(task: Pull, place: str) -> bytes:
     return done.stdout.encode()
 
 
-def available(config: Config, db: Connection, name: str) -> tuple[str, ...]:
+class Listed(NamedTuple):
+    """The platforms that an image exists for where it comes from, and whether an index there lists them."""
+
+    platforms: tuple[str, ...]
+    is_index: bool
+
+
+def available(config: Config, db: Connection, name: str) -> Listed:
     """The platforms that an image exists for where it comes from.
 
     Raises:
@@ -171,9 +178,9 @@ def available(config: Config, db: Connection, name: str) -> tuple[str, ...]:
     except ProxyError as error:
         raise explained(task, str(error)) from error
     if found:
-        return tuple(map(str, found))
+        return Listed(tuple(map(str, found)), True)
     image = images.find(db, name, default_registry=config.default_registry)
-    return (image.platform,) if image else ()
+    return Listed((image.platform,) if image else (), False)
 
 
 def explained(task: Pull, text: str) -> Exception:

@@ -100,6 +100,7 @@ def closing(result: Document) -> str:
     choice, image = result["recommendation"], result["image"]
     changed = f"Would change it: {'; '.join(choice['would_change'])}.   " if choice["would_change"] else ""
     parts = [
+        failed(result.get("exit_codes", {})),
         wrap(f"! {len(why)} starts of {name} failed: {why[-1]}" for name, why in result["failures"].items()),
         shortened(result["gaps"]),
         absent(result),
@@ -109,6 +110,13 @@ def closing(result: Document) -> str:
         report.LEGEND,
     ]
     return "\n".join(filter(None, parts))
+
+
+def failed(exit_codes: Mapping[str, int]) -> str:
+    """That the workload itself failed; "" if it did not."""
+    ends = " and ".join(f"{code} in the {SIDES[side]}" for side, code in sorted(exit_codes.items()) if side in SIDES)
+    said = f"! The workload fails: it ended with status {ends}. What was measured is a run that fails."
+    return report.wrap(said, "  ") if ends else ""
 
 
 def shortened(gaps: Mapping[str, str]) -> str:

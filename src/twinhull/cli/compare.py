@@ -56,7 +56,9 @@ MAX_PORT = 65535
 
 def configure_compare(parser: Parser) -> None:
     """Flags of compare."""
-    parser.add_argument("--quick", action="store_true", help="10 pairs, under a minute: the default")
+    parser.add_argument(
+        "--quick", action="store_true", help="10 pairs, about a minute; the first time more: the default"
+    )
     parser.add_argument("--full", action="store_true", help="30 pairs and more of everything, some minutes")
     parser.add_argument("--subjects", default=None, metavar="NAMES", help=f"of {', '.join(subjects.NAMES)}")
     parser.add_argument(

@@ -47,6 +47,14 @@ def test_an_option_of_a_bind_shows_in_the_mount(container: Container, option: st
     assert shown in mounts_of(container, "/tree")[5].split(",")
 
 
+def test_a_new_network_namespace_has_its_loopback_up(container: Container) -> None:
+    """The specification is silent; runc and crun do it."""
+    container.spec["linux"]["namespaces"] = [
+        row for row in container.spec["linux"]["namespaces"] if row["type"] != "network"
+    ] + [{"type": "network"}]
+    assert container.output("nc -l -p 9 -e true & sleep 0.1; nc -w 5 127.0.0.1 9 && echo reached") == "reached\n"
+
+
 @pytest.mark.parametrize("option", ["private", "rprivate", "slave", "rslave", "shared", "rshared"])
 def test_the_propagation_of_a_bind_shows_in_the_mount(container: Container, option: str) -> None:
     tree = shared_tree(container)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twinhull.errors import InvalidRequest, UnsupportedSpec
 from twinhull.plan.compile import CLONE_FLAGS, id_map
+from twinhull.plan.netlink import LOOPBACK_INDEX, link_up
 from twinhull.plan.ops import Op
 from twinhull.tuples import NamedTuple
 
@@ -58,7 +59,7 @@ def compile_namespaces(linux: Mapping[str, Any]) -> Namespaces:
         raise InvalidRequest(f"linux.rootfsPropagation: unknown value {spread!r}")
     host = [Op("join-namespace", (KINDS[kind], path)) for kind, path in joined.items()]
     if "network" in made:
-        host.append(Op("netns"))
+        host += [Op("netns"), Op("netlink-inside", (link_up(LOOPBACK_INDEX, ack=True), 1))]
     flags = sum(KINDS[kind] for kind in made - {"network", "time"})
     child = [Op("namespaces", (flags,)), *id_maps(linux, made, joined), Op("propagation", (outer(spread),))]
     return Namespaces(frozenset(made), joined, tuple(host), tuple(child))

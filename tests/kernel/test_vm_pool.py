@@ -67,7 +67,8 @@ def test_a_budget_bounds_it_and_draining_leaves_nothing(vm: Twinhull) -> None:
     vm("vm", "pool", "set", "9", "--memory-budget", str(used * 2), "--wait", timeout_s=120, check=True)
     row = listed(vm)
     assert 2 < row["waiting"] < 9 and row["wanted"] == 9
-    vm("vm", "pool", "set", "9", "--memory-budget", str(used // 2), "--wait", timeout_s=120, check=True)
+    few = vm("vm", "pool", "set", "9", "--memory-budget", str(used // 2), "--wait", timeout_s=120, check=True)
+    assert "of 9 wait: a budget of" in few.stderr
     assert listed(vm)["waiting"] < 2
     vm("vm", "pool", "drain", check=True)
     assert (names(vm), listed(vm)["wanted"]) == (set(), 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from twinhull.cli.arguments import add_format, memory_bytes, size_of_pool
 from twinhull.cli.progress import prepared
 from twinhull.cli.render import document, size, table
@@ -37,6 +39,10 @@ def run_set(arguments: Arguments, config: Config) -> int:
     pools.set_size(engine.home, arguments.count, arguments.memory_budget, memory_bytes=arguments.memory)
     if arguments.wait:
         spares.await_made(config)
+        waiting = max((row.waiting for row in pools.everything(config)), default=0)
+        if waiting < arguments.count and arguments.memory_budget:
+            budget = size(arguments.memory_budget)
+            print(f"{waiting} of {arguments.count} wait: a budget of {budget} holds no more", file=sys.stderr)
     return 0
 
 

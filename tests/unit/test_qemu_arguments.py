@@ -10,7 +10,17 @@ from twinhull.model import Facts, Volume
 from twinhull.network import endpoint
 from twinhull.plan import pc, qemu
 from twinhull.plan.guest import guest_plan, place_shares
-from twinhull.plan.jail import FIRST_UID, SHARE_CAPABILITIES, UIDS, Jail, jail_plan, jail_user, restored
+from twinhull.plan.jail import (
+    FIRST_UID,
+    OVERHEAD_BYTES,
+    SHARE_CAPABILITIES,
+    THREADS,
+    UIDS,
+    Jail,
+    jail_plan,
+    jail_user,
+    restored,
+)
 from twinhull.plan.ops import BY_NAME, Op, Plan
 from twinhull.plan.qemu import Drives, Machine, arguments
 
@@ -136,10 +146,16 @@ def test_a_jail_without_a_network_gets_a_tap_that_leads_nowhere() -> None:
     assert [op.name for op in connected].count("tap") == 1
 
 
-def test_the_host_limits_the_whole_qemu_only_where_a_limit_was_asked_for() -> None:
-    assert not any(op.name == "write" for op in jail_plan(jail(), FACTS).host)
-    limited = jail_plan(jail(resources={"memory": {"limit": 1 << 30}}), FACTS).host
-    assert Op("write", ("/sys/fs/cgroup/twinhull/x/memory.max", str(1 << 30))) in limited
+def test_the_host_always_limits_memory_and_threads_of_the_whole_qemu() -> None:
+    host = jail_plan(jail(memory_bytes=1 << 30, cpus=2), FACTS).host
+    assert Op("write", ("/sys/fs/cgroup/twinhull/x/memory.max", str((1 << 30) + OVERHEAD_BYTES))) in host
+    assert Op("write", ("/sys/fs/cgroup/twinhull/x/pids.max", str(THREADS + 2))) in host
+    assert not any("swap" in str(op) for op in host), "the host may swap it out as anything else"
+
+
+@pytest.mark.parametrize("facts", [FACTS._replace(cgroup2_controllers=()), FACTS._replace(cgroup2="", rootless=True)])
+def test_a_host_that_can_limit_nothing_starts_it_without_limits(facts: Facts) -> None:
+    assert not any(op.name == "write" for op in jail_plan(jail(), facts).host)
 
 
 def test_volumes_arrive_in_a_guest_as_binds_of_one_share() -> None:

@@ -14,7 +14,7 @@ from twinhull.host.facts import read_facts
 from twinhull.machine.disk import OVERLAY
 from twinhull.model import Disk, Request
 from twinhull.plan import pc
-from twinhull.plan.jail import OVERHEAD_BYTES, Jail, Opened, jail_plan
+from twinhull.plan.jail import Jail, Opened, jail_plan
 from twinhull.plan.pc import GIVEN_FD, OVERLAY_FD, SOCKETS, Computer
 from twinhull.plan.qemu import GUEST_MAC
 from twinhull.runtime import accelerator
@@ -23,7 +23,6 @@ from twinhull.runtime.hypervisor import Hypervisor, find_hypervisor
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from twinhull.plan.compile import Network
     from twinhull.plan.ops import Plan
@@ -67,7 +66,8 @@ def make_plan(
         argv=pc.arguments(computer, binary=hypervisor.binary),
         seccomp=hypervisor.seccomp,
         opened=opened(request.disk, config.instance(identity)),
-        resources=limits(request),
+        memory_bytes=computer.memory_bytes,
+        cpus=computer.cpus,
         kvm=accelerator.device_numbers() if choice.accelerator == "kvm" else (),
         sockets=SOCKETS,
         terminal=size if any(size) else (ROWS, COLUMNS),
@@ -81,11 +81,6 @@ def opened(disk: Disk, directory: str) -> tuple[Opened, ...]:
         Opened(GIVEN_FD, disk.path, os.O_RDONLY),
         Opened(OVERLAY_FD, f"{directory}/{OVERLAY}", os.O_RDWR),
     )
-
-
-def limits(request: Request) -> dict[str, Any]:
-    """Limits around the whole QEMU, as a virtual machine has them: where one was asked for."""
-    return {"memory": {"limit": request.memory_bytes + OVERHEAD_BYTES}} if request.memory_bytes else {}
 
 
 def choose_accelerator(config: Config, hypervisor: Hypervisor, progress: Callable[[str], None]) -> Choice:

@@ -135,10 +135,13 @@ def cpu_limits(cpu: Mapping[str, Any]) -> Iterator[Limit]:
         yield Limit("cpuset", (("cpuset.cpus", cpus),), (("cpuset.cpus", cpus),))
 
 
-def memory_limit(memory: Mapping[str, int], facts: Facts) -> Limit:
-    """Memory, and swap where the kernel accounts it: the spec's swap counts memory too, v2's does not."""
+def memory_limit(memory: Mapping[str, int | None], facts: Facts) -> Limit:
+    """Memory, and swap where the kernel accounts it (None leaves it): the spec's counts memory too, v2's does not."""
     limit = memory["limit"]
+    assert limit is not None, "a limit of memory has a value"
     swap = memory.get("swap", limit)
+    if swap is None:
+        return Limit("memory", (("memory.max", str(limit)),), (("memory.limit_in_bytes", str(limit)),))
     new = [("memory.max", str(limit)), ("memory.swap.max", str(swap - limit) if swap >= 0 else "max")]
     old = [("memory.limit_in_bytes", str(limit))]
     if facts.swap_limit:

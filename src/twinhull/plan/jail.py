@@ -37,6 +37,8 @@ CHOWN, DAC_OVERRIDE, FOWNER, FSETID = 0, 1, 3, 4
 SHARE_CAPABILITIES = sum(1 << number for number in (CHOWN, DAC_OVERRIDE, FOWNER, FSETID))
 # What QEMU takes beyond the guest's memory, translated code included.
 OVERHEAD_BYTES = 384 << 20
+# QEMU's threads beside those of the guest's processors: up to 64 that read and write files, and a handful.
+THREADS = 128
 MAX_FILES = 1 << 16
 
 
@@ -56,8 +58,10 @@ class Jail(NamedTuple):
         cgroup: path of the leaf below the cgroup mount points.
         root: directory tree of QEMU's files.
         seccomp: the filter that QEMU runs under (plan/qemu_filter.py).
-        resources: linux.resources of the spec, for limits around the whole QEMU.
-        groups: in place of both: somebody else's groups, which are there.
+        memory_bytes: of the guest, for the limit around the whole QEMU.
+        cpus: that the guest has: each is a thread.
+        resources: linux.resources of the spec, for further limits around the whole QEMU.
+        groups: in place of all of these: somebody else's groups, which are there.
         inherited: numbers that whoever spawns the shim leaves open.
         kvm: major and minor number of /dev/kvm, () without it.
         sockets: (number, name) of sockets that listen in the instance directory.
@@ -74,6 +78,8 @@ class Jail(NamedTuple):
     opened: tuple[Opened, ...] = ()
     inherited: tuple[int, ...] = ()
     volumes: tuple[Volume, ...] = ()
+    memory_bytes: int = 0
+    cpus: int = 1
     resources: Mapping[str, Any] = {}
     kvm: tuple[int, ...] = ()
     sockets: tuple[tuple[int, str], ...] = ((QMP_FD, "qmp"),)
@@ -99,8 +105,18 @@ def jail_plan(jail: Jail, facts: Facts, network_host: Iterable[Op] = (), network
 
 
 def limits(jail: Jail, facts: Facts) -> Mapping[str, Any]:
-    """Return the limits around QEMU; a user without root has none where no group is his, but his guests hold theirs."""
-    return {} if facts.rootless and not facts.cgroup2 else jail.resources
+    """Return the limits around QEMU: memory and threads always, where the machine can limit them.
+
+    A user without root has none where no group is his; his guests hold their own.
+    """
+    if facts.rootless and not facts.cgroup2:
+        return {}
+    here = {*facts.cgroup2_controllers, *(controller for controller, _ in facts.cgroup1)}
+    always = {
+        "memory": {"limit": jail.memory_bytes + OVERHEAD_BYTES, "swap": None},
+        "pids": {"limit": jail.cpus + THREADS},
+    }
+    return {**{name: limit for name, limit in always.items() if name in here}, **jail.resources}
 
 
 def cards(network: Iterable[Op]) -> int:

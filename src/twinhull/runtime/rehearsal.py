@@ -84,13 +84,20 @@ def make_spare(
 
 
 def jail_of(ready: Prerequisites, machine: Machine, identity: str) -> Jail:
-    """Return the jail of a spare's QEMU: disks that come later, and the limit that a
-    workload's own would put around it."""
+    """Return the jail of a spare's QEMU: disks that come later, and the limits of a workload's own."""
     drives = Drives(image=False, scratch=False, replaceable=True)
     qemu = ready.guest.hypervisor
     argv = arguments(machine, memory="restored", drives=drives, binary=qemu.binary)
-    limit, kvm = vm.memory_limit(machine), kvm_device(machine)
-    return Jail(identity, group_of(identity), qemu.root, argv, qemu.seccomp, resources=limit, kvm=kvm)
+    return Jail(
+        identity=identity,
+        cgroup=group_of(identity),
+        root=qemu.root,
+        argv=argv,
+        seccomp=qemu.seccomp,
+        memory_bytes=machine.memory_bytes,
+        cpus=machine.cpus,
+        kvm=kvm_device(machine),
+    )
 
 
 def rehearse(started: jailed.Started, rehearsal: Rehearsal) -> None:

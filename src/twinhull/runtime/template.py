@@ -184,6 +184,8 @@ def boot(
         seccomp=guest.hypervisor.seccomp,
         opened=boot_files(guest),
         inherited=tuple(inherit),
+        memory_bytes=machine.memory_bytes,
+        cpus=machine.cpus,
         kvm=kvm_device(machine),
         nics=machine.nics,
     )

@@ -39,6 +39,7 @@ def boot(config: Config, guest: Guest, accelerator: Accelerator) -> str:
         argv=argv,
         seccomp=guest.hypervisor.seccomp,
         opened=boot_files(guest),
+        memory_bytes=machine.memory_bytes,
         kvm=kvm_device(machine),
     )
     files.make_directory(config.run)

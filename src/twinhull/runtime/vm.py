@@ -17,7 +17,7 @@ from twinhull.plan import codec
 from twinhull.plan.cgroups import Groups
 from twinhull.plan.frames import AGENT_HELLO, Kind
 from twinhull.plan.guest import guest_plan
-from twinhull.plan.jail import OVERHEAD_BYTES, Jail, Opened, cards, jail_plan, restored
+from twinhull.plan.jail import Jail, Opened, cards, jail_plan, restored
 from twinhull.plan.ops import Op, Plan
 from twinhull.plan.qemu import IMAGE_FD, MEMORY_FD, SCRATCH_FD, STATE_FD, Drives, Machine, arguments
 from twinhull.runtime import accelerator, holder, jailed, qmp, template
@@ -321,25 +321,12 @@ def make_jail(ready: Prerequisites, machine: Machine, workload: Workload, *, mem
         seccomp=ready.guest.hypervisor.seccomp,
         opened=tuple(opened),
         volumes=workload.volumes,
-        resources=resources(machine, workload),
+        memory_bytes=machine.memory_bytes,
+        cpus=machine.cpus,
+        resources={"cpu": workload.cpu} if workload.cpu else {},
         kvm=kvm_device(machine),
         groups=workload.groups,
     )
-
-
-def resources(machine: Machine, workload: Workload) -> dict[str, Any]:
-    """Limits around the whole QEMU, where the workload has limits: its own hold inside the guest."""
-    limits: dict[str, Any] = {}
-    if workload.memory_bytes:
-        limits |= memory_limit(machine)
-    if workload.cpu:
-        limits["cpu"] = workload.cpu
-    return limits
-
-
-def memory_limit(machine: Machine) -> dict[str, Any]:
-    """What a QEMU may take beside its guest's memory."""
-    return {"memory": {"limit": machine.memory_bytes + OVERHEAD_BYTES}}
 
 
 def launch(

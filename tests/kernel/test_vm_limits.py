@@ -1,0 +1,104 @@
+"""What the host lets a whole QEMU take, whatever its workload's own limits: the guest's memory, and what QEMU needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import Twinhull
+from tests.support.vm import machine, status, wait_until
+from twinhull.plan.jail import OVERHEAD_BYTES, THREADS
+
+GUEST_BYTES = 256 << 20
+# Its memory, up to what its kernel needs; code of many programs; eight files written and read at once.
+GREEDY = """
+    mount -o remount,size=200m /dev/shm; dd if=/dev/zero of=/dev/shm/fill bs=1M count=110 2>/dev/null
+    for i in 1 2 3 4 5 6 7 8; do
+        (dd if=/dev/zero of=/big$i bs=1M count=40; sync; cat /big$i) >/dev/null 2>&1 &
+    done
+    for word in $(busybox --list); do timeout 2 busybox $word --help </dev/null >/dev/null 2>&1; done
+    wait
+    echo survived
+"""
+
+
+def groups(pid: int) -> dict[str, Path]:
+    """The directory of a process's group by controller, of either version."""
+    found = {}
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        for top in (f"/sys/fs/cgroup/{controllers}",) if controllers else ("/sys/fs/cgroup/unified", "/sys/fs/cgroup"):
+            if Path(top + path).is_dir():
+                found[controllers] = Path(top + path)
+                break
+    return found
+
+
+def value(pid: int, controller: str, *names: str) -> str:
+    """What the first of these files says, in the group that has it."""
+    for key in (controller, ""):
+        for name in names:
+            if key in groups(pid) and (file := groups(pid)[key] / name).exists():
+                return file.read_text().strip()
+    raise AssertionError(f"no group of {pid} has {names}")
+
+
+def limits(pid: int) -> tuple[str, str]:
+    return value(pid, "memory", "memory.max", "memory.limit_in_bytes"), value(pid, "pids", "pids.max")
+
+
+EXPECTED = (str(GUEST_BYTES + OVERHEAD_BYTES), str(THREADS + 1))
+
+
+@pytest.mark.parametrize("words", [(), ("--no-template",)], ids=["template", "booted"])
+def test_every_qemu_has_a_limit_of_memory_and_of_threads(vm: Twinhull, words: tuple[str, ...]) -> None:
+    run = ("run", "-d", "--vm", "--network", "none", *words, "busybox", "sleep", "600")
+    identity = vm(*run, timeout_s=120, check=True).stdout.strip()
+    assert limits(machine(vm, identity).qemu) == EXPECTED
+
+
+def test_so_has_a_copy(vm: Twinhull) -> None:
+    run = ("run", "-d", "--vm", "--network", "none", "--name", "box", "busybox", "sleep", "600")
+    vm(*run, timeout_s=120, check=True)
+    (copy,) = vm("fork", "box", timeout_s=120, check=True).stdout.split()
+    assert limits(machine(vm, copy).qemu) == EXPECTED
+
+
+def test_so_has_the_guest_that_becomes_a_template(tmp_path: Path, nothing_is_left_behind: None) -> None:
+    command = Twinhull(tmp_path)
+    process = command.popen("vm", "warm")
+    seen: set[tuple[str, str]] = set()
+
+    def looked() -> bool:
+        for directory in (tmp_path / "state/templates").glob(".*"):
+            for pid in pids_of(directory.name.strip(".").partition(".")[0]):
+                seen.add(limits(pid))
+        return bool(seen) or process.poll() is not None
+
+    wait_until(looked, "the guest that is saved")
+    assert process.wait(120) == 0
+    command.remove_all()
+    assert seen == {EXPECTED}
+
+
+def pids_of(key: str) -> list[int]:
+    """The processes in the groups of a template that is being made."""
+    found = []
+    for top in ("/sys/fs/cgroup/unified/twinhull", "/sys/fs/cgroup/twinhull"):
+        for group in Path(top).glob(f"template-{key}-*/cgroup.procs"):
+            found += [int(pid) for pid in group.read_text().split()]
+    return found
+
+
+def test_a_guest_that_uses_all_that_it_has_is_not_killed(vm: Twinhull, capsys: pytest.CaptureFixture[str]) -> None:
+    run = ("run", "-d", "--vm", "--network", "none", "--privileged", "--name", "box", "busybox", "sleep", "600")
+    identity = vm(*run, timeout_s=120, check=True).stdout.strip()
+    pid = machine(vm, identity).qemu
+    assert vm("exec", "box", "sh", "-c", GREEDY, timeout_s=300).stdout == "survived\n"
+    peak = int(value(pid, "memory", "memory.peak", "memory.max_usage_in_bytes"))
+    threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
+    own = status(pid, "RssAnon")
+    with capsys.disabled():
+        print(f"\nat most {peak >> 20} of {int(EXPECTED[0]) >> 20} MiB, {own} of it not of files; {threads} threads")
+    assert vm("exec", "box", "echo", "here", check=True).stdout == "here\n"

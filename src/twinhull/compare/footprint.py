@@ -20,6 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from twinhull.compare.run import Service
+
 SETTLE_S = 0.5
 INSTANCES_END = 0.85  # share of the time
 
@@ -93,10 +95,13 @@ def weigh(findings: Findings, name: str, idle: Sequence[Idle], alone: float) -> 
     Args:
         alone: what the first took before the second came: with the pages that they share since.
     """
-    facts, each = read_facts(), [float(own(one)) for one in idle]
+    facts, sizes = read_facts(), [(one, float(own(one))) for one in idle]
+    running, each = [one for one, size in sizes if size], [size for _, size in sizes if size]
+    if len(each) < len(sizes):
+        findings.gap(f"{name}.memory_bytes", f"{len(sizes) - len(each)} of {len(sizes)} instances ended at once")
     if len(each) < 2:
         findings.gap(f"{name}.memory_bytes", "fewer than two instances ran")
-    for one, size in zip(idle, each, strict=True):
+    for one, size in zip(running, each, strict=True):
         if len(each) > 1:
             findings.add(f"{name}.memory_bytes", size)
         findings.add(f"{name}.disk_bytes", float(memory.disk_bytes(one.directory)))
@@ -105,8 +110,8 @@ def weigh(findings: Findings, name: str, idle: Sequence[Idle], alone: float) -> 
             findings.gap(f"{name}.kernel_bytes", "no memory controller for its cgroup")
         else:
             findings.add(f"{name}.kernel_bytes", float(charged))
-    if idle:
-        findings.parts[name] = parts(idle[-1])
+    if running:
+        findings.parts[name] = parts(running[-1])
     return statistics.growth(alone, each)
 
 
@@ -154,6 +159,12 @@ def time_idle(session: Session, everyone: Sequence[tuple[str, Sequence[int]]], y
         session.findings.gap(f"{name}.idle_settled", f"its processor time still fell after {found.took_s:.0f} s")
 
 
+def waiting(service: Service, command: Sequence[str], seconds: str) -> list[tuple[str, ...]]:
+    """What may wait, the best first: the workload only if it went on when it was warmed up."""
+    sleeps = ("sleep", seconds)
+    return [sleeps] if service.patience_s else [tuple(command), sleeps]
+
+
 def idle_command(session: Session, image: str, command: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     """Return image and command of an instance that waits: the workload itself if it is a service.
 
@@ -161,13 +172,13 @@ def idle_command(session: Session, image: str, command: Sequence[str]) -> tuple[
     """
     seconds = str(int(session.effort.limit_s * 2))  # so that nothing is left if we are killed
     for subject in session.living("container"):
-        for words in (tuple(command), ("sleep", seconds)):
+        for words in waiting(session.service, command, seconds):
             with Instances(subject) as instances:
                 try:
                     idle = instances.start(image, words)
                 except MeasurementFailed:
                     continue
                 time.sleep(0.5)
-                if os.path.exists(f"/proc/{idle.supervisor}"):
+                if len(memory.tree(idle.supervisor)) > 1:  # a supervisor may outlive its program by a moment
                     return image, words
     return session.probe_image, probe.WAIT

@@ -108,9 +108,22 @@ def test_qemu_leaves_no_core_and_shares_only_what_was_asked_for(box: Box, qemu: 
     for mount in mounts[2:]:
         assert {"nosuid", "nodev"} <= set(mount[3].split(",")), mount
     assert mounts[3][3].startswith("ro")
+    assert mounts[2][3].startswith("ro") and "nr_inodes=3" in mounts[2][3].split(",")
     status = Path(f"/proc/{qemu.qemu}/status").read_text()
     (held,) = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapBnd")]
     assert held == SHARE_CAPABILITIES, "without a volume: none"
+
+
+def test_nothing_can_be_made_in_the_root_of_the_share(qemu: Machine) -> None:
+    """Root of a guest can bind the driver of the share anew and mount its root, which is a tmpfs of the host."""
+    root = f"/proc/{qemu.qemu}/root/shares"
+    with pytest.raises(OSError, match="Read-only file system"):
+        os.mkdir(f"{root}/directory")
+    with pytest.raises(OSError, match="Read-only file system"):
+        Path(f"{root}/file").write_bytes(b"x")
+    assert os.statvfs(root).f_files == len(os.listdir(root)) + 1, "no inode but those of the mount points"
+    Path(f"{root}/volume1/mine").write_bytes(b"")
+    os.unlink(f"{root}/volume1/mine")
 
 
 def test_a_limit_of_memory_is_one_of_the_whole_qemu_on_the_host(box: Box) -> None:

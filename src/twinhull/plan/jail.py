@@ -163,7 +163,7 @@ def device_ops(jail: Jail, user: int) -> tuple[Op, ...]:
 
 
 def share_ops(volumes: tuple[Volume, ...]) -> tuple[Op, ...]:
-    """One directory with a mount a volume: what the guest sees as the only share."""
+    """One directory with a mount a volume: what the guest sees as the only share. Nothing else can be made in it."""
     if not volumes:
         return ()
     attributes = NOSUID | NODEV
@@ -174,7 +174,12 @@ def share_ops(volumes: tuple[Volume, ...]) -> tuple[Op, ...]:
         )
         for index, volume in enumerate(volumes)
     ]
-    return (Op("filesystem", ("tmpfs", SHARES, f"/{SHARES}", attributes, "size=1m,mode=0755")), *binds)
+    room = f"size=1m,nr_inodes={1 + len(volumes)},mode=0755"
+    return (
+        Op("filesystem", ("tmpfs", SHARES, f"/{SHARES}", attributes, room)),
+        *binds,
+        Op("attributes", (f"/{SHARES}", RDONLY, 0, 0, 0)),
+    )
 
 
 def share_name(index: int) -> str:

@@ -9,6 +9,9 @@ import pytest
 from tests.support.command import Twinhull
 from tests.support.vm import machine, status, wait_until
 from twinhull.plan.jail import OVERHEAD_BYTES, THREADS
+from twinhull.runtime import sandbox
+from twinhull.runtime.jailed import Started, guest_error
+from twinhull.runtime.vm import first_line
 
 GUEST_BYTES = 256 << 20
 # Its memory, up to what its kernel needs; code of many programs; eight files written and read at once.
@@ -102,3 +105,26 @@ def test_a_guest_that_uses_all_that_it_has_is_not_killed(vm: Twinhull, capsys: p
     with capsys.disabled():
         print(f"\nat most {peak >> 20} of {int(EXPECTED[0]) >> 20} MiB, {own} of it not of files; {threads} threads")
     assert vm("exec", "box", "echo", "here", check=True).stdout == "here\n"
+
+
+def test_too_little_of_a_processor_is_refused_before_anything_is_made(vm: Twinhull) -> None:
+    for words in (("run", "--rm"), ("create",)):
+        refused = vm(*words, "--vm", "--cpus", "0.02", "busybox", "true", timeout_s=10)
+        assert refused.exit_code == 125 and refused.stdout == ""
+        assert "twinhull: --cpus 0.02: a virtual machine comes up in time with 0.05 or more\n" in refused.stderr
+    vm("create", "--vm", "--name", "box", "--cpus", "0.05", "busybox", "true", check=True)
+    assert "0.05 or more" in vm("update", "--cpus", "0.04", "box").stderr
+    assert vm.names() == ["box"]
+
+
+def test_a_guest_that_says_nothing_is_told_once(tmp_path: Path) -> None:
+    """The words of a template that does not start are those of its QEMU; the end of its console comes behind them."""
+    ours, theirs = sandbox.pair()
+    ours.close()
+    theirs.close()
+    started = Started(ours, 0, str(tmp_path), "")
+    silent = guest_error(started, "it did not come up in time")
+    assert guest_error(started, first_line(silent)).message == "it did not come up in time and said nothing"
+    (tmp_path / "console").write_text("PCI: Fatal\n")
+    told = guest_error(started, first_line(silent)).message
+    assert told == "it did not come up in time: its console ends with\n  PCI: Fatal"

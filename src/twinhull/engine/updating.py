@@ -15,6 +15,7 @@ from twinhull.errors import Conflict, InvalidRequest, UnsupportedSpec
 from twinhull.host import files, locks
 from twinhull.host.facts import read_facts
 from twinhull.model import Instance
+from twinhull.oci.spec import cpu_limits
 from twinhull.plan.cgroups import GUEST_FACTS, Limit, place_of, resource_limits
 from twinhull.runtime.tool import set_limit
 from twinhull.store import instances
@@ -65,6 +66,7 @@ def update(home: Home, instance: Instance, limits: Limits) -> None:
             changed["restart"] = policy.parse(limits.restart)
         request = request._replace(**changed)
         policy.check(request)
+        cpu_limits(request)  # of the next start
         if status(home, instance) in ("running", "paused"):
             apply(home, instance, resources_of(limits, request.swap_bytes), limits)
         with transaction(home.db):

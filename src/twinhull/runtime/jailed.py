@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 CONSOLE_TAIL_BYTES = 2000
+SAID_NOTHING = " and said nothing"
 JAIL_TIMEOUT_S = 10.0
 
 
@@ -116,7 +117,7 @@ def refusal(started: Started, frame: Frame) -> TwinhullError:
 def guest_error(started: Started, message: str) -> GuestError:
     """The exception for a guest that is not there, with what its console says."""
     tail = console_tail(started.directory)
-    return GuestError(f"{message}{': its console ends with' + chr(10) + tail if tail else ' and said nothing'}")
+    return GuestError(f"{message}{': its console ends with' + chr(10) + tail if tail else SAID_NOTHING}")
 
 
 def console_tail(directory: str) -> str:

@@ -24,7 +24,7 @@ from twinhull.runtime import accelerator, holder, jailed, qmp, template
 from twinhull.runtime.accelerator import Choice
 from twinhull.runtime.container import Prepared, launcher_path
 from twinhull.runtime.guest import Guest, boot_files, check_memory, counter_rate, find_guest, kvm_device
-from twinhull.runtime.jailed import Started
+from twinhull.runtime.jailed import SAID_NOTHING, Started
 from twinhull.runtime.kernel import has_acpi
 from twinhull.runtime.spare import Spare, connect, wake
 from twinhull.runtime.template import Template
@@ -217,8 +217,8 @@ def start_spare(config: Config, spare: Spare, workload: Workload) -> Prepared:
 
 
 def first_line(error: TwinhullError) -> str:
-    """What happened, without the console."""
-    return error.message.partition(": its console")[0]
+    """What happened, without what the console says."""
+    return error.message.partition(": its console")[0].removesuffix(SAID_NOTHING)
 
 
 def start_template(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
 import pytest
 
+from tests.support.oci import TWINHULL_OCI
 from tests.support.wall import Wall
 
 STATUS = "grep -E 'CapEff|CapBnd|Seccomp:|NoNewPrivs' /proc/self/status"
@@ -72,3 +74,24 @@ def test_exec_has_the_filter_of_its_workload_and_capabilities_if_asked(wall: Wal
     assert held(wall("exec", "-u", "1000", "held", "sh", "-c", STATUS).stdout, "CapEff") == 0
     (row,) = wall("inspect", "held", check=True).json()
     assert row["request"]["cap_drop"] == ["CHOWN"]
+
+
+@pytest.mark.parity(
+    "`--userns private`", refused="its root is root of its own kernel alone already, and nobody on the host"
+)
+def test_root_in_a_user_namespace_is_nobody_outside(wall: Wall) -> None:
+    result = wall.run("--userns", "private", "busybox", "cat", "/proc/self/uid_map")
+    if wall.isolation == "vm":
+        assert (result.exit_code, "root of its own kernel alone" in result.stderr) == (125, True), result
+        return
+    inside, outside, _ = result.stdout.split()
+    assert (int(inside), int(outside) > 0) == (0, True), result
+
+
+@pytest.mark.parity("`--runtime`", refused="what an OCI runtime makes is a container, of the host's kernel")
+def test_another_runtime_makes_the_container(wall: Wall) -> None:
+    result = wall.run("--runtime", str(TWINHULL_OCI), "busybox", "uname", "-r")
+    if wall.isolation == "vm":
+        assert (result.exit_code, "makes containers, not virtual machines" in result.stderr) == (125, True), result
+        return
+    assert (result.exit_code, result.stdout.strip()) == (0, os.uname().release), result

@@ -101,9 +101,9 @@ def test_a_process_joins_the_user_namespace(launch: Launch) -> None:
     leaf = f"{UNIFIED}/twinhull-test-{os.getpid()}"
     with launch.start([Op("cgroup2", (leaf,)), *plan(launch)], "sleep", "1000") as process:
         main_pid = wait_for_child(process.pid, "sleep")
-        ops = [Op("cgroup2", (leaf,)), Op("join"), Op("directory-of-work", ("/srv",)), Op("user", (0, 0, b""))]
-        out = launch(ops, "sh", "-c", "id -u; pwd; readlink /proc/self/ns/user; stat -c %u /srv", main_pid=main_pid)
-        assert out.split() == ["0", "/srv", os.readlink(f"/proc/{main_pid}/ns/user"), "0"]
+        ops = [Op("cgroup2", (leaf,)), Op("join"), Op("directory-of-work", ("/bin",)), Op("user", (0, 0, b""))]
+        out = launch(ops, "sh", "-c", "id -u; pwd; readlink /proc/self/ns/user; stat -c %u /bin", main_pid=main_pid)
+        assert out.split() == ["0", "/bin", os.readlink(f"/proc/{main_pid}/ns/user"), "0"]
         process.kill()
     assert launch.undo(Op("kill-cgroup", (leaf,)), Op("remove-cgroup", (leaf,))).exit_code == 0
 

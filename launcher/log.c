@@ -42,8 +42,11 @@ static void rotate(struct log *log)
 {
 	close(log->fd);
 	log->fd = -1;
-	if (faccessat(log->directory_fd, "log.1", F_OK, 0) == 0) /* engine/logs.py tells its readers */
+	int dropped = openat(log->directory_fd, "log.1", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (dropped >= 0) { /* engine/logs.py tells its readers */
+		close(dropped);
 		close(openat(log->directory_fd, "log.lost", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+	}
 	renameat(log->directory_fd, "log", log->directory_fd, "log.1");
 	open_file(log);
 }

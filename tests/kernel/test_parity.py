@@ -382,3 +382,14 @@ def test_the_network_of_the_host_is_refused_to_a_virtual_machine_with_the_reason
         assert (result.exit_code, "a kernel of its own" in result.stderr) == (125, True)
     else:
         assert result.exit_code == 0, result
+
+
+@pytest.mark.parity("logs")
+def test_output_beyond_what_the_log_holds_arrives_whole_and_the_log_says_what_is_gone(wall: Wall) -> None:
+    lines = 600_000
+    result = wall(*wall.words("--name", "loud", "busybox", "seq", str(lines)))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.count("\n") == lines and result.stdout.endswith(f"\n{lines}\n")
+    kept = wall("logs", "loud", check=True)
+    assert kept.stderr.startswith("twinhull: what was written first is gone")
+    assert kept.stdout.endswith(f"\n{lines}\n")

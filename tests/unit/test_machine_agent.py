@@ -164,6 +164,10 @@ def test_memory_is_read_in_bytes() -> None:
     assert inside.memory("MemTotal:  100 kB\nMemFree: 1 kB\nMemAvailable:   60 kB\n") == (102_400, 61_440)
 
 
+def test_a_kernel_runs_before_its_first_line_comes() -> None:
+    assert (clock.no_later(9.6, 8.9), clock.no_later(8.2, 8.9), clock.no_later(8.2, None)) == (8.9, 8.2, 8.2)
+
+
 def test_a_time_of_the_guest_is_ours_and_one_that_has_not_come_is_none() -> None:
     assert clock.since("1500000", 2.0) == 3.5
     assert clock.since("0", 2.0) is clock.since("", 2.0) is clock.since("-1", 2.0) is None

@@ -64,6 +64,7 @@ def test_too_few_samples_are_called_so_and_what_only_one_run_has_too() -> None:
         ("host", "processors", 64, "processors 64 then"),
         ("host", "architecture", "aarch64", "architecture aarch64 then"),
         ("host", "accelerator", "kvm", "accelerator kvm then, tcg now"),
+        ("host", "host", {"hypervisor": "Xen"}, "the hypervisor below Xen then"),
         ("host", "memory_bytes", 8_000_000_000, "memory 8.00 GB then"),
         ("image", "reference", "nginx:1.27", "image nginx:1.27 then"),
         ("image", "command", ["true"], "command true then, echo hi now"),

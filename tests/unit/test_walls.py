@@ -12,7 +12,7 @@ import pytest
 from twinhull.config import Config
 from twinhull.engine.state import open_home, wall
 from twinhull.errors import HostUnfit
-from twinhull.model import Instance, Request
+from twinhull.model import Device, Instance, Request, Volume
 from twinhull.network import networks
 from twinhull.store import db, instances
 
@@ -52,6 +52,34 @@ def test_a_wall_is_called_what_it_is(
     assert (found.short, found.text) == (short, text)
     weak = isolation == "vm" and accelerator != "kvm"
     assert ("nobody" in found.promised_by) == (weak or (isolation == "container" and request_.privileged))
+
+
+@pytest.mark.parametrize(
+    ("isolation", "asked", "opened"),
+    [
+        ("container", Request("", cap_add=("NET_RAW", "SYS_ADMIN")), ("--cap-add SYS_ADMIN",)),
+        ("container", Request("", cap_add=("ALL",), seccomp="unconfined"), ("--cap-add ALL", "seccomp=unconfined")),
+        ("container", Request("", unmasked=True, network="host"), ("systempaths=unconfined", "--network host")),
+        ("container", Request("", volumes=(Volume("/", "/h"), Volume("/srv/data", "/data"))), ("-v /",)),
+        ("container", Request("", volumes=(Volume("/run/docker.sock", "/s"),)), ("-v /run/docker.sock",)),
+        (
+            "container",
+            Request("", devices=(Device("/dev/vda", "/dev/vda", "rw"), Device("/dev/null", "/dev/x", "rw"))),
+            ("--device /dev/vda",),
+        ),
+        ("container", Request("", privileged=True, volumes=(Volume("/srv/data", "/data"),)), ()),
+        ("container", Request("", volumes=(Volume("etc", "/data", kind="volume"),), cap_add=("CHOWN",)), ()),
+        ("vm", Request("", cap_add=("ALL",), seccomp="unconfined", volumes=(Volume("/srv/data", "/d"),)), ()),
+        ("vm", Request("", volumes=(Volume("/etc", "/h", readonly=True),)), ("-v /etc",)),
+    ],
+)
+def test_what_leads_past_a_wall_is_said_with_it(
+    isolation: Literal["container", "vm"], asked: Request, opened: tuple[str, ...]
+) -> None:
+    found = wall(CONTAINER._replace(isolation=isolation), asked, "kvm" if isolation == "vm" else "")
+    assert found.text.endswith(f", opened by {', '.join(opened)}") == bool(opened), found
+    assert found.short.endswith(", opened") == bool(opened)
+    assert ("but for what was opened" in found.promised_by) == bool(opened)
 
 
 def test_trust_and_the_accelerator_of_the_start_are_kept(tmp_path: Path) -> None:

@@ -134,9 +134,35 @@ def wall(instance: Instance, request: Request, accelerator: str) -> Wall:
         ]
     else:
         found = WALLS.get(accelerator, WALLS[""])
+    if holes := opened(request, instance.isolation):
+        full = f"{found.text}, opened by {', '.join(holes)}"
+        found = Wall(f"{found.short}, opened", full, f"{found.promised_by}, but for what was opened")
     if request.accept_weak_wall:
         return found._replace(short=f"{found.short}, accepted", text=f"{found.text}, accepted")
     return found
+
+
+def opened(request: Request, isolation: str) -> tuple[str, ...]:
+    """What was asked for that leads past a wall, in the words of `run`; what root may do anyway is not repeated."""
+    container = isolation == "container" and not request.privileged
+    own = container and (request.cap_add or request.seccomp or request.unmasked or request.devices)
+    if not (own or request.volumes or (container and request.network == "host")):
+        return ()
+    from twinhull.advice import facts as asked
+    from twinhull.plan.seccomp import UNCONFINED
+
+    sources = [volume.source for volume in request.volumes if volume.kind == "bind"]
+    doors = [f"-v {path}" for path in sources if asked.is_engine(path) or asked.is_door(os.path.realpath(path))]
+    if not container:
+        return tuple(doors)
+    return (
+        *[f"--cap-add {name.removeprefix('CAP_')}" for name in asked.beyond_default(request.cap_add)],
+        *(["seccomp=unconfined"] if request.seccomp == UNCONFINED else []),
+        *(["systempaths=unconfined"] if request.unmasked else []),
+        *[f"--device {device.source}" for device in request.devices if device.source not in asked.HARMLESS],
+        *(["--network host"] if request.network == "host" else []),
+        *doors,
+    )
 
 
 def is_frozen(identity: str) -> bool:

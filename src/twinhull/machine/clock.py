@@ -132,7 +132,7 @@ def asked(guest: Agent, clock: Clock, began: float) -> Clock:
         before = time.monotonic()
         uptime = float(guest.run("cat", "/proc/uptime")[1].split()[0])
         # The answer was made between the question and its arrival; half of that is the resolution.
-        zero = (before + time.monotonic()) / 2 - uptime - began
+        zero = no_later((before + time.monotonic()) / 2 - uptime - began, clock.kernel_line)
     except (GuestError, ValueError, IndexError):
         return clock
     clock = clock._replace(kernel=zero)
@@ -142,6 +142,11 @@ def asked(guest: Agent, clock: Clock, began: float) -> Clock:
         return clock
     init, finish = (since(found.get(f"{name}TimestampMonotonic", ""), zero) for name in ("Userspace", "Finish"))
     return clock._replace(init=init, settled=finish)
+
+
+def no_later(zero: float, line: float | None) -> float:
+    """The kernel's zero: it ran when its first line came, however long an answer took."""
+    return zero if line is None else min(zero, line)
 
 
 def since(microseconds: str, zero: float) -> float | None:

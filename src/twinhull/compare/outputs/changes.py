@@ -78,9 +78,18 @@ def of_machine(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[
     for name in SAME_MACHINE:
         if before[name] != after[name]:
             yield f"{name} {before[name]} then, {after[name]} now"
+    below = [hypervisor_of(host) or "none" for host in (before, after)]
+    if below[0] != below[1]:
+        yield "the hypervisor below {} then, {} now".format(*below)
     if abs(before["memory_bytes"] / max(after["memory_bytes"], 1) - 1) > MEMORY_TOLERANCE:
         sizes = (figures.quantity(host["memory_bytes"], "B") for host in (before, after))
         yield "memory {} then, {} now".format(*sizes)
+
+
+def hypervisor_of(host: Mapping[str, Any]) -> str:
+    """What a machine is a guest of, from a document or as it was just read."""
+    itself = host["host"]
+    return str(itself["hypervisor"] if isinstance(itself, dict) else itself.hypervisor)
 
 
 def of_run(old: Document, new: Document) -> Iterator[str]:

@@ -108,8 +108,10 @@ def test_a_container_can_be_accepted_by_name(twinhull: Twinhull) -> None:
     done = twinhull("run", *words, *shared, "busybox", "true", check=True)
     told = "warning: code that is not trusted reaches these paths of the host: /usr (read-only), /srv"
     assert [line for line in done.stderr.splitlines() if line.startswith("warning")] == [told]
-    assert rows(twinhull)["risky"]["wall"] == "host kernel (namespaces, seccomp), accepted"
-    assert wall_in_table(twinhull, "risky") == "host kernel, accepted"
+    assert rows(twinhull)["risky"]["wall"] == (
+        "host kernel (namespaces, seccomp), opened by -v /usr (read-only), -v /srv, accepted"
+    )
+    assert wall_in_table(twinhull, "risky") == "host kernel, opened, accepted"
 
 
 def test_every_workload_shows_its_wall_from_its_start_on(twinhull: Twinhull) -> None:

@@ -70,7 +70,7 @@ def test_a_wall_is_called_what_it_is(
         ("container", Request("", privileged=True, volumes=(Volume("/srv/data", "/data"),)), ()),
         ("container", Request("", volumes=(Volume("etc", "/data", kind="volume"),), cap_add=("CHOWN",)), ()),
         ("vm", Request("", cap_add=("ALL",), seccomp="unconfined", volumes=(Volume("/srv/data", "/d"),)), ()),
-        ("vm", Request("", volumes=(Volume("/etc", "/h", readonly=True),)), ("-v /etc",)),
+        ("vm", Request("", volumes=(Volume("/etc", "/h", readonly=True),)), ("-v /etc (read-only)",)),
     ],
 )
 def test_what_leads_past_a_wall_is_said_with_it(

@@ -151,8 +151,8 @@ def opened(request: Request, isolation: str) -> tuple[str, ...]:
     from twinhull.advice import facts as asked
     from twinhull.plan.seccomp import UNCONFINED
 
-    sources = [volume.source for volume in request.volumes if volume.kind == "bind"]
-    doors = [f"-v {path}" for path in sources if asked.is_engine(path) or asked.is_door(os.path.realpath(path))]
+    binds = [(volume.source, " (read-only)" * volume.readonly) for volume in request.volumes if volume.kind == "bind"]
+    doors = [f"-v {path}{how}" for path, how in binds if asked.is_engine(path) or asked.is_door(os.path.realpath(path))]
     if not container:
         return tuple(doors)
     return (

@@ -45,16 +45,22 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twinhull]:
         others.remove_all()
 
 
+def agrees(measured: float, independent: list[int]) -> bool:
+    """Within what was found otherwise, or 10 % of its median, whichever is more."""
+    middle = statistics.median(independent)
+    return min(*independent, 0.9 * middle) <= measured <= max(*independent, 1.1 * middle)
+
+
 @pytest.mark.parametrize("side", SIDES)
 def test_one_more_is_what_all_processes_of_the_host_grow_by(command: Twinhull, side: str) -> None:
     grown, own = one_more(command, side)
-    assert statistics.median(own) == pytest.approx(statistics.median(grown), rel=0.1), (grown, own)
+    assert agrees(statistics.median(own), grown), (grown, own)
 
 
 @pytest.mark.parametrize("side", SIDES)
 def test_containers_of_others_do_not_change_that(command: Twinhull, others: Twinhull, side: str) -> None:
     grown, own = one_more(command, side)
-    assert statistics.median(own) == pytest.approx(statistics.median(grown), rel=0.1), (grown, own)
+    assert agrees(statistics.median(own), grown), (grown, own)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +75,7 @@ def test_a_comparison_beside_others_finds_the_same(command: Twinhull, result: di
     for side in SIDES:
         grown, _ = one_more(command, side)
         measured = statistics.median(result["samples"][f"{side}.memory_bytes"])
-        assert measured == pytest.approx(statistics.median(grown), rel=0.1), (side, grown)
+        assert agrees(measured, grown), (side, grown)
     points = [total for _, total in result["density"]["container"]["points"]]
     assert points[0] >= result["samples"]["container.memory_bytes"][0], "the first is not lost"
     assert points == sorted(points)

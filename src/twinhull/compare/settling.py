@@ -67,10 +67,10 @@ def look(everyone: Sequence[tuple[str, Sequence[int]]]) -> Look:
 
 
 def rates(earlier: Look, later: Look) -> tuple[float | None, ...]:
-    """Per cent of one CPU between two looks."""
+    """Per cent of one CPU between two looks; None where it is not known: a thread that ended took its with it."""
     took_s = later.moment - earlier.moment
     pairs = zip(earlier.times, later.times, strict=True)
-    return tuple(None if None in (one, two) else 100 * ((two or 0.0) - (one or 0.0)) / took_s for one, two in pairs)
+    return tuple(None if one is None or two is None or two < one else 100 * (two - one) / took_s for one, two in pairs)
 
 
 def fallers(names: Sequence[str], windows: Sequence[Sequence[float | None]]) -> tuple[str, ...]:

@@ -207,13 +207,17 @@ def test_a_service_for_another_system_is_a_machine_and_no_error(twinhull: Twinhu
     assert twinhull("advise", "--platform", "linux/nonsense", "localhost:1/no/such").exit_code == 125
 
 
+def remember(twinhull: Twinhull, medians: dict[str, float]) -> None:
+    """Leave the figures that a comparison of another image would have left."""
+    row = {"digest": "sha256:other", "image": "other", "kernel": os.uname().release}
+    measured = {**row, "accelerator": accelerator(twinhull), "when": 1.0, "medians": medians}
+    (twinhull.root / "state/measurements.json").write_text(json.dumps({"schema": 1, "rows": [measured]}))
+
+
 def test_what_another_image_cost_is_told_as_that(twinhull: Twinhull) -> None:
     twinhull("run", "--rm", *QUIET, "busybox", "true", check=True)
-    kind = accelerator(twinhull)
     medians = {"container.first_output_s": 0.05, "vm.first_output_s": 0.4}
-    row = {"digest": "sha256:other", "image": "other", "accelerator": kind, "kernel": os.uname().release}
-    text = json.dumps({"schema": 1, "rows": [{**row, "when": 1.0, "medians": medians}]})
-    (twinhull.root / "state/measurements.json").write_text(text)
+    remember(twinhull, medians)
     shown = unwrapped(twinhull("advise", "busybox"))
     assert "starts 8.0 times as fast (measured with other)" in shown
     assert "container 50.0 ms, VM 400 ms (8.0x)" in shown
@@ -234,7 +238,6 @@ def test_a_wish_that_nothing_measured_can_answer_does_not_pass_in_silence(twinhu
 
 
 def test_the_limits_of_density_count_for_so_many_instances(twinhull: Twinhull) -> None:
-    kind = accelerator(twinhull)
     medians = {
         "container.first_output_s": 0.03,
         "container.memory_bytes": 1e3,
@@ -244,9 +247,7 @@ def test_the_limits_of_density_count_for_so_many_instances(twinhull: Twinhull) -
         "vm.tasks": 8,
         "vm.idle_percent": 0.5,
     }
-    row = {"digest": "sha256:other", "image": "other", "accelerator": kind, "kernel": os.uname().release}
-    text = json.dumps({"schema": 1, "rows": [{**row, "when": 1.0, "medians": medians}]})
-    (twinhull.root / "state/measurements.json").write_text(text)
+    remember(twinhull, medians)
     pids = int(Path("/proc/sys/kernel/pid_max").read_text())
     many = twinhull("advise", "--instances", str(pids // 2 + 1), *QUIET, "busybox")
     assert many.exit_code == 1
@@ -283,7 +284,6 @@ def test_a_network_of_five_addresses_takes_five_workloads(twinhull: Twinhull) ->
 
 
 def test_a_machine_is_not_judged_by_the_figures_of_a_guest(twinhull: Twinhull) -> None:
-    kind = accelerator(twinhull)
     medians = {
         "container.first_output_s": 0.05,
         "vm.first_output_s": 0.15,
@@ -291,9 +291,7 @@ def test_a_machine_is_not_judged_by_the_figures_of_a_guest(twinhull: Twinhull) -
         "machine.first_output_s": 21.0,
         "machine.memory_bytes": 358e6,
     }
-    row = {"digest": "sha256:other", "image": "other", "accelerator": kind, "kernel": os.uname().release}
-    text = json.dumps({"schema": 1, "rows": [{**row, "when": 1.0, "medians": medians}]})
-    (twinhull.root / "state/measurements.json").write_text(text)
+    remember(twinhull, medians)
     late = twinhull("advise", "--os", "windows", "--start-within", "200ms")
     assert late.exit_code == 1
     assert "a machine starts in 21.0 s (measured with Debian), more than 200 ms" in unwrapped(late)

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from tests.kernel.test_launcher_host import children_network, free_port
+from tests.kernel.test_launcher_host import children_network
+from tests.support.answers import free_port
 from tests.support.launch import MOUNTS, Launch
 from tests.support.netlab import inside, new_namespace
 from twinhull.plan import netlink

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.answers import free_port
 from tests.support.launch import MOUNTS, Launch
 from twinhull.errors import LaunchError
 from twinhull.plan import netlink
@@ -45,12 +46,6 @@ def controller(name: str) -> str:
         if right.startswith("cgroup ") and name in right.split()[2].split(","):
             return left.split()[4]
     pytest.skip(f"no v1 {name} controller here")
-
-
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_the_child_is_born_in_the_v2_leaf_and_sees_it_as_the_root(launch: Launch, leaf: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.registry import free_port
+from tests.support.answers import free_port
 from tests.support.rootless import Rootless, in_usual_place
 from tests.support.vm import wait_until
 from twinhull.host import memory

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from tests.kernel.test_rootless_network import fetch, serving, users_processes, words_of
-from tests.support.registry import free_port
+from tests.support.answers import free_port
 from tests.support.rootless import Rootless
 from tests.support.vm import status, wait_until
 

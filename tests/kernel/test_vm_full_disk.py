@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.command import Twinhull
-from tests.support.vm import wait_until
+from tests.support.small import FILL, fill, small
 
 WRITE = "dd if=/dev/zero of=/big bs=1M count=48 conv=fsync"
 
@@ -17,24 +16,16 @@ WRITE = "dd if=/dev/zero of=/big bs=1M count=48 conv=fsync"
 @pytest.fixture
 def full(tmp_path: Path, nothing_is_left_behind: None) -> Iterator[Twinhull]:
     """A guest that runs, with its state on a small file system that is filled up then."""
-    place = tmp_path / "small"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600m,mode=700", "small", str(place)], check=True)
-    command = Twinhull(place)
-    words = ("run", "-d", "--vm", "--network", "none", "--name", "box", "busybox", "sleep", "600")
-    command(*words, check=True, timeout_s=120)
-    with (place / "fill").open("wb") as file:
-        subprocess.run(["dd", "if=/dev/zero", "bs=64k"], stdout=file, stderr=subprocess.DEVNULL, check=False)
-    yield command
-    (place / "fill").unlink(missing_ok=True)
-    command.remove_all()
-    # The holder of the template has its memory from here, and takes a moment to end.
-    wait_until(lambda: subprocess.run(["umount", str(place)], check=False).returncode == 0, "the end of all users")
+    with small(tmp_path / "small", 600) as command:
+        words = ("run", "-d", "--vm", "--network", "none", "--name", "box", "busybox", "sleep", "600")
+        command(*words, check=True, timeout_s=120)
+        fill(command.root)
+        yield command
 
 
 def test_a_guest_sees_an_error_and_works_again_when_there_is_room(full: Twinhull) -> None:
     refused = full("exec", "box", "sh", "-c", WRITE)
     assert refused.exit_code == 1 and "error" in refused.stderr.lower(), refused
     assert full("exec", "box", "echo", "here", check=True).stdout == "here\n"
-    (full.root / "fill").unlink()
+    (full.root / FILL).unlink()
     assert full("exec", "box", "sh", "-c", f"rm /big; {WRITE} && echo written", check=True).stdout == "written\n"

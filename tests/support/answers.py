@@ -8,9 +8,10 @@ import time
 READY_S = 10.0
 
 
-def free_port() -> int:
+def free_port(kind: int = socket.SOCK_STREAM) -> int:
     """A port that nobody has now."""
-    with socket.create_server(("0.0.0.0", 0)) as probe:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("0.0.0.0", 0))
         return int(probe.getsockname()[1])
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.answers import free_port
+
 CONFIG = """\
 version: 0.1
 log: {{level: warn, accesslog: {{disabled: true}}}}
@@ -63,13 +65,6 @@ def running_registry(directory: Path) -> Iterator[Registry]:
         process.kill()
         process.wait()
         log.close()
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -56,20 +56,17 @@ def prune(home: Home) -> list[str]:
 
     What the host has of the default one (link, packet filter's rules) goes with it, and comes back with its next start.
     """
+    from twinhull.engine.life import require_root
+
+    require_root(home)
     reconcile(home, everything=True)
     gone = []
     named = {wanted.network for instance in instances.everything(home.db) for wanted in wanted_by(instance)}
     for network in networks.everything(home.db):
-        default = network.name == bridge.DEFAULT_NETWORK
-        if network.name in named or (network.name in networks.RESERVED and not default):
+        if network.name in named:
             continue
-        if default and bridge.find(home.db, network.name) is None:
-            continue  # nothing needed it since the last time
         try:
-            if default:
-                bridge.remove(home.config, home.db)
-            else:
-                remove(home, network.name)
+            bridge.remove(home.config, home.db, network.name)
         except Conflict:
             continue  # a workload came meanwhile
         gone.append(network.name)

@@ -129,9 +129,8 @@ def wall(instance: Instance, request: Request, accelerator: str) -> Wall:
         accelerator: what its QEMU runs or ran under, "" before it was started.
     """
     if instance.isolation == "container":
-        found = WALLS[
-            "privileged" if request.privileged else "user" if request.user_namespace or facts.is_rootless() else "host"
-        ]
+        mapped = "user" if request.user_namespace or facts.is_rootless() else "host"
+        found = WALLS["privileged" if request.privileged else mapped]
     else:
         found = WALLS.get(accelerator, WALLS[""])
     if holes := opened(request, instance.isolation):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import signal
+import time
 
 from twinhull.host import memory
 
@@ -44,3 +45,41 @@ def test_what_forks_share_counts_once_and_not_for_nothing() -> None:
             os.waitpid(child, 0)
     assert abs(both - before - BIG) < BIG / 4
     assert one < both
+
+
+def test_a_process_that_others_crowd_out_is_at_work_all_the_same() -> None:
+    """Four on one processor: each has about a quarter of it, and is ready to run for all of the time."""
+    cpu = min(os.sched_getaffinity(0))
+    crowd = [busy_child(cpu) for _ in range(4)]
+    try:
+        before, began = times(crowd[0]), time.monotonic()
+        time.sleep(1)
+        took_s = time.monotonic() - began
+        os.kill(crowd[0], signal.SIGSTOP)
+        os.waitpid(crowd[0], os.WUNTRACED)
+        stopped, states = times(crowd[0]), memory.states(crowd[0])
+        time.sleep(0.1)
+        later = times(crowd[0])
+    finally:
+        for pid in crowd:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    assert states == {"T"}
+    assert stopped[0] - before[0] > 0.8 * took_s
+    assert stopped[1] - before[1] < 0.6 * took_s
+    assert later == stopped
+
+
+def busy_child(cpu: int) -> int:
+    pid = os.fork()
+    if pid == 0:
+        os.sched_setaffinity(0, {cpu})
+        while True:
+            pass
+    return pid
+
+
+def times(pid: int) -> tuple[float, float]:
+    ready, ran = memory.runnable_time(pid), memory.precise_processor_time([pid])
+    assert ready is not None and ran is not None
+    return ready, ran

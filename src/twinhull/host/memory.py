@@ -12,7 +12,7 @@ from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 # Shared memory that only processes of one fork, or of one set of namespaces, can map (proc(5)).
 SHARED_WITHIN = ("/dev/zero", "/SYSV", "/dev/shm/")
@@ -122,11 +122,31 @@ def precise_processor_time(pids: Iterable[int]) -> float | None:
 
     None if this kernel keeps no schedstat.
     """
-    found = []
-    for pid in pids:
-        for thread in listing(f"/proc/{pid}/task"):
-            found += read(f"/proc/{pid}/task/{thread}/schedstat").split()[:1]
-    return sum(map(int, found)) / 1e9 if found else None
+    found = [running for pid in pids for running, _ in scheduled(pid)]
+    return sum(found) / 1e9 if found else None
+
+
+def runnable_time(pid: int) -> float | None:
+    """Time that all threads were on a processor or waited for one, in seconds: others' work does not change it.
+
+    None if this kernel keeps no schedstat.
+    """
+    found = [running + waiting for running, waiting in scheduled(pid)]
+    return sum(found) / 1e9 if found else None
+
+
+def scheduled(pid: int) -> Iterator[tuple[int, int]]:
+    """Each thread's time on a processor and its time waiting for one, in ns (Documentation/scheduler/sched-stats)."""
+    for thread in listing(f"/proc/{pid}/task"):
+        fields = read(f"/proc/{pid}/task/{thread}/schedstat").split()
+        if len(fields) >= 2:
+            yield int(fields[0]), int(fields[1])
+
+
+def states(pid: int) -> set[str]:
+    """The states of all threads, as /proc/PID/stat has them: R, S, T and so on; none if it is gone."""
+    stats = (read(f"/proc/{pid}/task/{thread}/stat") for thread in listing(f"/proc/{pid}/task"))
+    return {stat.rpartition(")")[2].split()[0] for stat in stats if stat}
 
 
 def kernel_bytes(cgroup_v1: str = "", cgroup_v2: str = "") -> int | None:

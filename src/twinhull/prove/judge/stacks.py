@@ -8,7 +8,7 @@ from twinhull.prove.judge.systems import own_kernel
 
 VM_STACK = ("Infrastructure", "Host OS", "Hypervisor", "Guest OS", "App")
 CONTAINER_STACK = ("Infrastructure", "Host OS", "Engine", "App")
-STANDS_STILL, GOES_ON = 0.1, 0.5  # shares of the time before that a program computes while a layer is stopped
+STANDS_STILL, GOES_ON = 0.1, 0.5  # shares of its work before that a program does while a layer is stopped
 
 
 def levels(evidence: Evidence, side: str) -> tuple[str, ...]:
@@ -17,7 +17,7 @@ def levels(evidence: Evidence, side: str) -> tuple[str, ...]:
 
 
 def kept_running(evidence: Evidence, side: str) -> float:
-    """How much of its pace a program kept while the layer below was stopped."""
+    """How much of the time a program was at work while the layer below was stopped, against the time before."""
     before = evidence.total(f"{side}.running")
     return evidence.total(f"{side}.stopped") / before if before else 0.0
 
@@ -36,7 +36,7 @@ def vm_stack(evidence: Evidence) -> Verdict:
     kept = kept_running(evidence, "vm")
     said = (
         f"The running VM showed {listed(found)}, in this order. With the hypervisor's process stopped, the program"
-        f" computed at {kept:.0%} of its pace"
+        f" was at work (running, or ready to) {kept:.0%} as much as before"
     )
     if kept > STANDS_STILL or not own_kernel(evidence, "vm"):
         return Verdict("in part", f"{said}: it is drawn below, but does not carry it.")
@@ -72,8 +72,8 @@ def container_stack(evidence: Evidence) -> Verdict:
         return Verdict("not here", f"The layers found are {listed(found)}.")
     kept = kept_running(evidence, "container")
     said = (
-        f"The running container showed {listed(found)}. With the engine's process stopped, its program computed at"
-        f" {kept:.0%} of its pace"
+        f"The running container showed {listed(found)}. With the engine's process stopped, its program was at"
+        f" work (running, or ready to) {kept:.0%} as much as before"
     )
     if kept >= GOES_ON:
         why = (

@@ -71,7 +71,7 @@ def frozen_hypervisor(session: Session) -> Evidence:
 
 
 def frozen(started: Ran, side: Side, below: Sequence[int], program: int) -> Evidence:
-    """Stop the processes `below` for a while; how much of it was `program` on a processor?
+    """Stop the processes `below` for a while; did `program` go on in it?
 
     Raises:
         Unobserved: this kernel does not say.
@@ -80,25 +80,33 @@ def frozen(started: Ran, side: Side, below: Sequence[int], program: int) -> Evid
     for pid in below:
         os.kill(pid, signal.SIGSTOP)
     try:
+        wait_until_stopped(below)
         stopped = progress(program)
     finally:
         for pid in below:
             os.kill(pid, signal.SIGCONT)
     pids = " ".join(map(str, below))
-    said = f"on a processor for {running:.0%} of the time before, {stopped:.0%} of the {FROZEN_S} s in between"
+    said = f"it ran or was ready to for {running:.0%} of the time before, {stopped:.0%} of the {FROZEN_S} s in between"
     ran = Ran(f"kill -STOP {pids}; sleep {FROZEN_S}; kill -CONT {pids}", said)
     return Evidence((started, ran), {}, {f"{side}.running": (running,), f"{side}.stopped": (stopped,)})
 
 
+def wait_until_stopped(pids: Sequence[int]) -> None:
+    """A thread that waits for a processor takes the signal when it gets one, which may take a while on a busy host."""
+    until = time.monotonic() + FROZEN_S
+    while any(memory.states(pid) - {"T"} for pid in pids) and time.monotonic() < until:
+        time.sleep(0.005)
+
+
 def progress(pid: int) -> float:
-    """The share of the next moments that a process is on a processor.
+    """The share of the next moments that a process is on a processor or waits for one, which a busy host lets it.
 
     Raises:
         Unobserved: this kernel does not say.
     """
-    before, began = memory.precise_processor_time([pid]), time.monotonic()
+    before, began = memory.runnable_time(pid), time.monotonic()
     time.sleep(FROZEN_S)
-    after, took_s = memory.precise_processor_time([pid]), time.monotonic() - began
+    after, took_s = memory.runnable_time(pid), time.monotonic() - began
     if before is None or after is None:
         raise Unobserved("this kernel keeps no schedstat, or the program ended")
     return (after - before) / took_s

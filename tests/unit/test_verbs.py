@@ -6,6 +6,7 @@ import pytest
 
 from twinhull.cli import main
 from twinhull.cli.verbs import every_verb, resolve
+from twinhull.errors import InvalidRequest
 
 
 def test_words_name_the_verb_of_a_group_within_a_group() -> None:
@@ -24,13 +25,21 @@ def test_every_verb_of_an_inner_group_is_listed_by_its_whole_name() -> None:
 @pytest.mark.parametrize(
     ("words", "meant"), [(["vm", "template", "lst"], "vm template ls"), (["vm", "warn"], "vm warm"), (["rnu"], "run")]
 )
-def test_an_unknown_word_is_answered_with_the_command_that_was_meant(
-    words: list[str], meant: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main.dispatch(words) == 2
-    assert f"did you mean {meant}?" in capsys.readouterr().err
+def test_an_unknown_word_is_answered_with_the_command_that_was_meant(words: list[str], meant: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        main.dispatch(words)
+    assert (caught.value.exit_code, caught.value.hint) == (125, f"did you mean {meant}?")
+
+
+@pytest.mark.parametrize("words", [["nosuch"], ["help", "nosuch"], ["vm", "kernel", "nosuch"], ["--nosuch"]])
+def test_a_word_like_no_command_is_answered_with_where_they_are_listed(words: list[str]) -> None:
+    with pytest.raises(InvalidRequest, match="unknown command") as caught:
+        main.dispatch(words)
+    assert caught.value.hint.endswith("--help lists the commands")
 
 
 def test_a_group_alone_shows_its_verbs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.dispatch(["vm", "template"]) == 2
+    assert main.dispatch(["vm", "template"]) == 125
     assert "usage: twinhull vm template VERB" in capsys.readouterr().err
+    assert main.dispatch(["vm", "template", "-h"]) == 0
+    assert "usage: twinhull vm template VERB" in capsys.readouterr().out

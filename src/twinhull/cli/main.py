@@ -1,7 +1,7 @@
 """The command line: finds the verb, imports only its module, turns errors into exits.
 
-Exit codes: the workload's own; 125 twinhull failed, 126 the program cannot be executed, 127 there is
-none, 2 the command line is wrong, 130 interrupted.
+Exit codes: the workload's own; 125 twinhull failed, a wrong command line too; 126 the program cannot
+be executed, 127 there is none; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from gc import set_threshold
 
 from twinhull import imports
 from twinhull.cli.verbs import VERBS, resolve
-from twinhull.errors import MAKE_ROOM, TwinhullError
+from twinhull.errors import MAKE_ROOM, InvalidRequest, TwinhullError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from twinhull.cli.verbs import Verb
 
+HELP = ("help", "--help", "-h")
 INTERRUPTED = 130
 BUG = 125
 NO_SPACE, READ_ONLY = (28, 122), 30  # ENOSPC, EDQUOT; EROFS: the import of errno would be one more at each start
@@ -138,14 +139,14 @@ def dispatch(words: list[str]) -> int:
     """Find the verb's module and let it run."""
     while words and words[0] == "--debug":
         words = words[1:]
-    if not words or words[0] in ("help", "--help", "-h"):
+    if not words or words[0] in HELP:
         return show_help(words[1:])
     if words[0] in ("--version", "-v"):
         words = ["version"]
     verb, row, rest = resolve(words)
     if row is None:
-        return unknown(verb)
-    if row.verbs and not (row.alone and rest and rest[0] not in ("--help", "help")):
+        raise unknown(verb)
+    if row.verbs and not (row.alone and rest and rest[0] not in HELP):
         return show_group(verb, row, rest)
     module = __import__(f"twinhull.cli.{row.module}", fromlist=["run"])  # importlib's function would cost 1 ms
     from twinhull.cli.arguments import make_parser
@@ -166,7 +167,7 @@ def dispatch(words: list[str]) -> int:
 
 def show_help(words: list[str]) -> int:
     """The verbs, or one verb's help."""
-    if words and words[0] in VERBS:
+    if words and words[0] not in HELP:
         return dispatch([*words, "--help"])
     from twinhull.cli.arguments import overview
 
@@ -176,21 +177,19 @@ def show_help(words: list[str]) -> int:
 
 def show_group(name: str, row: Verb, rest: list[str]) -> int:
     """The verbs of a group, if they were asked for."""
-    if rest and rest[0] not in ("--help", "help"):
-        return unknown(rest[0], name, row.verbs)
+    if rest and rest[0] not in HELP:
+        raise unknown(rest[0], name, row.verbs)
     from twinhull.cli.arguments import group_overview
 
     print(group_overview(name, row), file=sys.stdout if rest else sys.stderr)
-    return 0 if rest else 2
+    return 0 if rest else BUG
 
 
-def unknown(verb: str, group: str = "", known: Mapping[str, Verb] = VERBS) -> int:
-    """Say so, with what was probably meant."""
+def unknown(verb: str, group: str = "", known: Mapping[str, Verb] = VERBS) -> TwinhullError:
+    """A word that is no command, with what was probably meant."""
     from difflib import get_close_matches
 
     before = f"{group} " if group else ""
     close = get_close_matches(verb, known, 1)
-    print(f"twinhull: unknown command {before + verb!r}", file=sys.stderr)
     hint = f"did you mean {before}{close[0]}?" if close else f"twinhull {before}--help lists the commands"
-    print(f"  hint: {hint}", file=sys.stderr)
-    return 2
+    return InvalidRequest(f"unknown command {before + verb!r}", hint=hint)

@@ -203,6 +203,7 @@ def test_without_numbers_to_map_the_command_that_gives_some_is_named(rootless: R
     assert done.exit_code == 125
     assert "/etc/subuid gives 54321 no numbers to map" in done.stderr
     assert "usermod --add-subuids" in done.stderr
+    assert "(without it, as far as they say: advise, compare, doctor, plan, prove, version)" in done.stderr
 
 
 def test_the_doctor_finds_what_the_user_has_and_names_what_he_lacks(rootless: Rootless) -> None:

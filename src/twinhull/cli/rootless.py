@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twinhull.errors import UnsupportedSpec
+from twinhull.errors import HostUnfit, UnsupportedSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,4 +27,8 @@ def prepare(verb: str, config: Config) -> None:
     from twinhull.host import rootless
     from twinhull.runtime.container import launcher_path
 
-    rootless.enter(config, launcher_path(config.launcher))
+    try:
+        rootless.enter(config, launcher_path(config.launcher))
+    except HostUnfit as error:
+        hint = f"{error.hint} (without it, as far as they say: {', '.join(sorted(STATELESS))})"
+        raise HostUnfit(error.message, hint=hint) from error

@@ -92,3 +92,40 @@ def test_a_kernel_that_is_not_there_cannot_be_chosen(home: Twinhull) -> None:
     assert done.exit_code == 125 and "no kernel nosuch" in done.stderr and "vm kernel ls" in done.stderr
     done = home("vm", "kernel", "use", "6.1.0-")
     assert done.exit_code == 125 and "2 kernels begin with 6.1.0-" in done.stderr
+
+
+def test_a_kernel_that_is_used_or_kept_by_a_snapshot_cannot_be_removed(vm: Twinhull) -> None:
+    vm("vm", "kernel", "use", "6.1.0-1-other", check=True)
+    try:
+        refused = vm("vm", "kernel", "rm", "6.1.0-1-other")
+        assert refused.exit_code == 1 and "vm kernel use distribution" in refused.stderr
+        vm("run", "-d", "--name", "kept", "--vm", "busybox", "sleep", "1000", timeout_s=120, check=True)
+        vm("snapshot", "kept", "one", check=True)
+        vm("vm", "kernel", "use", "distribution", check=True)
+        refused = vm("vm", "kernel", "rm", "6.1.0-1-other")
+        assert refused.exit_code == 1 and "twinhull snapshot rm kept:one" in refused.stderr
+        vm("snapshot", "rm", "kept:one", check=True)
+    finally:
+        vm("vm", "kernel", "use", "distribution")
+
+
+def test_a_removed_kernel_is_gone_with_its_templates_and_its_guests_go_on(vm: Twinhull) -> None:
+    ours = key(vm)
+    gone = vm.root / "state/kernels/6.1.0-1-gone"
+    shutil.copytree(vm.root / "state/kernels/6.1.0-1-other", gone)
+    meta = json.loads((gone / "kernel.json").read_text())
+    (gone / "kernel.json").write_text(json.dumps({**meta, "digest": "11" * 32}))
+    vm("vm", "kernel", "use", gone.name, check=True)
+    try:
+        vm("run", "-d", "--name", "goes-on", "--vm", "busybox", "sleep", "1000", timeout_s=120, check=True)
+        theirs = key(vm)
+    finally:
+        vm("vm", "kernel", "use", "distribution", check=True)
+    assert theirs != ours
+    assert vm("vm", "kernel", "rm", "6.1.0-1-g", check=True).stdout == "6.1.0-1-g\n"
+    assert not [path for path in gone.parent.iterdir() if "gone" in path.name]
+    assert vm("vm", "template", "ls", "-q", check=True).stdout == ""
+    assert vm("exec", "goes-on", "echo", "on").stdout == "on\n"
+    assert not [row for row in vm("vm", "kernel", "ls", "--format", "json").json()["kernels"] if "gone" in row["name"]]
+    done = vm("vm", "kernel", "rm", gone.name)
+    assert done.exit_code == 1 and "no kernel 6.1.0-1-gone" in done.stderr

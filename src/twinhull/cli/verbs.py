@@ -85,6 +85,7 @@ KERNEL_VERBS = {
         "choose the kernel of virtual machines",
         ("twinhull vm kernel use built-6.1", "twinhull vm kernel use distribution"),
     ),
+    "rm": Verb("vm", "kernel_rm", "delete kernels that guests are not booted with", ("twinhull vm kernel rm 6.1.0-9",)),
 }
 
 POOL_VERBS = {

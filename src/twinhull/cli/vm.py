@@ -168,3 +168,16 @@ def run_kernel_use(arguments: Arguments, config: Config) -> int:
 
     print(kernels.use(prepared(config).home, arguments.name))
     return 0
+
+
+def configure_kernel_rm(parser: Parser) -> None:
+    """Flags of vm kernel rm."""
+    parser.add_argument("names", nargs="+", metavar="NAME", help="name, or beginning of a name")
+
+
+def run_kernel_rm(arguments: Arguments, config: Config) -> int:
+    """Delete kernels."""
+    from twinhull.engine import kernels
+
+    engine = prepared(config)
+    return each(arguments.names, lambda name: kernels.remove(engine.home, name))

@@ -12,7 +12,7 @@ import time
 from twinhull import jsontext
 from twinhull.config import Config
 from twinhull.engine.state import Home
-from twinhull.errors import GuestError, HostUnfit, InvalidRequest, NotFound, TwinhullError
+from twinhull.errors import Conflict, GuestError, HostUnfit, InvalidRequest, NotFound, TwinhullError
 from twinhull.host import files, locks, memory
 from twinhull.runtime import kernel, kernel_build
 from twinhull.runtime.kernel import Kernel
@@ -206,10 +206,60 @@ def use(home: Home, beginning: str) -> str:
     if beginning == DISTRIBUTION:
         kernel.choose(root, "")
         return DISTRIBUTION
-    names = [row.name for row in everything(config)]
-    found = [name for name in names if name == beginning] or [name for name in names if name.startswith(beginning)]
-    if len(found) != 1 or not beginning:
+    found = named(config, beginning).name
+    kernel.choose(root, found)
+    return found
+
+
+def named(config: Config, beginning: str) -> Listed:
+    """Return the one kernel whose name is, or begins with, this.
+
+    Raises:
+        NotFound: there is none, or more than one.
+    """
+    rows = [row for row in everything(config) if beginning and row.name.startswith(beginning)]
+    found = [row for row in rows if row.name == beginning] or rows
+    if len(found) != 1:
         what = f"{len(found)} kernels begin with {beginning}" if found else f"no kernel {beginning}"
         raise NotFound(what, hint="twinhull vm kernel ls")
-    kernel.choose(root, found[0])
     return found[0]
+
+
+def remove(home: Home, beginning: str) -> None:
+    """Delete the one kernel whose name begins like that, with the templates that were made of it.
+
+    Guests that run it go on: they have it in their memory.
+
+    Raises:
+        NotFound: there is none, or more than one.
+        Conflict: guests are booted with it from now on, or a snapshot goes on from one of its templates.
+    """
+    from twinhull.engine import life, templates
+    from twinhull.store import snapshots
+
+    life.require_root(home)
+    row = named(home.config, beginning)
+    if row.used:
+        raise Conflict(f"virtual machines boot {row.name}", hint=f"first {instead(home.config, row)}")
+    directory = f"{root_of(home.config)}/{row.name}"
+    gone = kernel.load(directory)
+    made = templates.of_kernel(home.config, gone.digest) if gone else []
+    if kept := next((row for row in snapshots.everything(home.db) if row.template in made), None):
+        raise Conflict(
+            f"the snapshot {kept.reference} is of a guest of {row.name}", hint=f"twinhull snapshot rm {kept.reference}"
+        )
+    removed = f"{root_of(home.config)}/.{row.name}.removed"
+    files.remove_tree(removed)
+    os.rename(directory, removed)  # whoever looks for a kernel now finds all of it, or nothing
+    files.remove_tree(removed)
+    for key in made:
+        templates.remove(home, key)
+
+
+def instead(config: Config, used: Listed) -> str:
+    """What makes guests boot another kernel."""
+    if config.vm_kernel:
+        return "remove vm_kernel from the configuration"
+    other = next((row.name for row in everything(config) if row.name != used.name), "")
+    is_chosen = kernel.chosen(root_of(config)) is not None
+    return f"twinhull vm kernel use {DISTRIBUTION if is_chosen else other or '…, when there is another'}"

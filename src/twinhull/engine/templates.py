@@ -122,6 +122,13 @@ def describe(config: Config, key: str) -> Listed:
     )
 
 
+def of_kernel(config: Config, digest: str) -> list[str]:
+    """The names of the templates that were made of the kernel with this digest."""
+    return [
+        key for key in keys(config) if recorded(f"{config.state}/templates/{key}")[0].get("kernel_digest") == digest
+    ]
+
+
 def recorded(directory: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what was written down when a template was made, and of which machine."""
     try:

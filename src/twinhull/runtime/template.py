@@ -233,7 +233,7 @@ def publish_meta(guest: Guest, machine: Machine, directory: str) -> None:
     sizes = {name: os.stat(f"{directory}/{name}").st_size for name in (MEMORY, STATE)}
     summary = digest(guest.launcher, f"{directory}/{MEMORY}")
     meta = {"digest": summary, "sizes": sizes, "parts": parts_of(guest), "created": time.time()}
-    meta |= {"kernel": guest.kernel.release, "machine": machine._asdict()}
+    meta |= {"kernel": guest.kernel.release, "kernel_digest": guest.kernel.digest, "machine": machine._asdict()}
     for name in ("undo", "alive", "lock", "qmp", "sock"):
         files.remove_file(f"{directory}/{name}")
     files.publish(f"{directory}/{META}", json.dumps(meta).encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +36,21 @@ def test_a_paused_workload_stands_still_takes_no_exec_and_goes_on(wall: Wall) ->
     assert wall("exec", "still", "echo", "hi").stdout == "hi\n"
     again = wall("unpause", "still")
     assert (again.exit_code, "is not paused" in again.stderr) == (1, True)
+
+
+def test_what_is_paused_is_looked_into_where_the_hosts_kernel_can_look(wall: Wall, tmp_path: Path) -> None:
+    wall.detached("--name", "still", "busybox", "sleep", "1000")
+    wall("pause", "still", check=True)
+    looks = (("top", "still"), ("diff", "still"), ("cp", "still:/etc/passwd", str(tmp_path)))
+    for words in looks:
+        looked = wall(*words)
+        if wall.isolation == "container":
+            assert looked.exit_code == 0, looked
+        else:
+            assert looked.exit_code == 125 and "its virtual machine stands still" in looked.stderr, looked
+            assert "twinhull unpause still" in looked.stderr
+    wall("unpause", "still", check=True)
+    assert [wall(*words).exit_code for words in looks] == [0, 0, 0]
 
 
 @pytest.mark.parity("stop, kill and rm of what is paused")

@@ -6,9 +6,8 @@ bounded before it is believed. A workload that does not run is prepared for it, 
 
 from __future__ import annotations
 
-from twinhull.engine.control import require_unpaused
 from twinhull.engine.state import Home, status
-from twinhull.errors import InvalidRequest, TwinhullError
+from twinhull.errors import Conflict, InvalidRequest, TwinhullError
 from twinhull.model import Instance
 from twinhull.runtime import sandbox
 from twinhull.runtime.sandbox import Sandbox
@@ -49,8 +48,11 @@ def conversation_with(home: Home, instance: Instance) -> Iterator[Sandbox]:
         with prepared(home, instance) as still:
             yield still
         return
-    if instance.isolation == "vm":
-        require_unpaused(home, instance)
+    if instance.isolation == "vm" and status(home, instance) == "paused":
+        raise Conflict(
+            f"workload {instance.name} is paused: its virtual machine stands still, and nothing in it can be looked at",
+            hint=f"twinhull unpause {instance.name}",
+        )
     conversation = sandbox.connect(home.directory(instance.id))
     try:
         yield conversation

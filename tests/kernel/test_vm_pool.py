@@ -92,3 +92,16 @@ def test_what_is_no_size_is_refused(vm: Twinhull, words: tuple[str, ...], text: 
     refused = vm("vm", "pool", "set", *words)
     assert refused.exit_code == 125 and text in refused.stderr
     assert listed(vm)["wanted"] == 0
+
+
+def test_templates_that_no_guest_can_wait_for_are_not_listed_and_their_holders_end(vm: Twinhull) -> None:
+    other = vm("vm", "warm", "--shares", timeout_s=120, check=True).stdout.strip()
+    vm("vm", "pool", "set", "1", "--wait", timeout_s=120, check=True)
+    assert (listed(vm)["template"] != other, listed(vm)["wanted"]) == (True, 1)
+    holder = vm.root / "run/templates" / other / "holder"
+    os.kill(int(holder.read_text()), signal.SIGTERM)
+    wait_until(lambda: not locks.is_held(str(holder)), "the holder's end")
+    vm("vm", "warm", "--shares", timeout_s=120, check=True)
+    words = Path(f"/proc/{int(holder.read_text())}/cmdline").read_text().rstrip("\0").split("\0")
+    assert words[-1] == "0", "it ends when it is idle, pool or no pool"
+    vm("vm", "template", "rm", other, check=True)

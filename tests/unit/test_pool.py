@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from twinhull.config import Config
+from twinhull.host import facts
 from twinhull.runtime import pool
-from twinhull.runtime.pool import Pool, allowed
+from twinhull.runtime.pool import Pool, allowed, serves
 
 MB = 1 << 20
 
@@ -27,6 +28,16 @@ MB = 1 << 20
 )
 def test_number_and_budget_both_count(wanted: Pool, waiting: int, used_bytes: int, most: int) -> None:
     assert allowed(wanted, waiting, used_bytes) == most
+
+
+@pytest.mark.parametrize(
+    ("differs", "expected"),
+    [({}, True), ({"shares": True}, False), ({"cpus": 2}, False), ({"nics": 2}, False), ({"architecture": "?"}, False)],
+)
+def test_guests_wait_only_for_machines_that_are_as_most(differs: dict[str, object], *, expected: bool) -> None:
+    ordinary = {"cpus": 1, "nics": 1, "shares": False, "architecture": facts.architecture()}
+    assert serves({**ordinary, **differs}) is expected
+    assert not serves({})
 
 
 def test_what_was_set_is_read_back_and_damage_wants_nothing(tmp_path: Path) -> None:

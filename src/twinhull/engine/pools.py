@@ -44,7 +44,7 @@ def set_size(home: Home, size: int, budget_bytes: int = 0, *, memory_bytes: int 
         templates.warm(home, memory_bytes=memory_bytes)
     pool.write(home.config, Pool(size, budget_bytes))
     for key in holder.keys(home.config):
-        holder.want(home.config, key, size)
+        holder.want(home.config, key, wanted_of(home.config, key))
     wanted = spares.machine_of(home.config, Request("", memory_bytes=memory_bytes), home.notice) if size else None
     if wanted:
         spares.have_made(home, *wanted)
@@ -60,15 +60,18 @@ def drain(home: Home) -> None:
 
 
 def everything(config: Config) -> list[Row]:
-    """Each template that has a holder."""
-    wanted, rows = pool.read(config), []
+    """Each template that has a holder, and that guests can wait for."""
+    rows = []
     for row in templates.everything(config):
-        if row.holder:
-            waiting = holder.waiting(config, row.key)
-            rows.append(
-                Row(row.key, row.kernel, row.memory_bytes, waiting, wanted.size, spare.is_made(config, row.key))
-            )
+        if row.holder and templates.can_wait(config, row.key):
+            waiting, wanted = holder.waiting(config, row.key), wanted_of(config, row.key)
+            rows.append(Row(row.key, row.kernel, row.memory_bytes, waiting, wanted, spare.is_made(config, row.key)))
     return rows
+
+
+def wanted_of(config: Config, key: str) -> int:
+    """How many guests shall wait for starts from a template."""
+    return pool.wanted_of(config, templates.directory_of(config, key))
 
 
 def allowed(config: Config) -> int:

@@ -13,7 +13,7 @@ from twinhull.config import Config
 from twinhull.engine.state import Home
 from twinhull.errors import InvalidRequest, NotFound
 from twinhull.host import files, memory
-from twinhull.runtime import holder, template, vm
+from twinhull.runtime import holder, kernel, pool, template, vm
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -101,9 +101,21 @@ def keys(config: Config) -> list[str]:
     return [name for name in names if template.load(f"{config.state}/templates/{name}", name)]
 
 
+def directory_of(config: Config, key: str) -> str:
+    """Where a template lies."""
+    return f"{config.state}/templates/{key}"
+
+
+def can_wait(config: Config, key: str) -> bool:
+    """True if guests of this template can wait for starts, which are those of the kernel that is booted now."""
+    meta, machine = recorded(directory_of(config, key))
+    now = kernel.present(config)
+    return pool.serves(machine) and bool(now and now.digest == meta.get("kernel_digest", now.digest))
+
+
 def describe(config: Config, key: str) -> Listed:
     """Return what is known of a template. One that goes meanwhile is of no size."""
-    directory = f"{config.state}/templates/{key}"
+    directory = directory_of(config, key)
     meta, machine = recorded(directory)
     process = memory.holder(f"{holder.directory_of(config, key)}/{holder.PID}")
     return Listed(
@@ -124,9 +136,7 @@ def describe(config: Config, key: str) -> Listed:
 
 def of_kernel(config: Config, digest: str) -> list[str]:
     """The names of the templates that were made of the kernel with this digest."""
-    return [
-        key for key in keys(config) if recorded(f"{config.state}/templates/{key}")[0].get("kernel_digest") == digest
-    ]
+    return [key for key in keys(config) if recorded(directory_of(config, key))[0].get("kernel_digest") == digest]
 
 
 def recorded(directory: str) -> tuple[dict[str, Any], dict[str, Any]]:

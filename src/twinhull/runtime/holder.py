@@ -131,7 +131,7 @@ def start(config: Config, launcher: str, path: str, digest: str, directory: str)
         files.remove_file(f"{directory}/{SOCKET}")
         listener.bind(f"/proc/self/fd/{directory_fd}/{SOCKET}")
         listener.listen(64)
-        argv = ["twinhull-hold", "hold", digest, str(IDLE_S), str(pool.read(config).size)]
+        argv = ["twinhull-hold", "hold", digest, str(IDLE_S), str(pool.wanted_of(config, os.path.dirname(path)))]
         pid = spawn.spawn(launcher, argv, {3: memory, 4: listener.fileno(), 5: directory_fd}, outlives=True)
         os.waitpid(pid, 0)
     finally:

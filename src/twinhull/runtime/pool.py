@@ -7,10 +7,25 @@ from __future__ import annotations
 
 from twinhull import jsontext
 from twinhull.config import Config
-from twinhull.host import files
+from twinhull.host import facts, files
 from twinhull.tuples import NamedTuple
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
 MAX_SIZE = 64  # MAX_SPARES of launcher/hold.c
+
+
+def serves(machine: Mapping[str, Any]) -> bool:
+    """True if guests of a machine can wait: volumes, processors and further cards are made with those that start.
+
+    Args:
+        machine: as its template says it (plan.qemu.Machine), perhaps not at all.
+    """
+    ordinary = machine.get("cpus") == machine.get("nics") == 1 and not machine.get("shares")
+    return ordinary and machine.get("architecture") == facts.architecture()
 
 
 class Pool(NamedTuple):
@@ -32,6 +47,17 @@ def read(config: Config) -> Pool:
         return Pool(min(int(values["size"]), MAX_SIZE), int(values["budget_bytes"]))
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return Pool()
+
+
+def wanted_of(config: Config, directory: str) -> int:
+    """How many guests shall wait for starts from the template in this directory."""
+    from twinhull.runtime.template import META
+
+    size = read(config).size
+    try:
+        return size if size and serves(jsontext.loads(files.read(f"{directory}/{META}"))["machine"]) else 0
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return 0
 
 
 def write(config: Config, pool: Pool) -> None:

@@ -66,6 +66,9 @@ def test_a_virtual_machine_has_the_processor_of_its_image(arm: Twinhull, arm64_i
     assert abs(int(now) - time.time()) < 30
     (row,) = arm("ps", "--format", "json").json()
     assert row["isolation"] == "vm"
+    layers = {layer["level"]: layer for layer in arm("stack", "box", "--format", "json", check=True).json()}
+    assert "arm64" in layers["Guest OS"]["name"] and "arm64" in layers["Guest OS"]["details"][0], layers
+    assert "the guest's processor is arm64" in layers["Hypervisor"]["details"]
     arm("stop", "-t", "20", "box", check=True)
     assert arm("wait", "box").stdout.strip() == "7"
     (listed,) = arm("images", "--format", "json").json()

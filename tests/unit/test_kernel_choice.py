@@ -68,3 +68,15 @@ def test_only_a_kernel_that_says_so_boots_without_acpi(config: Config) -> None:
 def test_a_directory_that_is_named_as_kernel_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HostUnfit, match=f"vm_kernel {tmp_path} is a directory"):
         kernel.configured_name(str(tmp_path))
+
+
+def test_what_a_guest_runs_is_found_by_its_release_and_processor(config: Config, tmp_path: Path) -> None:
+    other = tmp_path / "kernels/6.1.0-8-amd64/kernel.json"
+    arm = tmp_path / "kernels-arm64/6.1.0-10-arm64/kernel.json"
+    for path, release in ((other, "6.1.0-8-amd64"), (arm, "6.1.0-10-arm64")):
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({**META, "release": release}))
+    found = {words: kernel.kept(config, *words) for words in (("", None), ("6.1.0-8-amd64", None), ("6.0", None))}
+    names = [Path(one.directory).name if one else "" for one in found.values()]
+    assert names == ["6.1.0-10-amd64", "6.1.0-8-amd64", ""]
+    assert [bool(kernel.kept(config, name, "arm64")) for name in ("", "6.1.0-10-arm64", "6.1.0")] == [True, True, False]

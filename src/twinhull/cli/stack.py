@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinhull.cli.parser import Arguments, Parser
     from twinhull.config import Config
+    from twinhull.plan.qemu import Architecture
 
 MAX_ANSWER = 4096
 
@@ -59,7 +60,7 @@ def look(engine: Engine, instance: Instance) -> tuple[stack.Layer, ...]:
         above,
         engine=f"twinhull {__version__}",
         processes=names,
-        hypervisor=hypervisor(engine, supervisor) if instance.isolation == "vm" else None,
+        hypervisor=hypervisor(engine, instance, supervisor, above.kernel) if instance.isolation == "vm" else None,
     )
 
 
@@ -86,19 +87,26 @@ def ask(engine: Engine, instance: Instance, *command: str) -> str:
     return "".join(letter for letter in text if letter.isprintable() or letter == "\n")
 
 
-def hypervisor(engine: Engine, supervisor: int) -> stack.Hypervisor:
-    """The QEMU that runs, and where its guest's kernel came from."""
-    from twinhull.runtime.kernel import find_kernel
+def hypervisor(engine: Engine, instance: Instance, supervisor: int, release: str) -> stack.Hypervisor:
+    """The QEMU that runs, and where its guest's kernel came from.
 
-    try:
-        kernel = find_kernel(engine.config).origin
-    except TwinhullError:
-        kernel = ""
-    return stack.Hypervisor(*build_and_accelerator(engine, supervisor), kernel)
+    Args:
+        release: of the kernel that is seen inside, "" where nothing could be seen.
+    """
+    from twinhull.engine import images
+    from twinhull.engine.bundle import guest_architecture
+    from twinhull.runtime.kernel import kept
+
+    architecture = guest_architecture(images.of_instance(engine.home, instance))
+    kernel = kept(engine.config, release, architecture)
+    return stack.Hypervisor(
+        *build_and_accelerator(engine, supervisor, architecture), kernel.origin if kernel else "", architecture or ""
+    )
 
 
-def build_and_accelerator(engine: Engine, supervisor: int) -> tuple[str, str]:
-    """The version of QEMU here, and what the one that runs below a supervisor was told to use."""
+def build_and_accelerator(engine: Engine, supervisor: int, architecture: Architecture | None = None) -> tuple[str, str]:
+    """The version of QEMU here for such guests, and what the one that runs below a supervisor was told to use."""
     from twinhull.runtime.hypervisor import find_hypervisor, version
 
-    return version(find_hypervisor(engine.config)), stack.accelerator_of(stack.monitor_pid(supervisor))
+    found = find_hypervisor(engine.config, architecture)
+    return version(found), stack.accelerator_of(stack.monitor_pid(supervisor))

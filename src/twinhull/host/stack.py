@@ -61,6 +61,7 @@ class Hypervisor(NamedTuple):
     version: str
     accelerator: str  # kvm, tcg or ""
     guest_origin: str  # where the guest's kernel came from
+    emulated: str = ""  # the guest's processor, where it is not the host's
 
 
 class System(NamedTuple):
@@ -156,9 +157,10 @@ def virtual(hypervisor: Hypervisor, above: Above, running: str) -> tuple[Layer, 
     """The two layers that only a VM has."""
     accelerator = WALLS.get(hypervisor.accelerator, "accelerator unknown")
     origin = (f"from {hypervisor.guest_origin}",) if hypervisor.guest_origin else ()
+    emulated = (f"the guest's processor is {hypervisor.emulated}",) if hypervisor.emulated else ()
     kernel = f"Linux {above.kernel}" if above.kernel else "Linux, release unknown"
     return (
-        Layer("Hypervisor", f"QEMU {hypervisor.version}", (accelerator, running)),
+        Layer("Hypervisor", f"QEMU {hypervisor.version}", (accelerator, *emulated, running)),
         Layer("Guest OS", kernel, (*origin, AGENT)),
     )
 

@@ -105,6 +105,24 @@ def present(config: Config) -> Kernel | None:
     return chosen(root) or cached(root)
 
 
+def kept(config: Config, release: str, architecture: Architecture | None = None) -> Kernel | None:
+    """Return the kernel that a guest runs, of those that are here: the one with this release; None if it is gone.
+
+    Args:
+        release: "" where nobody knows: then it is the one that guests are booted with.
+        architecture: of the guest's processor; None is this machine's.
+    """
+    root = f"{config.state}/kernels{f'-{architecture}' if architecture else ''}"
+    first = cached(root) if architecture else present(config)
+    if first and release in ("", first.release):
+        return first
+    try:
+        others = [load(f"{root}/{name}") for name in sorted(os.listdir(root)) if not name.startswith(".")]
+    except FileNotFoundError:
+        return None
+    return next((other for other in others if other and other.release == release), None)
+
+
 def chosen(root: str) -> Kernel | None:
     """Return the kernel that was chosen, None where none was, or it is gone."""
     try:

@@ -288,6 +288,24 @@ def wait_now(home: Home, instance: Instance) -> ExitStatus:
         conversation.close()
 
 
+def remove_named(home: Home, name: str, *, force: bool = False, volumes: bool = False) -> None:
+    """Delete the workload with this name, id, or beginning of an id; with `force` one that is in no list too.
+
+    Raises:
+        NotFound, Conflict: there is none, there are several, or it runs and `force` is not given.
+    """
+    try:
+        instance = instances.find(home.db, name)
+    except NotFound:
+        from twinhull.engine import unlisted
+
+        if not force or not (identity := unlisted.find(home, name)):
+            raise
+        unlisted.remove(home, identity)
+    else:
+        remove(home, instance, force=force, volumes=volumes)
+
+
 def remove(home: Home, instance: Instance, *, force: bool = False, volumes: bool = False) -> None:
     """Delete a workload with its writable layer and its log.
 

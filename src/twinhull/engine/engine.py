@@ -349,7 +349,7 @@ class Engine:
         """Delete a workload with its writable layer and log, and those of its volumes that nobody named."""
         from twinhull.engine import control
 
-        control.remove(self.home, self.find(name), force=force, volumes=volumes)
+        control.remove_named(self.home, name, force=force, volumes=volumes)
 
     # --- volumes
 

@@ -39,7 +39,7 @@ def reconcile(home: Home, *, everything: bool = False) -> None:
     for identity in present:
         examine(home, identity)
     if everything:
-        drop_rows_without_directory(home, set(present))
+        compare_rows(home, set(present))
 
 
 def let_go_on(home: Home) -> None:
@@ -74,11 +74,16 @@ def is_unfinished(home: Home, name: str) -> bool:
     return True
 
 
-def drop_rows_without_directory(home: Home, present: set[str]) -> None:
-    """A row whose directory never came, or whose directory --rm has taken."""
-    for instance in instances.everything(home.db):
-        if instance.id not in present and not os.path.exists(home.directory(instance.id)):
-            forget(home, instance.id)
+def compare_rows(home: Home, present: set[str]) -> None:
+    """Drop a row whose directory never came, or whose directory --rm has taken; tell of directories without a row."""
+    rows = {instance.id for instance in instances.everything(home.db)}
+    for identity in rows - present:
+        if not os.path.exists(home.directory(identity)):
+            forget(home, identity)
+    if present - rows:
+        from twinhull.engine import unlisted
+
+        unlisted.report(home, present - rows)
 
 
 def finish(home: Home, identity: str) -> None:

@@ -57,8 +57,8 @@ def broken(path: str, error: BaseException) -> HostUnfit | None:
         return None
     return HostUnfit(
         f"{path}, the list of images, workloads and networks, cannot be read: {error}",
-        hint=f"put a copy of it back, or begin anew: mv {path} {path}.broken (images are fetched again, workloads and "
-        "networks are forgotten, named volumes stay)",
+        hint=f"put a copy of it back, or begin anew: mv {path} {path}.broken (images are fetched again, "
+        "networks are forgotten, named volumes stay; twinhull ps then tells of the workloads that it does not know)",
     )
 
 

@@ -128,3 +128,44 @@ def test_a_guest_that_says_nothing_is_told_once(tmp_path: Path) -> None:
     (tmp_path / "console").write_text("PCI: Fatal\n")
     told = guest_error(started, first_line(silent)).message
     assert told == "it did not come up in time: its console ends with\n  PCI: Fatal"
+
+
+# The processes that fail to get memory are killed by the kernel: the guest's, or for QEMU the host's.
+GROWS = ("sh", "-c", "x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done")
+RUN_BOX = ("run", "-d", "--vm", "--network", "none", "--name", "box")
+
+
+def ending(vm: Twinhull) -> tuple[int, bool]:
+    """How inspect says that it ended."""
+    vm("wait", "box", timeout_s=60)
+    (found,) = vm("inspect", "box", check=True).json()
+    return found["exit_code"], found["oom_killed"]
+
+
+@pytest.mark.parametrize("words", [("--memory", "32m"), ()], ids=["its limit", "all that the guest has"])
+def test_a_workload_that_takes_more_memory_than_there_is_inside_is_shown_as_killed_for_it(
+    vm: Twinhull, words: tuple[str, ...]
+) -> None:
+    vm(*RUN_BOX, *words, "busybox", *GROWS, timeout_s=120, check=True)
+    assert ending(vm) == (137, True)
+
+
+def test_a_workload_that_somebody_killed_is_not(vm: Twinhull) -> None:
+    vm(*RUN_BOX, "--memory", "32m", "busybox", "sleep", "600", timeout_s=120, check=True)
+    vm("kill", "box", check=True)
+    assert ending(vm) == (137, False)
+
+
+def test_one_whose_qemu_was_killed_for_want_of_memory_is_shown_as_killed_for_it(vm: Twinhull) -> None:
+    script = "sleep 3; mount -o remount,size=200m /dev/shm; dd if=/dev/zero of=/dev/shm/fill bs=1M count=150; sleep 600"
+    words = (*RUN_BOX, "--cap-add", "SYS_ADMIN", "busybox", "sh", "-c", script)
+    qemu = machine(vm, vm(*words, timeout_s=120, check=True).stdout.strip()).qemu
+    squeeze(groups(qemu).get("memory") or groups(qemu)[""])
+    assert ending(vm) == (137, True)
+
+
+def squeeze(group: Path) -> None:
+    """Leave a group little more memory than it takes now."""
+    for name, usage in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+        if (group / name).exists():
+            (group / name).write_text(str(int((group / usage).read_text()) + (16 << 20)))

@@ -46,6 +46,31 @@ def test_a_difference_below_the_noise_of_the_machine_is_none() -> None:
     assert "more" not in verdicts(old, new).values()
 
 
+def test_an_increase_is_found_from_the_smallest_that_is_said_and_not_below() -> None:
+    """As many quantities as a comparison has: what the rank test can tell after the correction is in the figure."""
+    chance = random.Random(3)
+    for noise, size in ((0.02, 10), (0.02, 30), (0.9, 10), (0.02, 8)):
+        old, new = (
+            {f"vm.q{n}_s": [chance.lognormvariate(n, 0.02 * (n + 1)) for _ in range(size)] for n in range(26)}
+            for _ in range(2)
+        )
+        for one in changes.compare(old, new, noise)[::4]:
+            assert one.ratio is not None
+            assert one.resolution is not None
+            assert one.resolution >= noise
+            for share, verdict in ((1.05, "more"), (0.9, "no change shown")):
+                factor = (1 + one.resolution * share) / one.ratio
+                scaled = {**new, one.name: [value * factor for value in new[one.name]]}
+                found = {again.name: again.verdict for again in changes.compare(old, scaled, noise)}
+                assert found[one.name] == verdict, (one, share)
+
+
+def test_what_no_increase_could_show_has_no_smallest_one() -> None:
+    few, none = ({"vm.stop_s": [value] * size} for value, size in ((1.0, 3), (0.0, 10)))
+    for samples in (few, none):
+        assert [one.resolution for one in changes.compare(samples, samples, 0.1)] == [None]
+
+
 def test_too_few_samples_are_called_so_and_what_only_one_run_has_too() -> None:
     old, new = documents.complete(), documents.complete(factor=2.0)
     old["samples"]["vm.first_output_s"] = [0.1] * 3

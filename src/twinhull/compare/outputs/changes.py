@@ -10,6 +10,7 @@ Promise: two runs that cannot be compared are refused, with what differs.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 
 from twinhull.compare import figures, statistics
 from twinhull.compare.outputs import quantities
@@ -28,10 +29,14 @@ if TYPE_CHECKING:
 SAME_MACHINE = ("processor", "processors", "architecture")
 MEMORY_TOLERANCE = 0.05  # a kernel's own share of the memory differs between its versions
 NOTED = ("system", "kernel")
+JUST_PAST = 1 + 1e-9  # more than what scaling rounds away
 
 
 class Change(NamedTuple):
-    """One quantity then and now; `ratio` is now divided by before, `bounds` what its ends are. `p` is corrected."""
+    """One quantity then and now; `ratio` is now divided by before, `bounds` what its ends are. `p` is corrected.
+
+    `resolution` is the smallest increase that would have been shown (0.09 = 9 %), None where none would.
+    """
 
     name: str
     unit: str
@@ -132,19 +137,45 @@ def compare(old: Mapping[str, Sequence[float]], new: Mapping[str, Sequence[float
     ]
     tests = {key: statistics.rank_test(old[key], new[key]) for key in decidable}
     corrected = holm({key: test.p for key, test in tests.items() if test is not None})
-    return [of_key(key, old.get(key, ()), new.get(key, ()), corrected.get(key), noise) for key in keys]
+    count = len(corrected)
+    return [of_key(key, old.get(key, ()), new.get(key, ()), corrected.get(key), noise, count) for key in keys]
 
 
-def of_key(key: str, old: Sequence[float], new: Sequence[float], p: float | None, noise: float) -> Change:
-    """One quantity; `p` is None where too few samples were taken for any."""
+def of_key(key: str, old: Sequence[float], new: Sequence[float], p: float | None, noise: float, tests: int) -> Change:
+    """One quantity; `p` is None where too few samples were taken for any, and no increase would have been shown."""
     unit = quantities.split(key)[1].unit
     before, after = (statistics.median(values) if values else None for values in (old, new))
     ratio = statistics.compare(new, old)
     said = verdict(before, after, ratio, p, noise)
     if ratio is None:
         return Change(key, unit, before, after, None, None, None, p, None, said)
-    resolution = None if ratio.resolution is None else max(ratio.resolution, noise)
-    return Change(key, unit, before, after, ratio.value, ratio.low, ratio.high, p, resolution, said, ratio.bounds)
+    least = None if p is None else resolution(old, new, ratio, noise, tests)
+    return Change(key, unit, before, after, ratio.value, ratio.low, ratio.high, p, least, said, ratio.bounds)
+
+
+def resolution(
+    old: Sequence[float], new: Sequence[float], ratio: statistics.Ratio, noise: float, tests: int
+) -> float | None:
+    """From which increase on samples that spread like these get the verdict "more", whatever the others show.
+
+    The new ones are scaled until their median is the old one's, then further until all that a verdict asks for is
+    there: the ends of a ratio grow with it, and the rank test changes only where two values pass each other.
+
+    Args:
+        tests: how many quantities are tested; Holm's correction asks for no more than so many times the p.
+    """
+    level = [value / ratio.value for value in new]
+    passings = sorted(before / value for value in level if value > 0 for before in old)
+
+    def is_told(factor: float) -> bool:
+        test = statistics.rank_test([value * factor for value in level], old)
+        return test is not None and test.effect > 0 and test.p * tests < statistics.SIGNIFICANT
+
+    place = bisect_left(passings, True, key=lambda factor: is_told(factor * JUST_PAST))
+    if place == len(passings):
+        return None
+    beyond = ratio.value / ratio.low if ratio.bounds == "interval" else 1.0  # of few values the rank test decides
+    return max(passings[place] - 1, beyond - 1, noise)
 
 
 def verdict(
@@ -184,7 +215,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
         if change["verdict"] in ("more", "less"):
             yield sentence(change)
         else:
-            floor = f" (from {change['resolution']:.0%})" if change["p"] is not None and change["resolution"] else ""
+            floor = "" if change["resolution"] is None else f" (from {percent(1 + change['resolution'])})"
             others.setdefault(change["verdict"], []).append(f"{change['name']}{floor}")
     for said, names in others.items():
         yield f"{said}: {', '.join(names)}"

@@ -29,6 +29,15 @@ def test_trials_leave_no_mount_link_or_file_behind(tmp_path: Path) -> None:
     assert facts["root"].state == ("ok" if os.geteuid() == 0 else "missing")
 
 
+def test_a_state_directory_that_is_in_memory_is_seen_before_it_is_made(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "none", tmp_path], check=True)
+    try:
+        assert attempts.file_system(str(tmp_path / "not/yet")) == "tmpfs"
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+    assert attempts.file_system("/proc/self") == "proc"
+
+
 def test_a_failed_trial_says_why() -> None:
     assert attempts.open_device("/dev/no-such-device") == "No such file or directory"
     assert attempts.try_command("sh", "-c", "echo first >&2; echo the reason >&2; exit 3") == "the reason"

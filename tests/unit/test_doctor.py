@@ -163,3 +163,18 @@ def test_trials_find_their_programs_whatever_path_says(monkeypatch: pytest.Monke
     assert attempts.try_command("mount", "--version") == ""
     monkeypatch.setattr("twinhull.host.spawn.USUAL_PATH", "/nowhere")
     assert attempts.try_command("mount", "--version") == "not tried: timeout"
+
+
+def test_a_state_directory_in_memory_is_a_warning_with_a_way_out() -> None:
+    judged = fact("state directory", HEALTHY._replace(state=("/dev/shm/twinhull", "tmpfs")))
+
+    assert (judged.state, judged.needed_for) == ("degraded", "vm")
+    assert "/dev/shm/twinhull is in memory (tmpfs)" in judged.detail
+    assert "state = " in judged.repair
+    assert fact("state directory", HEALTHY._replace(state=("/srv", "ext4"))).detail == "/srv: ext4"
+
+
+def test_the_file_system_is_found_by_its_number() -> None:
+    lines = "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:25 / /dev/shm rw shared:4 - tmpfs tmpfs rw\n"
+
+    assert [attempts.file_system_in(lines, number) for number in ("8:1", "0:25", "0:9")] == ["ext4", "tmpfs", ""]

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 
-from twinhull.host import spawn
+from twinhull.host import facts, spawn
 
 TRIAL_TIMEOUT_S = "10"
 TIMED_OUT = 124  # timeout(1)
@@ -142,3 +142,15 @@ def try_command(*argv: str, helpers: tuple[str, ...] = ()) -> str:
         return ""
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     return lines[-1] if lines else f"{argv[0]} ended with {done.returncode}"
+
+
+def file_system(path: str) -> str:
+    """Return the type of the file system that a path is on, or will be; "" where no mount has its device's number."""
+    device = os.stat(nearest_directory(path)).st_dev
+    return file_system_in(facts.read("/proc/self/mountinfo"), f"{os.major(device)}:{os.minor(device)}")
+
+
+def file_system_in(mountinfo: str, number: str) -> str:
+    """Return the type of the file system with this number (proc_pid_mountinfo(5))."""
+    mounts = (line.partition(" - ") for line in mountinfo.splitlines())
+    return next((right.split(" ")[0] for left, _, right in mounts if left.split(" ")[2] == number), "")

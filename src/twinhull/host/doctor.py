@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from stat import S_IWOTH
 
+from twinhull.config import CONFIG_FILE
 from twinhull.errors import HostUnfit
 from twinhull.host import attempts
 from twinhull.host.facts import read, read_facts
@@ -27,6 +28,7 @@ INSTALL = "apt-get install -y"
 NOTHING = "nothing on this machine mends it"
 ANOTHER_KERNEL = f"{NOTHING}: boot a kernel that has it"
 FIRMWARE = f"{NOTHING}: virtualisation is switched on in the firmware, or by the hypervisor around it"
+MOVE_STATE = f"echo 'state = \"/DIRECTORY/ON/A/DISK\"' >> {CONFIG_FILE}"
 MINIMUM_KERNEL = (5, 12)  # mount_setattr(2); clone3 with CLONE_INTO_CGROUP is 5.7, openat2 5.6
 
 
@@ -84,6 +86,7 @@ class Observed(NamedTuple):
     modules: bool  # the kernel's modules are on this machine
     numbers: str = ""  # what gives a user without root numbers to map, "" where he has some
     group: str = ""  # the v2 group that is his
+    state: tuple[str, str] = ("", "")  # the directory that will hold workloads, and its file system
 
 
 TOOLS = (
@@ -140,6 +143,7 @@ def observe(launcher: str, state: str, kvm: Kvm | None = None) -> Observed:
         modules=os.path.isdir(f"/lib/modules/{os.uname().release}"),
         numbers=numbers,
         group=group,
+        state=(state, attempts.file_system(state)),
     )
 
 
@@ -181,6 +185,7 @@ def judge(seen: Observed) -> tuple[Fact, ...]:
         judge_launcher(seen),
         judge_cgroups(seen.facts) if seen.euid == 0 else judge_own_group(seen),
         judge_trial("overlayfs", seen.overlay, "run", "mounted and unmounted", modprobe(seen, "overlay")),
+        judge_state(seen),
         judge_seccomp(seen),
         judge_trial("bridge and veth", seen.bridge, "network", "made in a namespace", modprobe(seen, "bridge veth")),
         judge_trial("nftables", seen.nftables, "network", "made a chain in a namespace", modprobe(seen, "nf_tables")),
@@ -248,6 +253,15 @@ def judge_tun(seen: Observed) -> Fact:
         return judge_trial("tun device", seen.tun, "vm", "/dev/net/tun opens", modprobe(seen, "tun"))
     repair = "chmod 0666 /dev/net/tun" if os.path.exists("/dev/net/tun") else modprobe(seen, "tun")
     return judge_trial("tun device", seen.tun, "network", "/dev/net/tun opens", repair)
+
+
+def judge_state(seen: Observed) -> Fact:
+    """Memory is no place for disks."""
+    path, kind = seen.state
+    if kind in ("tmpfs", "ramfs"):
+        detail = f"{path} is in memory ({kind}): what a guest writes to its disk counts as its QEMU's memory"
+        return Fact("state directory", "degraded", detail, "vm", MOVE_STATE)
+    return Fact("state directory", "ok", f"{path}: {kind or 'not in memory'}", "vm")
 
 
 def judge_seccomp(seen: Observed) -> Fact:

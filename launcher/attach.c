@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -35,7 +36,8 @@ struct options {
 	const char *detach_keys;
 	uint32_t stream;
 	bool tty, input, proxy;
-	bool stands_in; /* every signal is the program's, and nobody leaves without it */
+	bool stands_in;  /* every signal is the program's, and nobody leaves without it */
+	uint64_t memory; /* what the group that we stand in may take, 0 for no limit */
 };
 
 struct attach {
@@ -50,6 +52,7 @@ struct attach {
 	uint32_t unpaid;          /* bytes of output written and not yet given back */
 	bool input_ended;
 	bool over;
+	bool oom;        /* the program was killed for want of memory */
 	int code;        /* what we exit with */
 	int fatal;       /* or the signal that ends us */
 	sigset_t caught; /* what the signalfd reports */
@@ -128,6 +131,12 @@ static void on_error(struct attach *attach, const struct frame *frame)
 	end(attach, code ? (int)(code & 0xff) : EXIT_OURS);
 }
 
+static void on_exit_status(struct attach *attach, const struct frame *frame)
+{
+	attach->oom = frame_u32(frame, 2) != 0;
+	end(attach, (int)(frame_u32(frame, 0) & 0xff));
+}
+
 static int on_frame(void *context, struct connection *from, const struct frame *frame)
 {
 	struct attach *attach = context;
@@ -144,7 +153,7 @@ static int on_frame(void *context, struct connection *from, const struct frame *
 	if (frame->kind == FRAME_CREDIT)
 		attach->credit += frame_u32(frame, 0);
 	else if (frame->kind == FRAME_EXIT)
-		end(attach, (int)(frame_u32(frame, 0) & 0xff));
+		on_exit_status(attach, frame);
 	else if (frame->kind == FRAME_ERROR)
 		on_error(attach, frame);
 	return 0;
@@ -338,6 +347,8 @@ static bool parse_options(struct options *options, int argc, char **argv)
 			options->receive = argv[++i];
 		else if (strcmp(argv[i], "--stands-in") == 0)
 			options->stands_in = true;
+		else if (strcmp(argv[i], "--memory") == 0 && more)
+			options->memory = strtoull(argv[++i], NULL, 10);
 		else if (strcmp(argv[i], "--detach-keys") == 0 && more)
 			options->detach_keys = argv[++i];
 		else
@@ -388,6 +399,20 @@ static void fill_standard_streams(void)
 			open("/dev/null", fd ? O_WRONLY : O_RDONLY);
 }
 
+/* End as the program did: killed by the kernel for want of memory, in the group where callers wait for that. We are the
+ * first to be killed there, and take no more than the group may; if nobody kills us (swap), the status says it alone.
+ */
+static void take_memory(uint64_t bytes)
+{
+	CLEANUP_FD int score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	if (bytes == 0 || score < 0 || write(score, "1000", 4) < 0)
+		return;
+	void *taken = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	long page = sysconf(_SC_PAGESIZE);
+	for (uint64_t at = 0; taken != MAP_FAILED && at < bytes; at += (uint64_t)page)
+		((volatile uint8_t *)taken)[at] = 1;
+}
+
 int attach_main(int argc, char **argv)
 {
 	static struct attach attach;
@@ -395,7 +420,7 @@ int attach_main(int argc, char **argv)
 	if (!parse_options(options, argc, argv) || !keys_parse(&attach.keys, options->detach_keys)) {
 		fprintf(stderr,
 		        "usage: launcher attach (--fd N | --socket PATH | --receive PATH) [--tty] [--stdin] [--exec]\n"
-		        "       [--stream N] [--detach-keys KEYS] [--no-sig-proxy] [--stands-in]\n");
+		        "       [--stream N] [--detach-keys KEYS] [--no-sig-proxy] [--stands-in] [--memory BYTES]\n");
 		return EXIT_OURS;
 	}
 	fill_standard_streams();
@@ -414,6 +439,8 @@ int attach_main(int argc, char **argv)
 	send_size(&attach);
 	run(&attach);
 	rawmode_leave(&attach.rawmode);
+	if (attach.oom)
+		take_memory(options->memory);
 	if (attach.fatal)
 		take_default(&attach, attach.fatal);
 	return attach.code;

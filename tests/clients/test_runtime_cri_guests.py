@@ -76,6 +76,13 @@ def test_a_second_container_is_refused_and_one_after_the_first_is_not(kubelet: K
     assert kubelet.output(pod, "third", "echo", "again")[0] == 0
 
 
+def test_what_takes_more_memory_than_it_may_is_killed_and_the_reason_said(kubelet: Kubelet, pod: str) -> None:
+    eats = "x=aaaaaaaaaaaaaaaa; while true; do x=$x$x; done"
+    limit = {"memory_limit_in_bytes": 32 << 20}
+    status = kubelet.wait(kubelet.run(pod, "eats", "sh", "-c", eats, linux={"resources": limit}))
+    assert (status.exit_code, status.reason) == (137, "OOMKilled")
+
+
 def test_the_nodes_network_is_refused(kubelet: Kubelet) -> None:
     node = {"namespace_options": {"network": api.NODE}}
     with (

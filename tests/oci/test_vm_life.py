@@ -158,6 +158,22 @@ def test_more_memory_than_the_limit_is_killed_inside(machine: Container) -> None
     assert machine.sh(script).run(check=False).returncode == 137
 
 
+def test_one_killed_for_memory_inside_is_killed_so_in_its_group_on_the_host(machine: Container) -> None:
+    machine.spec["linux"]["resources"]["memory"] = {"limit": 32 * MIB}
+    machine.sh("x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done").begin()
+    process = machine.state()["pid"]
+    assert status_of(process) == -signal.SIGKILL
+    assert killed_for_memory(machine) == 1
+
+
+def killed_for_memory(container: Container) -> int:
+    """How many processes of its group the kernel has killed for want of memory, in either version."""
+    for place, file in (("memory", "memory.oom_control"), ("unified", "memory.events"), (".", "memory.events")):
+        if (path := Path(f"/sys/fs/cgroup/{place}/twinhull-test/{container.id}/{file}")).exists():
+            return int(dict(line.split() for line in path.read_text().splitlines())["oom_kill"])
+    raise AssertionError("no group counts them")
+
+
 def test_limits_change_inside_and_around_and_none_is_more_than_the_machine(machine: Container) -> None:
     machine.begin()
     machine.do("update", "--memory", "48m", "--pids-limit", "33", "--cpu-share", "512", machine.id)

@@ -190,6 +190,7 @@ def compile_stand_in(
     around: dict[str, Any] = {key: resources[key] for key in HOST_LIMITS if resources.get(key)}
     if memory_of(resources):
         around["memory"] = {"limit": machine_bytes}
+        words = (*words, "--memory", str(machine_bytes))
     groups = bundle_cgroups({"resources": around}, bundle.cgroup, facts)
     _, joined = sort(linux.get("namespaces") or ())
     network = Op("join-namespace", (KINDS["network"], joined["network"])) if "network" in joined else Op("netns")

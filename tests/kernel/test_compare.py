@@ -231,6 +231,9 @@ def test_the_stacks_share_what_lies_below_both(result: dict[str, Any]) -> None:
 
 def test_what_a_quick_look_leaves_out_is_a_gap(result: dict[str, Any]) -> None:
     assert {result["gaps"][section] for section in ("load", "portability", "only")} == {"measured with --full"}
+    for name in SUBJECTS.split(","):
+        keys = [f"{name}.{quantity.key}" for quantity in quantities.QUANTITIES]
+        assert [key for key in keys if bool(result["samples"].get(key)) == bool(result["gaps"].get(key))] == []
     needs = result["portability"]["needs"]
     assert needs["container"] == ["twinhull-shim"]
     assert any(name.startswith("qemu") for name in needs["vm"])

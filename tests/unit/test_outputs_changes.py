@@ -71,6 +71,13 @@ def test_what_no_increase_could_show_has_no_smallest_one() -> None:
         assert [one.resolution for one in changes.compare(samples, samples, 0.1)] == [None]
 
 
+def test_values_of_which_the_test_could_tell_nothing_are_too_few() -> None:
+    """Apart with equal ones among them, seven on each side have a p of 0.002: too much for 26 quantities."""
+    samples = {f"vm.q{n}_s": [1.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0] for n in range(26)}
+    found = changes.compare(samples, samples, 0.0)
+    assert {(one.resolution, one.verdict) for one in found} == {(None, "too few samples")}
+
+
 def test_too_few_samples_are_called_so_and_what_only_one_run_has_too() -> None:
     old, new = documents.complete(), documents.complete(factor=2.0)
     old["samples"]["vm.first_output_s"] = [0.1] * 3

@@ -152,7 +152,7 @@ def test_a_saved_document_is_printed_as_the_run_printed_it(found: Findings, mach
     assert outputs_text.render(document) == "\n".join(live) + "\n"
     assert "2 starts of vm_cold failed: it hung again" in outputs_text.render(document)
     assert "many at once: for lack of time 4 of 6" in outputs_text.render(document)
-    assert "load (measured with --full)" in " ".join(outputs_text.render(document).split())
+    assert "load: measured with --full" in " ".join(outputs_text.render(document).split())
     assert ("docker  3" in outputs_text.render(document)) == ("docker.first_output_s" in found.samples)
 
 
@@ -202,7 +202,7 @@ def test_what_runs_beside_ours_stands_below_with_the_same_base() -> None:
 
     assert re.search(r"3\d\d ms \[\d+, \d+\] to 1st byte, 11x container; 1\d\d ms \[.*\] exec", docker)
     assert "podman" not in text
-    assert "podman (not installed)" in outputs_text.absent(made(full()))
+    assert "podman: not installed" in outputs_text.absent(made(full()))
 
 
 def test_the_phases_of_a_start_are_shares_of_the_time_to_the_first_byte() -> None:

@@ -30,6 +30,7 @@ from twinhull.compare import (
     startup,
     statistics,
     subjects,
+    untaken,
 )
 from twinhull.compare.findings import SIDES, Findings
 from twinhull.compare.outputs import text
@@ -212,6 +213,7 @@ def compare(
             parts = [text.opening(known, machine=full_os)]
         output.show("\n".join(filter(None, (*parts, report.render_row(row, machine=full_os)))))
         done.append(row)
+    untaken.note(session)
     advice = advise.advise(question(findings))
     took_s = session.took_s()
     document = report.document(findings, here, done, advice, took_s=took_s, noise=noise, version=__version__)

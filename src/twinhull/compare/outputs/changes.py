@@ -150,6 +150,8 @@ def of_key(key: str, old: Sequence[float], new: Sequence[float], p: float | None
     if ratio is None:
         return Change(key, unit, before, after, None, None, None, p, None, said)
     least = None if p is None else resolution(old, new, ratio, noise, tests)
+    if least is None and said == "no change shown":  # equal values among them, which the test can tell less of
+        said = "too few samples"
     return Change(key, unit, before, after, ratio.value, ratio.low, ratio.high, p, least, said, ratio.bounds)
 
 

@@ -107,6 +107,23 @@ def reason(document: Document, *names: str) -> str:
     return next((gaps[name] for name in names if name in gaps), "this run did not look at it")
 
 
+def missing(gaps: Mapping[str, str]) -> list[tuple[str, str]]:
+    """What is missing, and why, each reason once: ("exec, stop of plain, vm_cold", "not taken")."""
+    reasons: dict[str, dict[str, list[str]]] = {}
+    for key, reason in gaps.items():
+        subject, dot, _ = key.partition(".")
+        reasons.setdefault(reason, {}).setdefault(subject, []).extend([quantities.split(key)[1].name] if dot else [])
+    return [("; ".join(together(found)), reason) for reason, found in reasons.items()]
+
+
+def together(found: Mapping[str, list[str]]) -> list[str]:
+    """Subjects that lack the same quantities, in one phrase each; those that lack all by their names alone."""
+    alike: dict[str, list[str]] = {}
+    for subject, names in found.items():
+        alike.setdefault(", ".join(names), []).append(subject)
+    return [f"{names} of {', '.join(of)}" if names else ", ".join(of) for names, of in alike.items()]
+
+
 def pairs(document: Document) -> int:
     """How many starts of VM and container can be compared."""
     return min(map(len, starts(document)))

@@ -89,5 +89,5 @@ def judged(result: Document) -> Iterator[Case]:
 
 def gaps(result: Document) -> Iterator[Case]:
     """Everything that was not measured."""
-    for name, reason in result["gaps"].items():
-        yield Case("gaps", name, "skipped", reason)
+    for what, why in document.missing(result["gaps"]):
+        yield Case("gaps", what, "skipped", why)

@@ -102,8 +102,8 @@ def change_lines(result: Document) -> Iterator[str]:
 
 def gap_lines(result: Document) -> Iterator[str]:
     """What is missing, and why; runs that failed."""
-    for name, reason in result["gaps"].items():
-        yield f"{escaped(name)}: {escaped(reason)}"
+    for what, why in document.missing(result["gaps"]):
+        yield f"{escaped(what)}: {escaped(why)}"
     for name, reasons in result["failures"].items():
         yield f"{len(reasons)} starts of {escaped(name)} failed: {escaped(reasons[-1])}"
 

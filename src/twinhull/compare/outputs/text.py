@@ -126,14 +126,15 @@ def shortened(gaps: Mapping[str, str]) -> str:
 
 
 def absent(result: Document) -> str:
-    """What was not measured, by reason: subjects, sections, and what no cell of the table tells of."""
+    """What was not measured, a line for each reason: subjects, sections, and what no cell of the table tells of."""
     cells = " ".join(text for line in document.table(result) for text in line.cells.values())
-    reasons: dict[str, list[str]] = {}
-    for name, reason in result["gaps"].items():
-        if name not in SIDES and name not in STAGES and not ("." in name and reason in cells):
-            reasons.setdefault(reason, []).append(name)
-    told = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
-    return report.wrap(f"  Not measured: {told}", "  ") if told else ""
+    untold = {
+        name: reason
+        for name, reason in result["gaps"].items()
+        if name not in SIDES and name not in STAGES and not ("." in name and reason in cells)
+    }
+    lines = [report.wrap(f"    {what}: {why}", "      ") for what, why in document.missing(untold)]
+    return "\n".join(("  Not measured:", *lines)) if lines else ""
 
 
 def method(result: Document) -> list[str]:

@@ -235,7 +235,7 @@ def rules(result: Document) -> list[Node]:
 
 def missing(result: Document) -> list[Node]:
     """Every gap with its reason, and every run that failed."""
-    found = [(name, reason) for name, reason in result["gaps"].items()]
+    found = document.missing(result["gaps"])
     found += [(f"{name}, {len(reasons)} failed", reasons[-1]) for name, reasons in result["failures"].items()]
     found += [(f"{one['name']} under load", one["gap"]) for one in result.get("load", ()) if one.get("gap")]
     if not found:

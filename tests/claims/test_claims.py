@@ -16,7 +16,7 @@ import pytest
 
 from tests.claims.conftest import Found
 from twinhull.prove.claims import CLAIMS
-from twinhull.prove.evidence import TOPICS, Evidence, judged
+from twinhull.prove.evidence import TOPICS, Evidence, has_figures_of_a_guest, judged
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 MACHINE = {"kernel": "Linux", "release": "6.1.0-31-cloud-amd64", "init": "systemd", "processes": "61"}
@@ -351,6 +351,15 @@ def test_what_was_observed_here_leaves_no_gap(found: Found) -> None:
     gaps = {number: check.evidence.gap for number, check in found.checks.items() if check.evidence.gap}
     assert gaps == {}
     assert json.dumps([check.evidence.facts for check in found.checks.values()])
+
+
+def test_every_figure_of_a_guest_says_what_ran_it(found: Found) -> None:
+    told = {number for number in found.checks if has_figures_of_a_guest(real(found, number))}
+    assert told == {4, 5, 6, 10, 11, 12, 13, 14, 18, 20}
+    for number in told:
+        assert real(found, number).facts["vm.accelerator"] in ("kvm", "tcg")
+        assert "of TCG" in judged(CLAIMS[number - 1], with_facts(real(found, number), TCG)).why
+        assert "of KVM" in judged(CLAIMS[number - 1], with_facts(real(found, number), KVM)).why
 
 
 def test_evidence_with_a_gap_is_never_judged(found: Found) -> None:

@@ -67,6 +67,18 @@ def test_evidence_is_put_together_once_and_a_gap_stays() -> None:
     assert judged(CLAIMS[0], both) == Verdict("not measured", "no VM ran")
 
 
+@pytest.mark.parametrize(("accelerator", "said"), [("tcg", "of TCG"), ("kvm", "of KVM"), ("", "could not be seen")])
+def test_figures_of_a_guest_say_what_ran_it(accelerator: str, said: str) -> None:
+    samples = {
+        **{f"{side}.work_s": (1.0, 1.1, 1.2, 1.3, 1.4, 1.5) for side in ("host", "container")},
+        "vm.work_s": (11.0, 11.1, 11.2, 11.3, 11.4, 11.5),
+        **{f"{side}.idle_percent": (1.0,) * 6 for side in ("vm", "container")},
+    }
+    answer = judged(CLAIMS[9], Evidence((), {"vm.accelerator": accelerator}, samples))
+    assert answer.holds == "holds"
+    assert said in answer.why
+
+
 @given(WORDS)
 def test_a_command_is_shown_as_a_shell_takes_it(words: list[str]) -> None:
     shown = report.command_text(shlex.join(words)).removeprefix("    $ ")

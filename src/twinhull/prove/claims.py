@@ -46,7 +46,7 @@ CLAIMS = (
         "vm",
         "A virtual machine starts slowly: it takes minutes.",
         "a cold boot is not measurably slower than a container",
-        (costs.starts, machines.machines),
+        (costs.starts, machines.machines, seen.monitor),
         startup.slow_vm,
     ),
     Claim(
@@ -54,7 +54,7 @@ CLAIMS = (
         "vm",
         "It starts slowly because an entire operating system boots.",
         "without the boot, more than half of the time remains",
-        (costs.starts, machines.machines),
+        (costs.starts, machines.machines, seen.monitor),
         startup.because_it_boots,
     ),
     Claim(
@@ -62,7 +62,7 @@ CLAIMS = (
         "container",
         "A container starts fast: in seconds.",
         "it takes ten seconds or more",
-        (costs.starts,),
+        (costs.starts, seen.monitor),
         startup.fast_container,
     ),
     Claim(
@@ -94,7 +94,7 @@ CLAIMS = (
         "vm",
         "A virtual machine is heavy on the processor.",
         "neither its work nor its idling takes measurably more",
-        (costs.work, costs.idle),
+        (costs.work, costs.idle, seen.monitor),
         resources.heavy_processor,
     ),
     Claim(
@@ -102,7 +102,7 @@ CLAIMS = (
         "vm",
         "A virtual machine is heavy on memory.",
         "one more takes not measurably more than one more container",
-        (costs.idle,),
+        (costs.idle, seen.monitor),
         resources.heavy_memory,
     ),
     Claim(
@@ -110,7 +110,7 @@ CLAIMS = (
         "vm",
         "A virtual machine is heavy on storage.",
         "neither one more nor all of them once take more than the image",
-        (costs.idle, costs.storage),
+        (costs.idle, costs.storage, seen.monitor),
         resources.heavy_storage,
     ),
     Claim(
@@ -118,7 +118,7 @@ CLAIMS = (
         "container",
         "A container is lightweight.",
         "it takes half of a VM's memory or more, and computes slower than a plain process",
-        (costs.idle, costs.work),
+        (costs.idle, costs.work, seen.monitor),
         resources.lightweight,
     ),
     Claim(
@@ -126,7 +126,7 @@ CLAIMS = (
         "vm",
         "A virtual machine is of limited portability.",
         "the same file runs elsewhere, and nothing else has to go there",
-        (moves.saved, moves.loaded_elsewhere, moves.vm_elsewhere),
+        (moves.saved, moves.loaded_elsewhere, moves.vm_elsewhere, seen.monitor),
         portability.limited_vm,
     ),
     Claim(
@@ -158,7 +158,7 @@ CLAIMS = (
         "container",
         "Containers are for environments that must be lightweight, fast and scalable.",
         "ten at once do not all answer",
-        (costs.starts, costs.idle, services.copies),
+        (costs.starts, costs.idle, services.copies, seen.monitor),
         use_cases.light_fast_scalable,
     ),
     Claim(
@@ -174,7 +174,7 @@ CLAIMS = (
         "container",
         "Containers are for microservices.",
         "three services do not find each other by name",
-        (services.container_chain, services.vm_chain),
+        (services.container_chain, services.vm_chain, seen.monitor),
         use_cases.microservices,
     ),
     Claim(

@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 TOPICS = ("os", "startup", "isolation", "resources", "portability", "use-cases", "stacks")
 
 
+# What a guest takes depends on what runs its instructions.
+OF_A_GUEST = ("start_s", "work_s", "idle_percent", "memory_bytes", "copies_s", "moved_s", "chain_s")
+RUN_BY = {
+    "tcg": "The VM's figures are those of TCG, which translates each of its instructions; KVM would give others.",
+    "kvm": "The VM's figures are those of KVM.",
+    "": "What ran the VM's instructions could not be seen.",
+}
+
+
 class Ran(NamedTuple):
     """One thing that was done: a command as a shell takes it, or a file that was read, and what came out."""
 
@@ -128,5 +137,15 @@ def merged(parts: Iterable[Evidence]) -> Evidence:
 
 
 def judged(claim: Claim, evidence: Evidence) -> Verdict:
-    """The verdict on a claim; a gap is its own verdict."""
-    return Verdict("not measured", evidence.gap) if evidence.gap else claim.judge(evidence)
+    """The verdict on a claim, with what gave the VM's figures if there are any; a gap is its own verdict."""
+    if evidence.gap:
+        return Verdict("not measured", evidence.gap)
+    verdict = claim.judge(evidence)
+    if not has_figures_of_a_guest(evidence):
+        return verdict
+    return verdict._replace(why=f"{verdict.why} {RUN_BY[evidence.facts.get('vm.accelerator', '')]}")
+
+
+def has_figures_of_a_guest(evidence: Evidence) -> bool:
+    """True if times, memory or processor time of a VM are among the samples."""
+    return any(f"{side}.{quantity}" in evidence.samples for side in ("vm", "boot") for quantity in OF_A_GUEST)

@@ -69,6 +69,17 @@ def test_the_parts_of_its_start_follow_each_other(booted: Booted) -> None:
     assert list(events) == sorted(event for event in events if event is not None), clock
 
 
+def test_advice_knows_the_modules_of_its_kernel(booted: Booted) -> None:
+    """A disk that an earlier version made has no list: then nothing is known."""
+    listed = debian.modules(booted.config)
+    if listed is None:
+        assert not Path(debian.list_of(str(booted.disk))).exists()
+        return
+    loaded = booted.ask("cut -d' ' -f1 /proc/modules").split()
+    assert set(loaded) <= listed, set(loaded) - listed
+    assert "no_such" not in listed
+
+
 def test_it_is_a_whole_system_with_its_own_kernel_and_init(booted: Booted) -> None:
     inside = booted.inside
     assert inside.system.name.startswith("Debian GNU/Linux")

@@ -136,6 +136,7 @@ CASES: dict[str, tuple[Question, Question, str]] = {
         "container",
     ),
     "TCG is no wall": (wishing(TCG), TRUSTED, "container"),
+    "what the kernel of a machine has": (wishing(HERE._replace(missing_modules=("zfs",))), TRUSTED, "machine"),
     "KVM that no guest has proven": (wishing(Abilities(reason="/dev/kvm opens")), wishing(TCG), "container"),
     "an engine's socket is the host": (asking(sockets=("/run/docker.sock",)), asking(doors=("/",)), "container"),
     "the host's own directories are the host": (asking(doors=("/",)), asking(volumes=1), "container"),
@@ -232,13 +233,6 @@ def test_untrusted_code_without_kvm_stops_and_says_what_is_missing(accelerator: 
     assert "KVM on this machine" in advice.would_change
 
 
-def test_what_nobody_can_tell_of_a_kernel_is_not_told_as_a_fact() -> None:
-    advice = advise(wishing(HERE._replace(unknown_modules=("zfs",))))
-    assert advice.choice == "machine"
-    assert "it is not known whether this kernel has zfs" in advice.reasons[0]
-    assert not [reason for reason in advice.reasons if "needs no kernel" in reason or "has no zfs" in reason]
-
-
 def test_where_only_the_wall_is_missing_the_answer_names_the_flag_that_does_without() -> None:
     def offered(question: Question) -> bool:
         return any("--accept-weak-wall" in change for change in advise(question).would_change)
@@ -315,6 +309,8 @@ questions = st.builds(
         guest_architectures=st.sampled_from(((), ("amd64",))),
         missing_modules=names,
         unknown_modules=names,
+        machine_modules=names,
+        machine_lacks=names,
         bridge_ports=st.sampled_from((-1, 0, 1, 1023)),
         free_memory_bytes=st.sampled_from((0, 1 << 30)),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,17 @@ CONFIG = "CONFIG_EXT4_FS=y\nCONFIG_TUN=y\nCONFIG_NFT_FIB=m\n# CONFIG_WIREGUARD i
 def test_a_module_is_there_or_not_or_not_known(name: str, listed: frozenset[str] | None, has: bool | None) -> None:
     known = modules.filesystems("nodev\tsysfs\nnodev\tfuse-ctl\n\txfs\n\n")
     assert modules.judged(name, listed, known, modules.configured(CONFIG)) is has
+
+
+def test_the_modules_of_a_system_are_those_that_its_lists_name(tmp_path: Path) -> None:
+    assert modules.within(str(tmp_path)) == frozenset()
+    directory = tmp_path / "lib/modules/6.1.0-50-cloud-amd64"
+    directory.mkdir(parents=True)
+    (directory / "modules.builtin").write_text("kernel/fs/ext4/ext4.ko\n")
+    (directory / "modules.dep").write_text(
+        "kernel/drivers/net/wireguard/wireguard.ko.xz: kernel/lib/libcurve25519.ko.xz\nkernel/lib/crc-itu-t.ko:\n"
+    )
+    assert modules.within(str(tmp_path)) == {"ext4", "wireguard", "crc_itu_t"}
 
 
 def test_nothing_is_known_where_nothing_can_tell() -> None:

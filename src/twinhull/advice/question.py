@@ -96,6 +96,7 @@ class Abilities(NamedTuple):
         guest_architectures: the same of a guest's.
         missing_modules: of the modules that are needed, those this kernel does not have.
         unknown_modules: those of which nothing here tells whether it has them.
+        machine_modules: of both, those that the kernel of the Debian for machines has; machine_lacks: has not.
         bridge_ports: how many more workloads the bridge takes; -1 if nobody looked.
     """
 
@@ -107,6 +108,8 @@ class Abilities(NamedTuple):
     guest_architectures: tuple[str, ...] = ()
     missing_modules: tuple[str, ...] = ()
     unknown_modules: tuple[str, ...] = ()
+    machine_modules: tuple[str, ...] = ()
+    machine_lacks: tuple[str, ...] = ()
     bridge_ports: int = -1
     free_memory_bytes: int = 0
 

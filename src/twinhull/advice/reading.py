@@ -44,6 +44,28 @@ def system(question: Question) -> str:
     return question.wishes.system if question.wishes.system != LINUX else question.packed.system
 
 
+def modules_of_a_machine(question: Question) -> str:
+    """What is known of the modules that this kernel lacks, or may lack, in the kernel of a machine's Debian."""
+    here = question.here
+    unknown = tuple(
+        name
+        for name in (*here.missing_modules, *here.unknown_modules)
+        if name not in (*here.machine_modules, *here.machine_lacks)
+    )
+    has, lacks, open_ = (", ".join(names) for names in (here.machine_modules, here.machine_lacks, unknown))
+    parts = (
+        f"the Debian that --debian makes has {has}" if has else "",
+        f"the Debian that --debian makes comes without {lacks}: it takes a package in it, or a --disk of your own"
+        if lacks
+        else "",
+        f"it is not known whether the Debian that --debian makes has {open_}: none was made here since its modules "
+        "are listed"
+        if open_
+        else "",
+    )
+    return "; ".join(filter(None, parts))
+
+
 def needs_kernel(question: Question) -> bool:
     """True where the host's kernel will not do, or may not."""
     here = question.here

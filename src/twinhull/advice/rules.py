@@ -10,7 +10,17 @@ from __future__ import annotations
 from twinhull.advice import price
 from twinhull.advice.limits import crowded, large, late
 from twinhull.advice.question import LINUX
-from twinhull.advice.reading import admitted, doors, engines, foreign, needs_kernel, system, unpromised, wall_missing
+from twinhull.advice.reading import (
+    admitted,
+    doors,
+    engines,
+    foreign,
+    modules_of_a_machine,
+    needs_kernel,
+    system,
+    unpromised,
+    wall_missing,
+)
 from twinhull.advice.rule import CHOICES, GUESTS, WORKLOADS, Rule
 from twinhull.advice.sources import COMPARED, DOCKER, HERE, MEASURED, NAMESPACES, NIST, QEMU, QEMU_KVM, USER
 
@@ -284,6 +294,13 @@ RULES = (
         lambda q: "without KVM the VM is no stronger wall",
         source=QEMU,
         change="KVM on this machine",
+    ),
+    Rule(
+        "what the kernel of a machine has",
+        "note",
+        lambda q: system(q) == LINUX and bool(q.here.missing_modules or q.here.unknown_modules),
+        modules_of_a_machine,
+        source=HERE,
     ),
     Rule(
         "KVM that no guest has proven",

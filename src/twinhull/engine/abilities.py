@@ -43,6 +43,7 @@ def read_abilities(home: Home, *, modules: Iterable[str] = (), prove: bool = Fal
     from twinhull.host import doctor
     from twinhull.host import modules as kernel_modules
     from twinhull.host.machine import meminfo
+    from twinhull.machine import debian
     from twinhull.network.leases import ports_left
 
     facts = doctor.examine(home.config.launcher, home.config.state)
@@ -50,6 +51,8 @@ def read_abilities(home: Home, *, modules: Iterable[str] = (), prove: bool = Fal
     found = hypervisor(home, prove=prove)
     own = architecture()
     judged = [(name, kernel_modules.has(name)) for name in modules]
+    wanted = [name for name, there in judged if not there]
+    debians = debian.modules(home.config) if wanted else None
     return Abilities(
         accelerator=found.accelerator,
         reason=found.reason,
@@ -59,6 +62,8 @@ def read_abilities(home: Home, *, modules: Iterable[str] = (), prove: bool = Fal
         guest_architectures=guests(home.config),
         missing_modules=tuple(name for name, there in judged if there is False),
         unknown_modules=tuple(name for name, there in judged if there is None),
+        machine_modules=tuple(name for name in wanted if kernel_modules.plain(name) in (debians or ())),
+        machine_lacks=tuple(name for name in wanted if debians and kernel_modules.plain(name) not in debians),
         bridge_ports=ports_left(home.db, "bridge"),
         free_memory_bytes=meminfo(read("/proc/meminfo")).get("MemAvailable", 0),
     )

@@ -18,15 +18,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 CONFIG = "/proc/config.gz"
+LISTS = ("modules.builtin", "modules.dep")
 LINE = re.compile(r"^(?:# )?CONFIG_(\w+)(?:=([ym])| is not set)$", re.MULTILINE)
 
 
 def has(name: str) -> bool | None:
     """True if it is loaded or built in, None if that is not known; underscores and dashes are one."""
-    name = name.replace("-", "_")
+    name = plain(name)
     if os.path.isdir(f"/sys/module/{name}"):
         return True
     return judged(name, builtin(os.uname().release), filesystems(read("/proc/filesystems")), configured(config()))
+
+
+def plain(name: str) -> str:
+    """A module's name as the kernel writes it."""
+    return name.replace("-", "_")
 
 
 def judged(
@@ -50,8 +56,21 @@ def judged(
 def builtin(release: str) -> frozenset[str] | None:
     """The modules that this kernel's own list says are built in; None without the list."""
     text = read(f"/lib/modules/{release}/modules.builtin")
-    stems = (line.rpartition("/")[2].partition(".ko")[0].replace("-", "_") for line in text.splitlines())
-    return frozenset(stems) if text else None
+    return named(text) if text else None
+
+
+def within(root: str) -> frozenset[str]:
+    """Every module of the kernels below a root, built in or to be loaded, by depmod's lists."""
+    directory = f"{root}/lib/modules"
+    releases = os.listdir(directory) if os.path.isdir(directory) else []
+    lists = (read(f"{directory}/{release}/{name}") for release in releases for name in LISTS)
+    return frozenset().union(*map(named, lists))
+
+
+def named(text: str) -> frozenset[str]:
+    """The modules that a list has, a path a line: kernel/drivers/net/wireguard/wireguard.ko.xz: … Pure."""
+    stems = (line.partition(":")[0].rpartition("/")[2].partition(".ko")[0] for line in text.splitlines())
+    return frozenset(plain(stem) for stem in stems if stem)
 
 
 def filesystems(text: str) -> frozenset[str]:

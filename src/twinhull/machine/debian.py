@@ -12,6 +12,7 @@ from twinhull.config import Config
 from twinhull.errors import HostUnfit
 from twinhull.host import files, locks, spawn
 from twinhull.host.facts import read
+from twinhull.host.modules import within
 from twinhull.host.stamp import stamp
 from twinhull.machine.bootable import find_tool, grub_directory, make_disk
 from twinhull.tuples import NamedTuple
@@ -79,8 +80,7 @@ def obtain(config: Config, progress: Progress = lambda _: None) -> str:
         HostUnfit: this host is no Debian, or lacks a tool, packages or room.
     """
     source = find_source()
-    directory = f"{config.state}/machines"
-    path = f"{directory}/debian-{source.codename}-{source.stamp()}.qcow2"
+    directory, path = place(config, source)
     if os.path.exists(path):
         return path
     for name in ("mmdebstrap", "grub-mkimage", "qemu-img", "mke2fs"):
@@ -95,6 +95,26 @@ def obtain(config: Config, progress: Progress = lambda _: None) -> str:
     return path
 
 
+def place(config: Config, source: Source) -> tuple[str, str]:
+    """The directory of the disks, and the one that is made of these sources."""
+    directory = f"{config.state}/machines"
+    return directory, f"{directory}/debian-{source.codename}-{source.stamp()}.qcow2"
+
+
+def modules(config: Config) -> frozenset[str] | None:
+    """The modules that the disk's kernel has; None where no disk is here, or one that was made without the list."""
+    try:
+        text = read(list_of(place(config, find_source())[1]))
+    except HostUnfit:
+        return None
+    return frozenset(text.split()) or None
+
+
+def list_of(disk: str) -> str:
+    """The file beside a disk that lists its modules, a name a line."""
+    return f"{disk.removesuffix('.qcow2')}.modules"
+
+
 def make(directory: str, path: str, source: Source, progress: Progress) -> None:
     """Build in a directory of its own, then give the disk its name. The lock is held."""
     work = f"{directory}/.debian"
@@ -106,6 +126,7 @@ def make(directory: str, path: str, source: Source, progress: Progress) -> None:
         configure(f"{work}/tree")
         progress("Making it bootable")
         make_disk(f"{work}/tree", f"{work}/disk", SIZE_BYTES)
+        files.write(list_of(path), "".join(f"{name}\n" for name in sorted(within(f"{work}/tree"))).encode())
         publish(f"{work}/disk", path)
     finally:
         files.remove_tree(work)

@@ -126,23 +126,61 @@ def test_what_does_not_run_joins_and_leaves_networks(wall: Wall) -> None:
     wall("exec", "db", *PING, "third", check=True)
 
 
-@pytest.mark.parity(
-    "network connect, disconnect of what runs",
-    refused="its board (microvm) has no bus that takes or gives up a network card while it runs",
-)
+@pytest.mark.parity("network connect, disconnect of what runs")
 def test_what_runs_joins_and_leaves_networks(wall: Wall) -> None:
     make_networks(wall)
     wall.detached("--network", "back", "--name", "one", *IDLE)
+    wall("exec", "one", "sh", "-c", "echo 192.0.2.1 mine >> /etc/hosts", check=True)
+    wall("network", "connect", "--alias", "third", "--ip", f"{VAULT}.33", "vault", "one", check=True)
+    wall("exec", "db", *PING, "third", check=True)
+    wall("exec", "one", *PING, "db", check=True)
+    wall("exec", "one", *PING, "web", check=True)
+    assert f"{VAULT}.33/24 scope global eth1" in wall("exec", "one", "ip", "addr", check=True).stdout
+    wall("network", "disconnect", "back", "one", check=True)
+    assert wall("exec", "web", *PING, "one").exit_code != 0
+    wall("exec", "one", *PING, "db", check=True)
+    hosts = wall("exec", "one", "cat", "/etc/hosts", check=True).stdout
+    assert f"{VAULT}.33\t" in hosts and f"{BACK}." not in hosts and "192.0.2.1 mine\n" in hosts
+    assert "default" not in wall("exec", "one", "ip", "route", check=True).stdout, "an internal network is no way out"
+    wall("network", "connect", "back", "one", check=True)
+    assert f"default via {BACK}.1" in wall("exec", "one", "ip", "route", check=True).stdout
+    wall("exec", "one", *PING, "web", check=True)
+    wall("exec", "web", *PING, "one", check=True)
+
+
+def test_published_ports_move_with_the_way_out_and_a_start_without_network_can_join_one(wall: Wall) -> None:
+    make_networks(wall)
+    port = free_port()
+    wall.detached("--network", "back", "--name", "web-one", "-p", f"{port}:80", *SERVE)
+    wall("network", "connect", "bridge", "web-one", check=True)
+    wall("network", "disconnect", "back", "web-one", check=True)
+    assert fetch(port) == "hello\n"
+    wall.detached("--network", "none", "--name", "alone", *IDLE)
+    wall("network", "connect", "back", "alone", check=True)
+    wall("exec", "alone", *PING, "web", check=True)
+    wall("restart", "-t", "0", "alone", check=True)
+    wall("exec", "alone", *PING, "web", check=True)
+
+
+def test_a_virtual_machine_says_what_stands_in_the_way_of_one_more_network(wall: Wall) -> None:
+    make_networks(wall)
+    wall("network", "create", "--subnet", "10.144.3.0/24", "third", check=True)
+    wall.detached("--network", "back", "--name", "full", *IDLE)
+    wall.detached("--network", "back", "--name", "fixed", "--read-only", *IDLE)
+    wall("network", "connect", "vault", "full", check=True)
     if wall.isolation == "container":
-        wall("network", "connect", "--alias", "third", "vault", "one", check=True)
-        wall("exec", "db", *PING, "third", check=True)
-        wall("network", "disconnect", "back", "one", check=True)
-        assert wall("exec", "web", *PING, "one").exit_code != 0
+        wall("network", "connect", "third", "full", check=True)
+        wall("network", "connect", "vault", "fixed", check=True)
         return
-    for verb in (("connect", "vault"), ("disconnect", "back")):
-        refused = wall("network", *verb, "one")
-        assert (refused.exit_code, "takes no network card while it runs" in refused.stderr) == (125, True), refused
-    monitor = qmp.connect(wall("inspect", "one", check=True).json()[0]["directory"])
+    refused = wall("network", "connect", "third", "full")
+    assert refused.exit_code == 125 and "whose 2 network cards are all in use" in refused.stderr
+    assert "twinhull stop full" in refused.stderr
+    refused = wall("network", "connect", "vault", "fixed")
+    assert refused.exit_code == 125 and "the root of fixed is read-only" in refused.stderr
+    wall("pause", "full", check=True)
+    assert "twinhull unpause full" in wall("network", "disconnect", "vault", "full").stderr
+    wall("unpause", "full", check=True)
+    monitor = qmp.connect(wall("inspect", "full", check=True).json()[0]["directory"])
     with pytest.raises(GuestError, match="does not support hotplugging"):
         monitor.execute("device_add", driver="virtio-net-device", id="more")
     monitor.close()

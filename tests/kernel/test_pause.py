@@ -38,6 +38,10 @@ def test_a_paused_workload_stands_still_takes_no_exec_and_goes_on(wall: Wall) ->
     assert (again.exit_code, "is not paused" in again.stderr) == (1, True)
 
 
+@pytest.mark.parity(
+    "top, diff and cp of what is paused",
+    refused="its processor stands still, and with it whatever could look into it",
+)
 def test_what_is_paused_is_looked_into_where_the_hosts_kernel_can_look(wall: Wall, tmp_path: Path) -> None:
     wall.detached("--name", "still", "busybox", "sleep", "1000")
     wall("pause", "still", check=True)

@@ -32,10 +32,10 @@ def test_number_and_budget_both_count(wanted: Pool, waiting: int, used_bytes: in
 
 @pytest.mark.parametrize(
     ("differs", "expected"),
-    [({}, True), ({"shares": True}, False), ({"cpus": 2}, False), ({"nics": 2}, False), ({"architecture": "?"}, False)],
+    [({}, True), ({"shares": True}, False), ({"cpus": 2}, False), ({"nics": 3}, False), ({"architecture": "?"}, False)],
 )
 def test_guests_wait_only_for_machines_that_are_as_most(differs: dict[str, object], *, expected: bool) -> None:
-    ordinary = {"cpus": 1, "nics": 1, "shares": False, "architecture": facts.architecture()}
+    ordinary = {"cpus": 1, "nics": 2, "shares": False, "architecture": facts.architecture()}
     assert serves({**ordinary, **differs}) is expected
     assert not serves({})
 

@@ -17,6 +17,7 @@ from twinhull.plan.jail import (
     THREADS,
     UIDS,
     Jail,
+    cards,
     jail_plan,
     jail_user,
     restored,
@@ -137,6 +138,16 @@ def test_only_volumes_give_qemu_capabilities_and_never_that_of_making_nodes() ->
     assert Op("capabilities", (SHARE_CAPABILITIES,) * 5) in child
     assert not SHARE_CAPABILITIES & (1 << 27 | 1 << 21 | 1 << 2), "neither MKNOD nor SYS_ADMIN nor DAC_READ_SEARCH"
     assert Op("bind", ("/srv", "/shares/volume0", 1, 1 | 2 | 4)) in child
+
+
+def test_a_guest_has_one_card_more_than_its_networks_but_not_in_a_namespace_of_somebody_elses() -> None:
+    taps = tuple(Op("tap", (qemu.TAP_FD - number, f"tap{number}", 7)) for number in range(qemu.MAX_NICS))
+    assert [cards(taps[:count]) for count in (0, 1, 2, 7, 8)] == [2, 2, 3, 8, 8]
+    assert cards((Op("join-namespace", ("net", "/x")), *taps[:1])) == 1
+    argv = qemu.arguments(
+        qemu.Machine("tcg", 1, 256 << 20, nics=3), memory="private", drives=qemu.Drives(), binary="/qemu"
+    )
+    assert qemu.cards_in(argv) == 3
 
 
 def test_a_jail_without_a_network_gets_a_tap_that_leads_nowhere() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from twinhull.engine import connectivity, links
+from twinhull.engine import connectivity, guest_links, links
 from twinhull.engine.state import Home, status
 from twinhull.errors import Conflict, NotFound, SupervisorLost
 from twinhull.host import locks
@@ -40,7 +40,7 @@ def attach(home: Home, name: str, wanted: Attachment) -> None:
         after = on(request, (*request.networks, wanted))
         connectivity.check(after)
         if is_up(home, instance):
-            require_links(instance)
+            require_links(home, instance, free_number(instance.endpoints))
             bridge.ensure(home.config, home.db, wanted.network)
             join(home, instance, wanted)
         with transaction(home.db):
@@ -48,13 +48,12 @@ def attach(home: Home, name: str, wanted: Attachment) -> None:
 
 
 def join(home: Home, instance: Instance, wanted: Attachment) -> None:
-    """Connect a running container; nothing has changed if that fails."""
+    """Connect a running workload; nothing has changed if that fails."""
     before = instance.endpoints
     with transaction(home.db):
         place = leases.allocate(home.db, wanted.network, instance.id, wanted=wanted.address, wanted6=wanted.address6)
-        numbers = {other.number for other in before}
         place = place._replace(
-            number=next(number for number in range(len(numbers) + 1) if number not in numbers),
+            number=free_number(before),
             default=place.default and not any(other.default for other in before),
             aliases=wanted.aliases,
         )
@@ -84,7 +83,7 @@ def detach(home: Home, name: str, network: str) -> None:
             raise NotFound(f"{instance.name} is not on network {network!r}", hint=f"twinhull inspect {instance.name}")
         place = next((place for place in instance.endpoints if place.network == network), None)
         if place and is_up(home, instance):
-            require_links(instance)
+            require_links(home, instance)
             if reaching(instance.endpoints) is place and any(":" in port.address for port in instance.ports):
                 raise Conflict(
                     f"{instance.name} publishes ports on IPv6 by network {network!r}", hint="stop it first, or stay"
@@ -95,7 +94,7 @@ def detach(home: Home, name: str, network: str) -> None:
 
 
 def part(home: Home, instance: Instance, place: Endpoint) -> None:
-    """Take the link of a running container, then give its address back. What is gone already is fine."""
+    """Take the link of a running workload, then give its address back. What is gone already is fine."""
     with links.namespace_of(home, instance) as namespace:
         after = links.part(home, instance, namespace, place)
     with transaction(home.db):
@@ -119,16 +118,26 @@ def is_up(home: Home, instance: Instance) -> bool:
     return status(home, instance) in ("running", "paused")
 
 
-def require_links(instance: Instance) -> None:
+def free_number(places: tuple[Endpoint, ...]) -> int:
+    """The number of a link that there is none with yet."""
+    numbers = {place.number for place in places}
+    return next(number for number in range(len(numbers) + 1) if number not in numbers)
+
+
+def require_links(home: Home, instance: Instance, number: int | None = None) -> None:
     """Refuse what runs and cannot have another link, or do without one that it has.
+
+    Args:
+        number: of the link that it shall have.
 
     Raises:
         Conflict: it has a kernel of its own, whose board was made with its network cards.
     """
-    if instance.isolation in connectivity.OWN_KERNEL:
-        kind = connectivity.OWN_KERNEL[instance.isolation]
+    if instance.isolation == "vm":
+        guest_links.require(home, instance, number)
+    elif instance.isolation == "machine":
         raise Conflict(
-            f"{instance.name} is a {kind}: its board takes no network card while it runs, and gives none up",
+            f"{instance.name} is a machine: its board takes no network card while it runs, and gives none up",
             hint=f"twinhull stop {instance.name}, then connect or disconnect, then twinhull start {instance.name}",
         )
 

@@ -1,4 +1,4 @@
-"""The links of a running container: made and taken in its namespace, with what depends on them.
+"""The links of a running workload: made and taken in its namespace, with what depends on them.
 
 Promise: whatever of it is there already, or gone already, is fine.
 """
@@ -9,12 +9,11 @@ import os
 from contextlib import suppress
 
 from twinhull import jsontext
-from twinhull.engine import connectivity
+from twinhull.engine import connectivity, guest_links
 from twinhull.engine.state import Home
 from twinhull.errors import SupervisorLost
 from twinhull.host import files, netlink
 from twinhull.host.memory import holder
-from twinhull.host.netns import entered
 from twinhull.model import Endpoint, Instance, Port
 from twinhull.network import bridge, dns, endpoint, etc, ports, resolver
 from twinhull.plan import netlink as messages
@@ -71,7 +70,10 @@ def join(home: Home, instance: Instance, namespace: int, before: Places, place: 
     sent, acks = endpoint.outside_messages(place, hairpin=False)
     with netlink.opened(netlink.ROUTE) as sock:
         netlink.exchange(sock, messages.in_namespace(sent, NETNS_FD, namespace), acks)
-    send_inside(namespace, *endpoint.inside_messages(place))
+    if instance.isolation == "vm":
+        guest_links.join(home, instance, namespace, place)
+    else:
+        netlink.exchange_in(namespace, *endpoint.inside_messages(place))
     dns.publish(home.config, place, connectivity.names_of(instance, place, hostname))
     settle(home, instance, namespace, before, after)
 
@@ -85,20 +87,24 @@ def part(home: Home, instance: Instance, namespace: int, place: Endpoint) -> Pla
     after = tuple(left)
     dns.withdraw(home.config, place)
     bridge.delete(place.host_link)
+    if instance.isolation == "vm":
+        guest_links.part(home, instance, namespace, place)
     for other in after:
         if other.default and place.default:
-            index = INSIDE_INDEX + PAIR * other.number
-            for gateway in filter(None, (other.gateway, other.gateway6)):
-                with suppress(FileExistsError):
-                    send_inside(namespace, messages.add_default_route(index, gateway), 1)
+            lead_out(home, instance, namespace, other)
     settle(home, instance, namespace, instance.endpoints, after)
     return after
 
 
-def send_inside(namespace: int, sent: bytes, acks: int) -> None:
-    """Send rtnetlink messages in a namespace."""
-    with entered(namespace), netlink.opened(netlink.ROUTE) as sock:
-        netlink.exchange(sock, sent, acks)
+def lead_out(home: Home, instance: Instance, namespace: int, place: Endpoint) -> None:
+    """Send what is for no neighbour through the link of a place."""
+    for gateway in filter(None, (place.gateway, place.gateway6)):
+        if instance.isolation == "vm":
+            guest_links.lead_out(home, instance, place, gateway)
+            continue
+        with suppress(FileExistsError):
+            route = messages.add_default_route(INSIDE_INDEX + PAIR * place.number, gateway)
+            netlink.exchange_in(namespace, route, 1)
 
 
 def settle(home: Home, instance: Instance, namespace: int, before: Places, after: Places) -> None:
@@ -147,26 +153,32 @@ def rewrite_etc(home: Home, instance: Instance, before: Places, after: Places) -
 
     The files are its mounts: they are written in place, for another file under the name would not be seen.
     """
-    directory, hostname = home.directory(instance.id), hostname_of(home, instance)
+    hostname = hostname_of(home, instance)
     addresses = [address for place in before if place not in after for address in etc.addresses_of(place)]
-    lines = read_etc(f"{directory}/hosts").splitlines(keepends=True)
+    lines = read_etc(home, instance, "hosts").splitlines(keepends=True)
     kept = "".join([line for line in lines if line.split("\t")[0] not in addresses])
     new = [address for place in after if place not in before for address in etc.addresses_of(place)]
     added = "".join([f"{address}\t{hostname}\n" for address in new])
-    write_etc(f"{directory}/hosts", kept + added)
-    if read_etc(f"{directory}/resolv.conf") == etc.resolv_conf(before):
-        write_etc(f"{directory}/resolv.conf", etc.resolv_conf(after))
+    write_etc(home, instance, "hosts", kept + added)
+    was, now = etc.resolv_conf(before), etc.resolv_conf(after)
+    if was != now and read_etc(home, instance, "resolv.conf") == was:
+        write_etc(home, instance, "resolv.conf", now)
 
 
-def read_etc(path: str) -> str:
-    """Return the beginning of a file that the container may have written."""
-    with open(path, "rb") as file:
+def read_etc(home: Home, instance: Instance, name: str) -> str:
+    """Return the beginning of a file that the workload may have written."""
+    if instance.isolation == "vm":
+        return guest_links.read(home, instance, f"/etc/{name}")
+    with open(f"{home.directory(instance.id)}/{name}", "rb") as file:
         return file.read(ETC_MAX_BYTES).decode("utf-8", "surrogateescape")
 
 
-def write_etc(path: str, text: str) -> None:
+def write_etc(home: Home, instance: Instance, name: str, text: str) -> None:
     """Replace what a file holds."""
-    with open(path, "r+b") as file:
+    if instance.isolation == "vm":
+        guest_links.write(home, instance, f"/etc/{name}", text)
+        return
+    with open(f"{home.directory(instance.id)}/{name}", "r+b") as file:
         file.write(text.encode("utf-8", "surrogateescape"))
         file.truncate()
 

@@ -49,6 +49,14 @@ def exchange(sock: socket, messages: bytes, acks: int) -> None:
                 acks -= 1
 
 
+def exchange_in(namespace: int, messages: bytes, acks: int) -> None:
+    """Exchange rtnetlink messages in another network namespace."""
+    from twinhull.host.netns import entered
+
+    with entered(namespace), opened(ROUTE) as sock:
+        exchange(sock, messages, acks)
+
+
 def dump(sock: socket, request: bytes) -> list[bytes]:
     """Send one dump request and return the bodies of its answers.
 

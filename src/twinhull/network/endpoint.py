@@ -100,9 +100,15 @@ def inside_messages(endpoint: Endpoint) -> tuple[bytes, int]:
 
 def guest_link_ops(number: int = 0) -> Ops:
     """Return the ops that make a tap and join it to the veth: what one receives, the other sends."""
+    return Op("tap", (TAP_FD - number, f"tap{number}", TAP_INDEX + PAIR * number)), Op(
+        "netlink-inside", guest_cable(number)
+    )
+
+
+def guest_cable(number: int) -> tuple[bytes, int]:
+    """Return what is sent in the namespace of a guest to join a tap to its veth."""
     link, tap = INSIDE_INDEX + PAIR * number, TAP_INDEX + PAIR * number
-    messages = netlink.link_up(tap) + netlink.redirect(link, tap) + netlink.redirect(tap, link, ack=True)
-    return Op("tap", (TAP_FD - number, f"tap{number}", tap)), Op("netlink-inside", (messages, 1))
+    return netlink.link_up(tap) + netlink.redirect(link, tap) + netlink.redirect(tap, link, ack=True), 1
 
 
 def guest_messages(endpoint: Endpoint) -> tuple[bytes, int]:

@@ -10,7 +10,7 @@ from twinhull.model import Facts, Volume
 from twinhull.plan.cgroups import Groups, cgroup_ops
 from twinhull.plan.netlink import PAIR, TAP_INDEX
 from twinhull.plan.ops import Op, Plan
-from twinhull.plan.qemu import AGENT_FD, MEMORY_FD, QMP_FD, SHARES, STATE_FD, TAP_FD
+from twinhull.plan.qemu import AGENT_FD, MAX_NICS, MEMORY_FD, QMP_FD, SHARES, SPARE_NICS, STATE_FD, TAP_FD
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -120,8 +120,13 @@ def limits(jail: Jail, facts: Facts) -> Mapping[str, Any]:
 
 
 def cards(network: Iterable[Op]) -> int:
-    """Return how many network cards a guest on these networks has: one at least."""
-    return max(1, sum(op.name == "tap" for op in network))
+    """Return how many network cards a guest on these networks has: one at least, and one more to join with.
+
+    In a namespace that is somebody else's there are no taps but the needed ones.
+    """
+    names = [op.name for op in network]
+    needed = max(1, names.count("tap"))
+    return needed if "join-namespace" in names else min(needed + SPARE_NICS, MAX_NICS)
 
 
 def with_taps(network: tuple[Op, ...], nics: int) -> tuple[Op, ...]:

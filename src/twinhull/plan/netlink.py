@@ -14,7 +14,7 @@ from struct import Struct, pack
 REQUEST, ACK, EXCLUSIVE, CREATE = 0x1, 0x4, 0x200, 0x400
 DUMP = 0x300
 NEWLINK, DELLINK, GETLINK, NEWADDR, DELADDR, NEWROUTE, GETROUTE = 16, 17, 18, 20, 21, 24, 26
-NEWQDISC, NEWTFILTER = 36, 44
+NEWQDISC, DELQDISC, NEWTFILTER = 36, 37, 44
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_FD = 1, 3, 10, 18, 28
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
@@ -200,6 +200,12 @@ def redirect(source: int, target: int, *, ack: bool = False) -> bytes:
     return message(NEWQDISC, CREATE | EXCLUSIVE, qdisc) + message(
         NEWTFILTER, CREATE | EXCLUSIVE | (ACK if ack else 0), filter_
     )
+
+
+def remove_redirect(source: int) -> bytes:
+    """Take that back: the qdisc, and the filter with it."""
+    qdisc = TRAFFIC.pack(0, 0, source, INGRESS_HANDLE, TC_H_INGRESS, 0) + text(TCA_KIND, "ingress")
+    return message(DELQDISC, ACK, qdisc)
 
 
 def dump_routes() -> bytes:

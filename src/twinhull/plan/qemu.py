@@ -10,6 +10,7 @@ from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Literal
 
     Accelerator = Literal["kvm", "tcg"]
@@ -21,6 +22,8 @@ MEMORY_FD, STATE_FD, KERNEL_FD, INITRD_FD = 10, 11, 12, 13
 IMAGE_FD, SCRATCH_FD = 20, 21
 TAP_FD = 61  # as the network's plan of a guest makes it; those of further networks lie below
 MAX_NICS = 8  # the board has 24 places for devices
+SPARE_NICS = 1  # beyond those of the networks: for one that is joined later, since the board takes none then
+USUAL_NICS = 1 + SPARE_NICS
 QMP_FD, AGENT_FD = 30, 31
 IMAGE_SET, SCRATCH_SET = 1, 2
 
@@ -201,6 +204,11 @@ def nic_arguments(machine: Machine, number: int) -> tuple[str, ...]:
         *("-netdev", f"tap,id=net{number},fd={TAP_FD - number},vhost=off"),
         *("-device", f"virtio-net-device,id=nic{number},netdev=net{number},mac={mac},guest_announce=off{place}"),
     )
+
+
+def cards_in(words: Sequence[str]) -> int:
+    """How many network cards the QEMU with this argv was started with."""
+    return sum(word.startswith("tap,id=net") for word in words)
 
 
 def boot_arguments(machine: Machine) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from twinhull import jsontext
 from twinhull.config import Config
 from twinhull.host import facts, files
+from twinhull.plan.qemu import USUAL_NICS
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -24,7 +25,7 @@ def serves(machine: Mapping[str, Any]) -> bool:
     Args:
         machine: as its template says it (plan.qemu.Machine), perhaps not at all.
     """
-    ordinary = machine.get("cpus") == machine.get("nics") == 1 and not machine.get("shares")
+    ordinary = machine.get("cpus") == 1 and machine.get("nics") == USUAL_NICS and not machine.get("shares")
     return ordinary and machine.get("architecture") == facts.architecture()
 
 

@@ -97,6 +97,7 @@ def jail_of(ready: Prerequisites, machine: Machine, identity: str) -> Jail:
         memory_bytes=machine.memory_bytes,
         cpus=machine.cpus,
         kvm=kvm_device(machine),
+        nics=machine.nics,
     )
 
 

@@ -25,12 +25,22 @@ STDIN_NONE, STDIN_CLIENT = 0, 1
 class Tool:
     """One running tool: what it writes comes in chunks, what it reads goes within its credit."""
 
-    def __init__(self, conversation: Sandbox, name: str, path: str = "", flags: int = 0, *, fed: bool = False) -> None:
+    def __init__(
+        self,
+        conversation: Sandbox,
+        name: str,
+        path: str = "",
+        flags: int = 0,
+        *,
+        fed: bool = False,
+        before: tuple[Op, ...] = (),
+    ) -> None:
         self.conversation = conversation
         self.window = INITIAL_CREDIT_BYTES
         self.waiting: list[bytes] = []
         self.code = -1
-        plan = codec.encode((Op("stdin", (STDIN_CLIENT if fed else STDIN_NONE,)), Op("tool", (name, path, flags))))
+        ops = (*before, Op("stdin", (STDIN_CLIENT if fed else STDIN_NONE,)), Op("tool", (name, path, flags)))
+        plan = codec.encode(ops)
         conversation.send_plan(Kind.EXEC, STREAM, plan, Flag.STDIN_OPEN if fed else 0)
         conversation.expect(Kind.STARTED, STREAM)
 

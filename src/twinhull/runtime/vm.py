@@ -19,7 +19,7 @@ from twinhull.plan.frames import AGENT_HELLO, Kind
 from twinhull.plan.guest import guest_plan
 from twinhull.plan.jail import Jail, Opened, cards, jail_plan, restored
 from twinhull.plan.ops import Op, Plan
-from twinhull.plan.qemu import IMAGE_FD, MEMORY_FD, SCRATCH_FD, STATE_FD, Drives, Machine, arguments
+from twinhull.plan.qemu import IMAGE_FD, MEMORY_FD, SCRATCH_FD, STATE_FD, USUAL_NICS, Drives, Machine, arguments
 from twinhull.runtime import accelerator, holder, jailed, qmp, template
 from twinhull.runtime.accelerator import Choice
 from twinhull.runtime.container import Prepared, launcher_path
@@ -138,7 +138,7 @@ def machine_for(
     counts = used == "tcg" and architecture == "amd64"
     rate = counter_rate(config, ready.guest.launcher) if counts else 0
     acpi = has_acpi(ready.guest.kernel)
-    return Machine(used, max(1, -int(-cpus // 1)), memory, shares, rate, architecture, acpi=acpi)
+    return Machine(used, max(1, -int(-cpus // 1)), memory, shares, rate, architecture, USUAL_NICS, acpi)
 
 
 def guest_bytes(config: Config, memory_bytes: int) -> int:
@@ -326,6 +326,7 @@ def make_jail(ready: Prerequisites, machine: Machine, workload: Workload, *, mem
         resources={"cpu": workload.cpu} if workload.cpu else {},
         kvm=kvm_device(machine),
         groups=workload.groups,
+        nics=machine.nics,
     )
 
 

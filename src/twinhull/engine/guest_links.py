@@ -1,0 +1,118 @@
+"""The links of a running virtual machine: a cable for one of its cards, and what its guest is told of it.
+
+No bus of its board takes a card while it runs, so it has one more than its networks need.
+
+Promise: what is there already, or gone already, is fine.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from errno import EADDRNOTAVAIL, EEXIST, EINVAL, ENOENT
+
+from twinhull.engine import copy, tools
+from twinhull.engine.bundle import is_own
+from twinhull.engine.control import require_unpaused
+from twinhull.engine.state import Home
+from twinhull.errors import Conflict, GuestError, LaunchError, NotFound
+from twinhull.host import facts, netlink, stack
+from twinhull.host.memory import holder
+from twinhull.model import Endpoint, Instance
+from twinhull.network import endpoint
+from twinhull.plan import netlink as messages
+from twinhull.plan.netlink import GUEST_INDEX, PAIR, TAP_INDEX
+from twinhull.plan.ops import Op
+from twinhull.plan.qemu import cards_in
+from twinhull.runtime.tool import Tool
+from twinhull.store import instances
+
+NOTHING = "identity"  # a tool of launcher/tool.c that has nothing left to do when the ops before it are done
+ETC_MAX_BYTES = 1 << 20  # the workload may write these files
+ETC_MODE = 0o644
+
+
+def require(home: Home, instance: Instance, number: int | None = None) -> None:
+    """Refuse a guest that cannot be told of a link, or has no card with this number.
+
+    Raises:
+        Conflict: it is so.
+    """
+    require_unpaused(home, instance)
+    hint = f"twinhull stop {instance.name}, then connect or disconnect, then twinhull start {instance.name}"
+    if instances.request_from(instance.request).readonly:
+        raise Conflict(
+            f"the root of {instance.name} is read-only, so its guest could not be told of the change", hint=hint
+        )
+    if number is None:
+        return
+    monitor = stack.monitor_pid(holder(f"{home.directory(instance.id)}/alive"))
+    count = cards_in(facts.read(f"/proc/{monitor}/cmdline").split("\0"))
+    if number >= count:
+        raise Conflict(
+            f"{instance.name} is a virtual machine whose {count} network cards are all in use, and its board takes "
+            "none while it runs",
+            hint=hint,
+        )
+
+
+def join(home: Home, instance: Instance, namespace: int, place: Endpoint) -> None:
+    """Put the cable of a place, whose veth is there, into a card, and give the guest its address."""
+    sent, acks = endpoint.guest_cable(place.number)
+    netlink.exchange_in(namespace, sent, acks)
+    tell(home, instance, Op("network", endpoint.guest_messages(place)))
+
+
+def part(home: Home, instance: Instance, namespace: int, place: Endpoint) -> None:
+    """Take the cable out of the card of a place, whose veth is gone, and its address from the guest."""
+    try:
+        netlink.exchange_in(namespace, messages.remove_redirect(TAP_INDEX + PAIR * place.number), 1)
+    except OSError as error:
+        if error.errno not in (ENOENT, EINVAL):
+            raise
+    index = GUEST_INDEX + place.number
+    down = Op("network", (messages.link_down(index, ack=True), 1))
+    forget = messages.remove_address(index, place.address, place.prefix)  # those of IPv6 go with the link
+    tell(home, instance, down, Op("network", (forget, 1)), fine=EADDRNOTAVAIL)
+
+
+def lead_out(home: Home, instance: Instance, place: Endpoint, gateway: str) -> None:
+    """Send what is for no neighbour through the link of a place."""
+    route = messages.add_default_route(GUEST_INDEX + place.number, gateway)
+    tell(home, instance, Op("network", (route, 1)), fine=EEXIST)
+
+
+def read(home: Home, instance: Instance, path: str) -> str:
+    """Return the beginning of a file in the guest, "" if the workload has deleted it."""
+    content = bytearray()
+    with tools.conversation_with(home, instance) as conversation, suppress(NotFound):
+        for _, pieces in copy.outgoing(conversation, instance.name, path, follow=True):
+            for piece in pieces():
+                content += piece
+                if len(content) > ETC_MAX_BYTES:
+                    raise GuestError(f"{path} of {instance.name} is larger than {ETC_MAX_BYTES >> 20} MiB")
+    return content.decode("utf-8", "surrogateescape")
+
+
+def write(home: Home, instance: Instance, path: str, text: str) -> None:
+    """Replace a file in the guest, unless a volume of the workload's has it."""
+    if not is_own(instances.request_from(instance.request), path):
+        return
+    tell(home, instance, Op("file", (path, text.encode("utf-8", "surrogateescape"), ETC_MODE)))
+
+
+def tell(home: Home, instance: Instance, *ops: Op, fine: int = 0) -> None:
+    """Have the agent of a guest perform ops.
+
+    Args:
+        fine: the number of an error that means that there is nothing to do.
+
+    Raises:
+        LaunchError: one failed otherwise.
+    """
+    with tools.conversation_with(home, instance) as conversation:
+        try:
+            for _ in Tool(conversation, NOTHING, before=ops).chunks():
+                pass
+        except LaunchError as error:
+            if error.errno != fine:
+                raise

@@ -200,7 +200,10 @@ def test_a_workload_without_special_needs_is_a_container_in_the_numbers_of_this_
     assert advice.reasons == (
         "app needs no kernel of its own; a container starts 5.0 times as fast and takes 1/60 of the RAM and kernel RAM",
     )
-    assert advice.would_change == ("code you do not trust", "a kernel or architecture that is not the host's")
+    assert advice.would_change == (
+        "code you do not trust (then a VM)",
+        "a kernel or architecture that is not the host's (then a VM)",
+    )
 
 
 def test_numbers_of_another_image_say_whose_they_are() -> None:
@@ -230,7 +233,7 @@ def test_untrusted_code_without_kvm_stops_and_says_what_is_missing(accelerator: 
     advice = advise(wishing(Abilities(accelerator=accelerator), untrusted=True))
     assert advice.choice == "stop"
     assert any("KVM" in reason for reason in advice.reasons)
-    assert "KVM on this machine" in advice.would_change
+    assert "KVM on this machine (then a VM)" in advice.would_change
 
 
 def test_where_only_the_wall_is_missing_the_answer_names_the_flag_that_does_without() -> None:
@@ -240,6 +243,7 @@ def test_where_only_the_wall_is_missing_the_answer_names_the_flag_that_does_with
     assert offered(wishing(TCG, untrusted=True))
     assert offered(asking(TCG, untrusted=True, doors=("/etc",)))
     assert not offered(wishing(HERE, untrusted=True))  # KVM is a wall
+    assert not offered(asking(HERE, untrusted=True, doors=("/etc",)))  # and this goes through it
     assert not offered(wishing(TCG, untrusted=True, start_within_s=0.1))  # no guest is that fast
     assert not offered(wishing(TCG, untrusted=True, accept_weak_wall=True, start_within_s=0.1))
     assert not offered(wishing(TCG, start_within_s=0.01))

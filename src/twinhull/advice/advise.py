@@ -7,6 +7,7 @@ nobody promises unless the user accepts that; where only an unsafe answer is lef
 from __future__ import annotations
 
 from twinhull.advice import price
+from twinhull.advice.change import turns
 from twinhull.advice.rule import CHOICES, WEIGHTS, Rule
 from twinhull.advice.rules import RULES
 from twinhull.advice.sources import COMPARED
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     Role = Literal["decides", "note", "outweighed"]
 
-ACCEPT = "--accept-weak-wall: it runs all the same, behind a wall that nobody promises, and inspect and ps say so"
 ROLES: tuple[Role, ...] = ("decides", "note", "outweighed")
 
 
@@ -73,7 +73,7 @@ def advise(question: Question) -> Advice:
         choice,
         tuple(row.rule for row in heard),
         tuple(row.sentence for row in heard),
-        changes(question, choice, [rule for role, rule in listed if role == "decides"]),
+        turns(question, choice, [rule.change for role, rule in listed if role == "decides" and rule.change], answer),
         fired,
         unchecked(question, choice),
     )
@@ -103,23 +103,9 @@ def role_of(rule: Rule, choice: Choice) -> Role:
     return "decides" if rule.excludes or rule.favours == choice else "outweighed"
 
 
-def changes(question: Question, choice: Choice, deciding: list[Rule]) -> tuple[str, ...]:
-    """What would turn the answer round, each thing once."""
-    found = [rule.change for rule in deciding if rule.change]
-    if choice == "container":
-        wall = "code you do not trust" if question.here.accelerator == "kvm" else "code you do not trust, on KVM"
-        found = [wall, "a kernel or architecture that is not the host's", *found]
-    elif choice == "stop" and accepting(question):
-        found = [*found, ACCEPT]
-    return tuple(dict.fromkeys(found))
-
-
-def accepting(question: Question) -> bool:
-    """True where a weak wall, if the user accepts it, is all that is missing."""
-    if not question.wishes.untrusted or question.wishes.accept_weak_wall:
-        return False
-    accepted = question._replace(wishes=question.wishes._replace(accept_weak_wall=True))
-    return choose([rule for rule in RULES if rule.applies(accepted)]) != "stop"
+def answer(question: Question) -> Choice:
+    """The choice alone."""
+    return choose([rule for rule in RULES if rule.applies(question)])
 
 
 def document(advice: Advice) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twinhull.advice import price
+from twinhull.advice import change, price
 from twinhull.advice.rule import Rule
 from twinhull.advice.sources import HERE, MEASURED
 
@@ -21,7 +21,7 @@ def late(choice: Choice) -> Rule:
         excludes=(choice,),
         otherwise="it starts later than you said",
         source=MEASURED,
-        change="a later start",
+        change=change.MORE_TIME,
     )
 
 
@@ -35,7 +35,7 @@ def large(choice: Choice) -> Rule:
         excludes=(choice,),
         otherwise="the memory runs out",
         source=MEASURED,
-        change="more memory, or fewer instances",
+        change=change.MORE_MEMORY,
     )
 
 
@@ -49,5 +49,5 @@ def crowded(choice: Choice) -> Rule:
         excludes=(choice,),
         otherwise="the next one does not start, or all of them run short",
         source=HERE,
-        change="a higher limit, or fewer instances",
+        change=change.HIGHER_LIMIT,
     )

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
+    from twinhull.advice.change import Change
     from twinhull.advice.question import Choice, Question
 
     Weight = Literal["veto", "strong", "preference", "note"]
@@ -38,4 +39,4 @@ class Rule(NamedTuple):
     favours: Choice | None = None
     otherwise: str = ""
     source: str = ""
-    change: str = ""
+    change: Change | None = None

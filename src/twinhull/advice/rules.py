@@ -7,7 +7,7 @@ decides nothing. docs/advise.md shows this table, and a test compares the two.
 
 from __future__ import annotations
 
-from twinhull.advice import price
+from twinhull.advice import change, price
 from twinhull.advice.limits import crowded, large, late
 from twinhull.advice.question import LINUX
 from twinhull.advice.reading import (
@@ -34,7 +34,7 @@ RULES = (
         excludes=("container",),
         otherwise="one bug of the host's kernel that it can reach is a way out",
         source=NIST,
-        change="code you trust",
+        change=change.TRUSTED,
     ),
     Rule(
         "untrusted code needs a wall that somebody promises",
@@ -44,7 +44,7 @@ RULES = (
         excludes=GUESTS,
         otherwise="nobody answers for what holds it",
         source=QEMU,
-        change="KVM on this machine",
+        change=change.KVM,
     ),
     Rule(
         "untrusted code gets no door through the wall",
@@ -54,7 +54,7 @@ RULES = (
         excludes=CHOICES,
         otherwise="it needs no way out: it is given one",
         source=DOCKER,
-        change="the same without what is handed through",
+        change=change.NO_DOORS,
     ),
     Rule(
         "another operating system is a machine's",
@@ -65,27 +65,33 @@ RULES = (
         favours="machine",
         otherwise="its programs do not start",
         source="OCI image specification, config (os)",
-        change="an image for Linux",
+        change=change.LINUX_IMAGE,
     ),
     Rule(
         "a container's programs are for this kernel's processor",
         "veto",
         lambda q: foreign(q, q.here.architectures),
-        lambda q: f"this kernel does not execute programs for {q.packed.architecture}",
+        lambda q: (
+            f"this kernel does not execute programs for {q.packed.architecture}; qemu-user, registered with the "
+            "flag F, would"
+        ),
         excludes=("container",),
         otherwise="exec format error",
         source="Linux documentation, binfmt_misc",
-        change="an image for this processor, or qemu-user registered with the flag F",
+        change=change.PROCESSOR,
     ),
     Rule(
         "a guest's programs are for the guest's processor",
         "veto",
         lambda q: foreign(q, q.here.guest_architectures),
-        lambda q: f"no guest here executes programs for {q.packed.architecture}",
+        lambda q: (
+            f"no guest here executes programs for {q.packed.architecture}"
+            f"{'; the package qemu-system-arm brings one' * (q.packed.architecture == 'arm64')}"
+        ),
         excludes=GUESTS,
         otherwise="exec format error",
         source=HERE,
-        change="an image for this processor, or for arm64 the package qemu-system-arm",
+        change=change.PROCESSOR,
     ),
     Rule(
         "a kernel of its own is no container's",
@@ -96,7 +102,7 @@ RULES = (
         favours="vm",
         otherwise="it gets the host's kernel",
         source=NAMESPACES,
-        change="code that runs on the host's kernel",
+        change=change.HOSTS_KERNEL,
     ),
     Rule(
         "a module that this kernel lacks is a machine's",
@@ -107,7 +113,7 @@ RULES = (
         favours="machine",
         otherwise="what needs the module fails",
         source="capabilities(7), CAP_SYS_MODULE",
-        change="the module loaded on the host",
+        change=change.MODULE,
     ),
     Rule(
         "a module that this kernel may lack is a machine's",
@@ -121,7 +127,7 @@ RULES = (
         favours="machine",
         otherwise="what needs the module may fail",
         source=HERE,
-        change="the module loaded on the host",
+        change=change.MODULE,
     ),
     Rule(
         "a setting of the whole kernel is not a container's",
@@ -132,7 +138,7 @@ RULES = (
         favours="vm",
         otherwise="it would be set for the whole machine",
         source=NAMESPACES,
-        change="the same without those settings",
+        change=change.NO_SETTINGS,
     ),
     Rule(
         "a device of the host stays with the host's kernel",
@@ -143,7 +149,7 @@ RULES = (
         favours="container",
         otherwise="the device is not there",
         source=HERE,
-        change="the same without the device",
+        change=change.NO_DEVICE,
     ),
     Rule(
         "a namespace of the host is not a guest's",
@@ -154,7 +160,7 @@ RULES = (
         favours="container",
         otherwise="it sees its own instead of the host's",
         source=NAMESPACES,
-        change="a network of its own, with -p for its ports",
+        change=change.OWN_NETWORK,
     ),
     Rule(
         "a socket of the host does not lead out of a guest",
@@ -165,7 +171,7 @@ RULES = (
         favours="container",
         otherwise="connection refused",
         source="unix(7); QEMU documentation, 9pfs",
-        change="the same without the socket",
+        change=change.NO_SOCKET,
     ),
     late("vm"),
     late("machine"),
@@ -184,7 +190,7 @@ RULES = (
         excludes=CHOICES,
         otherwise="the next one does not start",
         source="Linux, net/bridge (BR_MAX_PORTS)",
-        change="--network none, or fewer instances",
+        change=change.NO_BRIDGE,
     ),
     Rule(
         "no container runs here",
@@ -193,7 +199,7 @@ RULES = (
         lambda q: f"{q.workload} does not run as a container here: {q.here.no_container}",
         excludes=("container",),
         source=HERE,
-        change="what twinhull doctor says",
+        change=change.CONTAINERS_RUN,
     ),
     Rule(
         "no guest runs here",
@@ -202,7 +208,7 @@ RULES = (
         lambda q: f"{q.workload} does not run as a VM here: {q.here.no_vm}",
         excludes=GUESTS,
         source=HERE,
-        change="what twinhull doctor says",
+        change=change.GUESTS_RUN,
     ),
     # --- strong: what the choice is for
     Rule(
@@ -213,7 +219,7 @@ RULES = (
         favours="container",
         otherwise="it is not what you named",
         source=USER,
-        change="another --isolation, or none",
+        change=change.NOT_NAMED,
     ),
     Rule(
         "you name a VM",
@@ -223,7 +229,7 @@ RULES = (
         favours="vm",
         otherwise="it is not what you named",
         source=USER,
-        change="another --isolation, or none",
+        change=change.NOT_NAMED,
     ),
     Rule(
         "the processor keeps untrusted code apart",
@@ -233,7 +239,7 @@ RULES = (
         favours="vm",
         otherwise="a weaker wall",
         source=QEMU_KVM,
-        change="code you trust",
+        change=change.TRUSTED,
     ),
     Rule(
         "who accepts a weak wall gets QEMU's jail",
@@ -243,7 +249,7 @@ RULES = (
         favours="vm",
         otherwise="it does not run at all",
         source=USER,
-        change="KVM on this machine",
+        change=change.KVM,
     ),
     Rule(
         "privileges are better over a kernel of its own",
@@ -253,7 +259,7 @@ RULES = (
         favours="vm",
         otherwise="in a container they are privileges over the host's kernel",
         source=DOCKER,
-        change="the same without those privileges",
+        change=change.NO_PRIVILEGES,
     ),
     # --- preferences: what is cheaper
     Rule(
@@ -273,7 +279,7 @@ RULES = (
         favours="container",
         otherwise="each access to them goes through QEMU",
         source="QEMU documentation, 9pfs",
-        change="the same without -v",
+        change=change.NO_VOLUMES,
     ),
     # --- notes: what to know
     Rule(
@@ -293,7 +299,7 @@ RULES = (
         lambda q: q.here.accelerator == "tcg" and admitted(q),
         lambda q: "without KVM the VM is no stronger wall",
         source=QEMU,
-        change="KVM on this machine",
+        change=change.KVM,
     ),
     Rule(
         "what the kernel of a machine has",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
+
 import pytest
 
 from tests.support.answers import fetch, free_port
@@ -160,6 +163,29 @@ def test_published_ports_move_with_the_way_out_and_a_start_without_network_can_j
     wall("exec", "alone", *PING, "web", check=True)
     wall("restart", "-t", "0", "alone", check=True)
     wall("exec", "alone", *PING, "web", check=True)
+
+
+@pytest.mark.parametrize("delay_s", [0.1, 0.2, 0.3, 0.5])
+def test_a_connection_that_was_killed_half_way_is_made_by_the_same_command_again(wall: Wall, delay_s: float) -> None:
+    make_networks(wall)
+    wall.detached("--network", "back", "--name", "one", *IDLE)
+    process = wall.twinhull.popen("network", "connect", "vault", "one", stderr=subprocess.DEVNULL)
+    time.sleep(delay_s)
+    process.kill()
+    process.wait()
+    again = wall("network", "connect", "vault", "one")
+    assert again.exit_code == 0 or "is on network 'vault' already" in again.stderr, again
+    wall("exec", "one", *PING, "db", check=True)
+    wall("exec", "one", *PING, "web", check=True)
+    assert len(wall("inspect", "one", check=True).json()[0]["networks"]) == 2
+    left = wall.twinhull.popen("network", "disconnect", "back", "one", stderr=subprocess.DEVNULL)
+    time.sleep(delay_s)
+    left.kill()
+    left.wait()
+    again = wall("network", "disconnect", "back", "one")
+    assert again.exit_code == 0 or "is not on network 'back'" in again.stderr, again
+    wall("exec", "one", *PING, "db", check=True)
+    assert len(wall("inspect", "one", check=True).json()[0]["networks"]) == 1
 
 
 def test_a_virtual_machine_says_what_stands_in_the_way_of_one_more_network(wall: Wall) -> None:

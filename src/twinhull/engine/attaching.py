@@ -40,11 +40,22 @@ def attach(home: Home, name: str, wanted: Attachment) -> None:
         after = on(request, (*request.networks, wanted))
         connectivity.check(after)
         if is_up(home, instance):
+            instance = without_half_joined(home, instance, wanted.network)
             require_links(home, instance, free_number(instance.endpoints))
             bridge.ensure(home.config, home.db, wanted.network)
             join(home, instance, wanted)
         with transaction(home.db):
             instances.set_request(home.db, instance.id, after)
+
+
+def without_half_joined(home: Home, instance: Instance, network: str) -> Instance:
+    """Undo what is left of an earlier command that was killed while it connected a workload to this network."""
+    place = next((place for place in instance.endpoints if place.network == network), None)
+    if place is None:
+        return instance
+    require_links(home, instance)
+    part(home, instance, place)
+    return instances.find(home.db, instance.id)
 
 
 def join(home: Home, instance: Instance, wanted: Attachment) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from twinhull.advice.question import Packed
 from twinhull.cli.parser import Parser
 from twinhull.cli.run import configure_run, request_of
 from twinhull.config import Config
-from twinhull.model import Device, Health, Image, Port, Request, Volume
+from twinhull.model import Attachment, Device, Health, Image, Port, Request, Volume
 
 
 def image(config: dict[str, Any], platform: str = "linux/amd64") -> Image:
@@ -103,12 +104,17 @@ requests = st.builds(
     entrypoint=st.one_of(st.none(), words.map(lambda word: (word,)), st.just(())),
     environment=st.lists(flags.map(lambda name: f"{name}=it's $HOME"), max_size=2).map(tuple),
     workdir=words,
+    hostname=st.sampled_from(("", "web.example.org")),
     user=st.sampled_from(("", "-1", "0:0")),
     memory_bytes=st.sampled_from((0, 64 << 20)),
     cpus=st.sampled_from((0.0, 0.5, 1.0)),
     pids_limit=st.integers(0, 9),
-    network=st.sampled_from(("bridge", "none")),
     ports=st.lists(ports, max_size=2).map(tuple),
+    expose=st.sampled_from(((), ("80/udp", "90"))),
+    publish_all=st.booleans(),
+    volumes_from=st.sampled_from(((), ("db:ro", "web"))),
+    runtime=st.sampled_from(("", "crun")),
+    boots=st.booleans(),
     volumes=st.sampled_from(
         (
             (),
@@ -156,6 +162,21 @@ requests = st.builds(
     domainname=st.sampled_from(("", "example.org")),
     mac=st.sampled_from(("", "02:00:00:00:00:01")),
 )
+NETWORKS = (
+    ("bridge", ()),
+    ("none", ()),
+    ("bridge", (Attachment("bridge", "10.83.0.9", ("db", "sql")),)),
+    ("back", (Attachment("back"), Attachment("front", "", ("web",), "fd00::9"))),
+)
+requests = st.builds(
+    lambda request, place: request._replace(network=place[0], attachments=place[1]), requests, st.sampled_from(NETWORKS)
+)
+
+
+def test_every_field_of_a_request_is_tried_but_what_no_flag_of_run_sets() -> None:
+    made = {"stdin_open", "disk"}
+    text = Path(__file__).read_text()
+    assert {name for name in Request._fields if f"    {name}=" not in text} - made == {"network", "attachments"}
 
 
 @given(requests, st.booleans())

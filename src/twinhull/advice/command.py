@@ -54,8 +54,7 @@ def flags(request: Request, isolation: IsolationChoice) -> Iterator[str]:
             yield f"--{FLAGS.get(name, name).replace('_', '-')}={value}"
     if request.entrypoint is not None:
         yield f"--entrypoint={''.join(request.entrypoint[:1])}"
-    if request.network != "bridge":
-        yield f"--network={request.network}"
+    yield from networks(request)
     if request.user_namespace:
         yield "--userns=private"
     if request.boots:
@@ -66,9 +65,23 @@ def flags(request: Request, isolation: IsolationChoice) -> Iterator[str]:
     yield from security_options(request)
     yield from rarer(request)
     yield from (f"--volume={volume_text(volume)}" for volume in request.volumes if not volume.anonymous)
+    yield from (f"--volumes-from={name}" for name in request.volumes_from)
     yield from (f"--publish={port_text(port)}" for port in request.ports)
+    yield from (f"--expose={port}" for port in request.expose)
+    if request.publish_all:
+        yield "--publish-all"
     yield from (f"--env={variable}" for variable in request.environment)
     yield from (f"--label={key}={value}" for key, value in request.labels)
+
+
+def networks(request: Request) -> Iterator[str]:
+    """Each network, with what was asked for on it."""
+    for place in request.attachments:
+        asked = (("ip", place.address), *(("alias", alias) for alias in place.aliases), ("ip6", place.address6))
+        words = "".join(f",{key}={value}" for key, value in asked if value)
+        yield f"--network={'name=' if words else ''}{place.network}{words}"
+    if not request.attachments and request.network != "bridge":
+        yield f"--network={request.network}"
 
 
 def security_options(request: Request) -> Iterator[str]:

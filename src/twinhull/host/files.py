@@ -102,6 +102,12 @@ def write(path: str, content: bytes, mode: int = 0o600) -> None:
         os.close(fd)
 
 
+def replace(path: str, content: bytes) -> None:
+    """The same at once: whoever is killed has written all of it or nothing, and a reader sees the old file or this."""
+    write(f"{path}.new", content)
+    os.rename(f"{path}.new", path)
+
+
 def publish(path: str, content: bytes, mode: int = 0o600) -> None:
     """Write a file that must survive a crash: temporary name, sync, rename, sync of the directory."""
     temporary = f"{path}.{os.getpid()}"

@@ -64,8 +64,7 @@ def extend_undo(directory: str, ops: tuple[Op, ...]) -> None:
     """Put ops before the undo list of a directory whose shim lives: it reads the list at its end."""
     path = f"{directory}/undo"
     so_far = codec.decode(files.read(path))
-    files.write(f"{path}.new", codec.encode((*ops, *so_far)))
-    os.rename(f"{path}.new", path)  # a list that is half written would undo half
+    files.replace(path, codec.encode((*ops, *so_far)))  # a list that is half written would undo half
 
 
 def await_supervisor(directory: str) -> None:

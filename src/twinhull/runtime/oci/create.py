@@ -121,7 +121,7 @@ def make(
 ) -> Started:
     """Fill the directory, perform the plan, and keep the record."""
     directory, facts = records.directory(root, identity), read_facts()
-    files.write(f"{directory}/config.json", jsontext.dumps(spec).encode())
+    files.replace(f"{directory}/config.json", jsontext.dumps(spec).encode())
     linux = spec.get("linux") or {}
     record = Record(
         id=identity,
@@ -145,7 +145,7 @@ def make(
     seccomp = container_filter(root, linux.get("seccomp"))
     described = describe(root, record, cgroup, seccomp, streams)
     plan = stand_in(root, record, spec, described) if guest else compile_bundle(spec, facts, described)
-    files.write(f"{directory}/undo", encode(plan.undo))
+    files.replace(f"{directory}/undo", encode(plan.undo))
     os.mkfifo(f"{directory}/exec.fifo", 0o600)
     check_terminal(spec["process"], streams)
 

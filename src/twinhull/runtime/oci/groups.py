@@ -42,7 +42,7 @@ def update(root: str, identity: str, resources: Mapping[str, Any]) -> None:
         kept = spec.setdefault("linux", {}).setdefault("resources", {})
         for key, value in resources.items():
             kept[key] = {**kept.get(key, {}), **value} if isinstance(value, dict) else value
-        files.write(f"{records.directory(root, identity)}/config.json", jsontext.dumps(spec).encode())
+        files.replace(f"{records.directory(root, identity)}/config.json", jsontext.dumps(spec).encode())
 
 
 def inside_first(root: str, record: Record, resources: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -48,7 +48,7 @@ def network_path(spec: Mapping[str, Any]) -> str:
 def note_links(directory: str, namespace: str, found: Interfaces) -> None:
     """Write down which links of which namespace will be joined to taps: it may outlive the machine."""
     numbers = (os.stat(namespace).st_ino, *(link.number for link in found.links))
-    files.write(f"{directory}/{LINKS}", " ".join(map(str, numbers)).encode())
+    files.replace(f"{directory}/{LINKS}", " ".join(map(str, numbers)).encode())
 
 
 def let_links_go(directory: str, spec: Mapping[str, Any]) -> None:

@@ -104,8 +104,7 @@ def save(root: str, record: Record) -> None:
         *(record.marks, head, tail),
     )
     content = "".join(f"{field}\0" for field in fields) + jsontext.dumps(record._asdict())
-    files.write(f"{path}.new", content.encode("utf-8", "surrogateescape"))
-    os.rename(f"{path}.new", path)
+    files.replace(path, content.encode("utf-8", "surrogateescape"))
 
 
 def config(root: str, identity: str) -> Any:

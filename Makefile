@@ -61,7 +61,7 @@ run: setup
 # The long files first, a file at a time for each worker. Three for two processors: much of the time is waiting.
 test: setup-dev
 	$(PYTEST) --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 20 \
-		tests/claims tests/kernel tests/oci tests/security tests/golden tests/unit tests/style
+		tests/claims tests/kernel tests/oci tests/fuzz tests/security tests/golden tests/unit tests/style
 
 # Under 30 seconds, without root, on a tree that was set up once: its parts side by side on two processors.
 check:
@@ -108,9 +108,7 @@ repeats: setup
 	@PYTHONPATH=src $(BIN)/python -m bench.repeats $(RUNS)
 
 fuzz: setup-dev
-	@sh scripts/setup fuzz
-	$(PYTEST) tests/fuzz
-	@$(MAKE) --silent fuzz-launcher
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(PYTEST) tests/fuzz
 
 soak: setup-dev
 	TWINHULL_SOAK=1 $(PYTEST) tests/kernel/test_life_machine.py tests/kernel/test_cycles.py --timeout 7200
@@ -153,6 +151,7 @@ $(ESCAPES): $(wildcard probes/*.c) probes/escape.h Makefile
 # --- fuzzing: each launcher/fuzz_NAME.c against the parsers, under AddressSanitizer and UBSan
 FUZZ_SECONDS ?= 30
 FUZZ_CC := $(or $(shell for c in clang clang-19 clang-16 clang-14; do command -v $$c && break; done),clang)
+FUZZ_FLAGS := -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Wno-gnu-variable-sized-type-not-at-end
 FUZZERS := $(patsubst launcher/fuzz_%.c,$(BUILD)/fuzz/%,$(wildcard launcher/fuzz_*.c))
 .PHONY: fuzz-launcher
 fuzz-launcher: $(FUZZERS)
@@ -160,6 +159,11 @@ fuzz-launcher: $(FUZZERS)
 		mkdir -p $$fuzzer.corpus && \
 		$$fuzzer -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$$fuzzer. $$fuzzer.corpus || exit 1; done
 
-$(BUILD)/fuzz/%: launcher/fuzz_%.c $(filter-out launcher/main.c,$(SOURCES)) | $(GENERATED)
+$(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/objects/fuzz_%.o $(patsubst launcher/%.c,$(BUILD)/fuzz/objects/%.o,$(filter-out launcher/main.c,$(SOURCES)))
+	$(FUZZ_CC) $(FUZZ_FLAGS) -o $@ $^
+
+$(BUILD)/fuzz/objects/%.o: launcher/%.c Makefile | $(GENERATED)
 	@mkdir -p $(@D)
-	$(FUZZ_CC) -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Wno-gnu-variable-sized-type-not-at-end -o $@ $^
+	$(FUZZ_CC) $(FUZZ_FLAGS) -MMD -MP -c -o $@ $<
+
+-include $(wildcard $(BUILD)/fuzz/objects/*.d)

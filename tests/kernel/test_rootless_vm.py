@@ -70,6 +70,18 @@ def test_it_writes_to_what_is_the_users_and_ends_with_its_programs_status(machin
     assert (shown / "new").stat().st_uid == machine.account.pw_uid
 
 
+def test_it_joins_and_leaves_networks_while_it_runs(machine: Rootless) -> None:
+    serving(machine, "web", "--vm")
+    machine("network", "create", "back", check=True)
+    machine("network", "connect", "back", "web", check=True)
+    words = ("run", "--rm", "--network", "back", "busybox", "timeout", "9", "wget", "-qO-", "http://web/")
+    assert machine(*words, check=True).stdout == "web\n"
+    machine("network", "disconnect", "bridge", "web", check=True)
+    assert machine(*words, check=True).stdout == "web\n"
+    machine("network", "disconnect", "back", "web", check=True)
+    assert machine(*words).exit_code != 0
+
+
 def test_it_changes_sides(machine: Rootless) -> None:
     machine("run", "-d", "--vm", "--name", "box", "busybox", "sleep", "100", check=True)
     machine("exec", "box", "touch", "/here", check=True)

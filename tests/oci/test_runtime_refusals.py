@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -31,9 +32,18 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("process", {"scheduler": {"policy": "SCHED_NEVER"}}, "process.scheduler.policy"),
     ("process", {"ioPriority": {"class": "FIRST"}}, "process.ioPriority.class"),
     ("process", {"rlimits": [{"type": "RLIMIT_CORE", "soft": 2, "hard": 1}]}, "process.rlimits"),
+    ("process", {"rlimits": [{"type": "RLIMIT_DREAMS", "soft": 1, "hard": 1}]}, "process.rlimits"),
+    ("process", {"rlimits": [{"type": "RLIMIT_CORE", "soft": "1", "hard": 1}]}, "process.rlimits[0].soft"),
+    ("process", {"user": {"uid": 1 << 32, "gid": 0}}, "process.user.uid"),
+    ("process", {"env": "A=b"}, "process.env"),
+    ("process", {"selinuxLabel": "x"}, "process.selinuxLabel"),
+    ("linux", {"maskedPaths": ["relative"]}, "linux.maskedPaths[0]"),
+    ("linux", {"sysctl": {"net.ipv4.ip_forward": "x"}}, "linux.sysctl"),
+    ("linux", {"resources": {"cpu": {"quota": 5}}}, "linux.resources.cpu"),
     ("root", {"path": "nowhere"}, "root.path"),
     ("hooks", {"createContainer": [{"path": "relative"}]}, "hooks.createContainer[0].path"),
     ("hooks", {"createContainer": [{"path": "/bin/true", "timeout": 0}]}, "hooks.createContainer[0].timeout"),
+    ("hooks", {"poststart": [{"path": "relative"}]}, "hooks.poststart[0].path"),
 ]
 
 
@@ -55,6 +65,9 @@ def test_a_wrong_value_is_an_error_that_names_its_field(
         ({"destination": "/t", "type": "bind", "source": "/tmp", "options": ["bind", "sparkle"]}, "mounts[4].options"),
         ({"destination": "/", "type": "tmpfs"}, "mounts[4].destination"),
         ({"destination": "/t", "type": "bind"}, "mounts[4].source"),
+        ({"destination": "/t", "type": "bind", "source": "/nonesuch"}, "mounts[4].source"),
+        ({"destination": "/t", "type": "tmpfs", "options": ["size=banana"]}, "mounts[4]"),
+        ({"destination": "/t", "type": "nosuchfs"}, "mounts[4]"),
     ],
 )
 def test_a_wrong_mount_is_an_error_that_names_its_field(ours: Container, mount: dict[str, Any], field: str) -> None:
@@ -68,3 +81,22 @@ def test_another_version_is_refused_and_unknown_properties_are_not(ours: Contain
     ours.sh("true").run()
     ours.spec["ociVersion"] = "2.0.0"
     assert ours.run(check=False).stderr.startswith("ociVersion")
+
+
+def test_a_limit_below_what_is_in_use_is_refused_where_the_caller_wants_that(ours: Container) -> None:
+    ours.begin()
+    limits = ours.scratch / "limits"
+    limits.write_text(json.dumps({"memory": {"limit": 4096, "checkBeforeUpdate": True}}))
+    failed = ours.do("update", "--resources", str(limits), ours.id, check=False)
+    assert failed.returncode == 1 and failed.stderr.startswith("linux.resources.memory.limit: "), failed.stderr
+    limits.write_text(json.dumps({"memory": {"limit": "4096"}}))
+    failed = ours.do("update", "--resources", str(limits), ours.id, check=False)
+    assert failed.stderr.startswith("linux.resources.memory.limit: '4096' is not"), failed.stderr
+
+
+def test_a_process_of_an_exec_is_looked_at_as_well(ours: Container) -> None:
+    ours.begin()
+    process = ours.scratch / "process"
+    process.write_text(json.dumps({"args": ["true"], "cwd": 5}))
+    failed = ours.do("exec", "--process", str(process), ours.id, check=False)
+    assert failed.returncode == 255 and failed.stderr.startswith("process.cwd: "), failed.stderr

@@ -22,6 +22,7 @@ from twinhull.cli.oci_options import Options
 from twinhull.errors import InvalidRequest
 from twinhull.host import files
 from twinhull.host.spawn import become
+from twinhull.plan.shape import PROCESS, check_object
 from twinhull.runtime.oci import life
 from twinhull.runtime.oci import record as records
 from twinhull.runtime.oci.conversation import Init, Started
@@ -173,9 +174,11 @@ def run_exec(options: Options, given: Options, words: list[str]) -> int:
 def read_process(given: Options) -> Any:
     """The process section that a caller wrote to a file."""
     try:
-        return jsontext.loads(files.read(given.value("process")))
+        process = jsontext.loads(files.read(given.value("process")))
     except ValueError as error:
         raise InvalidRequest(f"{given.value('process')}: {error}") from None
+    check_object(process, PROCESS, "process")
+    return process
 
 
 def build_process(root: str, identity: str, given: Options, command: list[str]) -> Any:

@@ -14,6 +14,7 @@ from twinhull.errors import Conflict, InvalidRequest
 from twinhull.host import files
 from twinhull.host.spawn import run_tool
 from twinhull.oci import runtime_features
+from twinhull.plan.shape import RESOURCES, check_object
 from twinhull.runtime.oci import groups, life
 from twinhull.runtime.oci import record as records
 
@@ -124,6 +125,7 @@ def run_update(options: Options, given: Options, words: list[str]) -> int:
             resources = jsontext.loads(text)
         except ValueError as error:
             raise InvalidRequest(f"--resources: {error}") from None
+        check_object(resources, RESOURCES, "linux.resources")
     for option, (section, key) in LIMITS.items():
         if text := given.value(option):
             resources.setdefault(section, {})[key] = text if option.startswith("cpuset") else quantity(option, text)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from twinhull.model import Facts
 
 ROOT_OWNERS = 2
+HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 AT_ONCE, BEFORE_EXEC = 0, 1
 KINDS = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": 0o010000}
 POLICIES = {
@@ -125,6 +126,10 @@ def refuse(linux: Mapping[str, Any]) -> None:
 
 def isolation(spec: Mapping[str, Any], linux: Mapping[str, Any], namespaces: Namespaces) -> Iterator[Op]:
     """From the last mount to the process: masks, sysctls, the pivot, names."""
+    for key in ("maskedPaths", "readonlyPaths"):
+        for index, path in enumerate(linux.get(key) or ()):
+            if not path.startswith("/"):
+                raise InvalidRequest(f"linux.{key}[{index}]: {path!r} is not absolute")
     for key in linux.get("sysctl") or {}:
         check_sysctl(key.replace("/", "."), namespaces)
     for key in ("hostname", "domainname"):
@@ -182,7 +187,10 @@ def device(row: Mapping[str, Any], index: int) -> Op:
 
 
 def await_hooks(hooks: Mapping[str, Any]) -> tuple[Op, ...]:
-    """The pause for hooks that run outside, where there are any."""
+    """The pause for hooks that run outside, where there are any; what no hook can be is told now, whenever it runs."""
+    for kind in HOOKS:
+        for index, hook in enumerate(hooks.get(kind) or ()):
+            hook_parts(hook, f"hooks.{kind}[{index}]")
     return (Op("await-hooks"),) if hooks.get("prestart") or hooks.get("createRuntime") else ()
 
 

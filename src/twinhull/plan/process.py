@@ -61,7 +61,7 @@ def rlimit_op(limit: Mapping[str, Any]) -> Op:
     """One resource limit; -1 means none."""
     number = RLIMITS.get(limit["type"].removeprefix("RLIMIT_"))
     if number is None:
-        raise UnsupportedSpec(f"unknown resource limit {limit['type']!r}")
+        raise UnsupportedSpec(f"process.rlimits: unknown resource limit {limit['type']!r}")
     soft, hard = (INFINITY if limit[key] in (-1, INFINITY) else limit[key] for key in ("soft", "hard"))
     return Op("rlimit", (number, soft, hard))
 

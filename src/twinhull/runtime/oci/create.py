@@ -6,23 +6,26 @@ import os
 import time
 
 from twinhull import jsontext
-from twinhull.errors import Conflict, HostUnfit, InvalidRequest, NotFound, TwinhullError
+from twinhull.errors import Conflict, HostUnfit, InvalidRequest, LaunchError, NotFound, TwinhullError
 from twinhull.host import files
 from twinhull.host.facts import read_facts
 from twinhull.plan.bundle import Bundle, compile_bundle, compile_exec, ungranted_capabilities
 from twinhull.plan.bundle_cgroups import Cgroup, place
 from twinhull.plan.codec import encode
+from twinhull.plan.fields import field_of
+from twinhull.plan.shape import SPEC, check_shape
 from twinhull.runtime.oci import record as records
 from twinhull.runtime.oci.conversation import Init, Started, hand_over, perform
 from twinhull.runtime.oci.launcher import FIRST_INHERITED_FD, INIT_CLIENT_FD, undo
 from twinhull.runtime.oci.life import locked, stopped
 from twinhull.runtime.oci.record import Record
 from twinhull.runtime.oci.seccomp import Filter, container_filter, tell_listener
+from twinhull.scopes import contextmanager
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
     from twinhull.model import Facts
@@ -57,7 +60,7 @@ def load_spec(bundle: str, path: str) -> Any:
 
     Raises:
         NotFound: there is none.
-        InvalidRequest: it is not JSON, or of another version.
+        InvalidRequest: it is not JSON, of another version, or has a field of another type than the specification's.
     """
     try:
         spec = jsontext.loads(files.read(path or f"{bundle}/config.json"))
@@ -68,6 +71,7 @@ def load_spec(bundle: str, path: str) -> Any:
     version = spec.get("ociVersion") if isinstance(spec, dict) else None
     if not isinstance(version, str) or version.count(".") < 2 or version.split(".")[0] != "1":
         raise InvalidRequest(f"ociVersion: {version!r} is not a version that this runtime reads (1.x.y)")
+    check_shape(spec, SPEC)
     return spec
 
 
@@ -156,7 +160,8 @@ def make(
             run_hooks(spec, kind, records.document(root, record._replace(pid=pid), "creating"))
 
     inherited = streams.inherited()
-    started = perform(plan, directory, inherit=inherited, init=streams.init, lock=lock, on_hooks=on_hooks)
+    with fields_named(spec):
+        started = perform(plan, directory, inherit=inherited, init=streams.init, lock=lock, on_hooks=on_hooks)
     record = record._replace(pid=started.pid, start_time=records.start_time(started.pid))
     records.save(root, record)
     try:
@@ -165,6 +170,17 @@ def make(
         os.kill(started.pid, 9)
         raise
     return started
+
+
+@contextmanager
+def fields_named(spec: Mapping[str, Any]) -> Iterator[None]:
+    """Let the error of an op begin with the field that it comes from."""
+    try:
+        yield
+    except LaunchError as error:
+        if field := field_of(error.op, error.target, spec):
+            error.message = f"{field}: {error.message}"
+        raise
 
 
 def stand_in(root: str, record: Record, spec: Mapping[str, Any], bundle: Bundle) -> Plan:

@@ -33,6 +33,7 @@ def update(root: str, identity: str, resources: Mapping[str, Any]) -> None:
         facts = read_facts()
         cgroup = Cgroup(record.unified, tuple((name, path) for name, path in record.legacy))
         around = inside_first(root, record, resources) if records.GUEST in record.marks else resources
+        check_usage(record, around.get("memory") or {})
         apply(list(writes(around, cgroup, facts)))
         for op in device_ops(around, cgroup):
             if op.name != "write":
@@ -43,6 +44,17 @@ def update(root: str, identity: str, resources: Mapping[str, Any]) -> None:
         for key, value in resources.items():
             kept[key] = {**kept.get(key, {}), **value} if isinstance(value, dict) else value
         files.replace(f"{records.directory(root, identity)}/config.json", jsontext.dumps(spec).encode())
+
+
+def check_usage(record: Record, section: Mapping[str, Any]) -> None:
+    """Refuse a limit that would kill at once, where the caller asks for that check.
+
+    Raises:
+        Conflict: more is in use.
+    """
+    used = memory(record.unified, dict(record.legacy))["usage"]["usage"]
+    if section.get("checkBeforeUpdate") and 0 < (section.get("limit") or 0) < used:
+        raise Conflict(f"linux.resources.memory.limit: {used} bytes are in use, more than {section['limit']}")
 
 
 def inside_first(root: str, record: Record, resources: Mapping[str, Any]) -> Mapping[str, Any]:

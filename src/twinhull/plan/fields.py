@@ -1,0 +1,84 @@
+"""Which field of a bundle's config.json an op comes from, for what only the kernel can refuse. Pure."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+OPS = {
+    "cgroup1": "linux.cgroupsPath",
+    "cgroup2": "linux.cgroupsPath",
+    "device-policy": "linux.resources.devices",
+    "join-namespace": "linux.namespaces",
+    "namespaces": "linux.namespaces",
+    "id-maps": "linux.uidMappings",
+    "root-bind": "root.path",
+    "device": "linux.devices",
+    "mask": "linux.maskedPaths",
+    "read-only": "linux.readonlyPaths",
+    "propagation": "linux.rootfsPropagation",
+    "hostname": "hostname",
+    "domainname": "domainname",
+    "sysctl": "linux.sysctl",
+    "rlimit": "process.rlimits",
+    "oom-score": "process.oomScoreAdj",
+    "capabilities": "process.capabilities",
+    "user": "process.user",
+    "seccomp": "linux.seccomp",
+    "seccomp-flags": "linux.seccomp",
+    "directory-of-work": "process.cwd",
+    "scheduler": "process.scheduler",
+    "io-priority": "process.ioPriority",
+    "personality": "linux.personality",
+    "time-offsets": "linux.timeOffsets",
+}
+MOUNTS = ("filesystem", "filesystem-copied", "bind", "bind-idmapped", "attributes")
+CONTROLLERS = {
+    "memory": "memory",
+    "cpu": "cpu",
+    "cpuset": "cpu",
+    "pids": "pids",
+    "blkio": "blockIO",
+    "io": "blockIO",
+    "hugetlb": "hugepageLimits",
+    "net_cls": "network.classID",
+    "net_prio": "network.priorities",
+    "rdma": "rdma",
+    "devices": "devices",
+}
+
+
+def field_of(op: str, target: str, spec: Mapping[str, Any]) -> str:
+    """The field, "" for an op that comes from none, or whose error says what callers look for.
+
+    Args:
+        target: what the launcher says that it was doing.
+    """
+    if op == "write":
+        return write_field(target.partition(" ")[0].rpartition("/")[2], spec)
+    if op == "label":
+        return "process.apparmorProfile" if target.startswith("apparmor") else "process.selinuxLabel"
+    return mount_field(target, spec) if op in MOUNTS else OPS.get(op, "")
+
+
+def write_field(file: str, spec: Mapping[str, Any]) -> str:
+    """The limit that a file of a cgroup holds."""
+    resources = (spec.get("linux") or {}).get("resources") or {}
+    if file in (resources.get("unified") or {}):
+        return f"linux.resources.unified[{file!r}]"
+    section = CONTROLLERS.get(file.partition(".")[0])
+    return f"linux.resources.{section}" if section else ""
+
+
+def mount_field(target: str, spec: Mapping[str, Any]) -> str:
+    """The mount at a place, or whose source it is; the last one, for it hides those before."""
+    rows = list(enumerate(spec.get("mounts") or ()))
+    for index, row in reversed(rows):
+        if target in (row["destination"], "/" + row["destination"].lstrip("/")):
+            return f"mounts[{index}]"
+    for index, row in rows:
+        if target == row.get("source"):
+            return f"mounts[{index}].source"
+    return "mounts"

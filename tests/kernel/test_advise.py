@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -180,6 +181,52 @@ def test_advice_fetches_and_makes_nothing(twinhull: Twinhull) -> None:
     assert twinhull("images", "--format", "json", check=True).json() == []
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--network", "host", "-p", "80"),
+        ("--network", "none", "--mac-address", "02:00:00:00:00:05"),
+        ("--network", "host", "--sysctl", "net.ipv4.ip_forward=1"),
+        ("--network", "nosuch"),
+        ("--volumes-from", "nobody"),
+        ("--userns", "private", "--privileged"),
+        ("--restart", "always", "--rm"),
+        ("-u", "nosuch"),
+    ],
+)
+def test_what_run_refuses_is_refused_with_the_same_words(twinhull: Twinhull, flags: tuple[str, ...]) -> None:
+    advised, ran = (twinhull(verb, *flags, "busybox", "true") for verb in ("advise", "run"))
+    assert advised.exit_code == ran.exit_code == 125
+    assert ran.stderr.endswith(advised.stderr)  # behind what it says of the image
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--vm", "--userns", "private"),
+        ("--no-template",),
+        ("--sysctl", "user.max_user_namespaces=5"),
+        ("--network-alias", "web", "--expose", "80", "-P"),
+    ],
+)
+def test_the_command_that_is_printed_runs(twinhull: Twinhull, flags: tuple[str, ...]) -> None:
+    document = twinhull("advise", "--format", "json", "--rm", *flags, "busybox", "true", check=True).json()
+    assert twinhull(*shlex.split(document["command"])[1:]).exit_code == 0
+
+
+def test_volumes_of_another_workload_count_as_its_own(twinhull: Twinhull) -> None:
+    twinhull("create", "--name", "has", "-v", "/etc:/e", "busybox", check=True)
+    document = twinhull("advise", "--format", "json", "--volumes-from", "has", "busybox", check=True).json()
+    assert document["needs"]["doors"] == ["/etc"]
+    assert "--volumes-from=has" in document["command"]
+
+
+def test_a_machine_is_called_as_what_it_is_for(twinhull: Twinhull) -> None:
+    for words, name in ((("--name", "box", "busybox"), "box"), (("registry:5000/team/app:1",), "app"), ((), "windows")):
+        done = twinhull("advise", "--os", "windows", "--format", "json", *words, check=True)
+        assert done.json()["command"] == f"twinhull machine create {name} --disk FILE.qcow2"
+
+
 def test_a_filesystem_that_is_built_in_needs_no_machine(twinhull: Twinhull) -> None:
     done = twinhull("advise", "--needs-kernel-module", "proc", "--needs-kernel-module", "overlay", "busybox")
     assert (done.exit_code, done.stdout.partition("\n")[0]) == (0, "CONTAINER: busybox")
@@ -322,9 +369,7 @@ def test_an_application_is_advised_on_service_by_service(twinhull: Twinhull, tmp
     limited = twinhull(*words)
     missing = ["web", "plugin"] if kvm else ["web"]
     told = f"no memory of {', '.join(missing)} was measured under this kernel"
-    assert f"! --memory-budget 1.07 GB was not checked: {told}; twinhull compare busybox measures it" in unwrapped(
-        limited
-    )
+    assert f"! --memory-budget 1g was not checked: {told}; twinhull compare busybox measures it" in unwrapped(limited)
     (row,) = twinhull(*words, "--format", "json").json()["not_checked"]
     assert (row["why"], row["command"]) == (told, "twinhull compare busybox")
     file.write_text("services: [\n")

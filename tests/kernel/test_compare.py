@@ -190,7 +190,7 @@ def test_under_tcg_the_vm_is_not_called_a_wall(result: dict[str, Any]) -> None:
     else:
         assert verdict["holds"] == "not here"
         assert result["recommendation"]["choice"] == "container"
-        assert "without KVM the VM is no stronger wall" in result["recommendation"]["reasons"]
+        assert "without KVM a guest is no stronger wall" in result["recommendation"]["reasons"]
 
 
 def test_its_medians_are_left_for_advice(command: Twinhull, result: dict[str, Any]) -> None:

@@ -90,6 +90,11 @@ CASES: dict[str, tuple[Question, Question, str]] = {
     "a setting of the whole kernel is not a container's": (asking(sysctls=("vm.swappiness",)), TRUSTED, "vm"),
     "a device of the host stays with the host's kernel": (asking(devices=("/dev/dri",)), TRUSTED, "container"),
     "a namespace of the host is not a guest's": (asking(namespaces=("network",)), asking(bridge=True), "container"),
+    "a user namespace and an OCI runtime are a container's": (
+        asking(of_container=("--runtime crun",))._replace(wishes=Wishes(isolation="vm")),
+        wishing(isolation="vm"),
+        "container",
+    ),
     "a socket of the host does not lead out of a guest": (asking(sockets=("/run/docker.sock",)), TRUSTED, "container"),
     "a VM is too late": (wishing(start_within_s=0.1), wishing(start_within_s=0.2), "container"),
     "a machine is too late": (wishing(start_within_s=8.9, system="freebsd"), wishing(start_within_s=9.0), "stop"),
@@ -131,9 +136,9 @@ CASES: dict[str, tuple[Question, Question, str]] = {
     "what needs no kernel of its own is cheaper without one": (TRUSTED, wishing(own_kernel=True), "container"),
     "paths of the host are nearer to a container": (asking(volumes=1), TRUSTED, "container"),
     "in time only where a guest waits": (
-        waiting(wishing(start_within_s=0.1)),
-        waiting(wishing(start_within_s=0.05)),
-        "container",
+        waiting(wishing(start_within_s=0.1, isolation="vm")),
+        waiting(wishing(start_within_s=0.05, isolation="vm")),
+        "vm",
     ),
     "TCG is no wall": (wishing(TCG), TRUSTED, "container"),
     "what the kernel of a machine has": (wishing(HERE._replace(missing_modules=("zfs",))), TRUSTED, "machine"),
@@ -247,32 +252,6 @@ def test_where_only_the_wall_is_missing_the_answer_names_the_flag_that_does_with
     assert not offered(wishing(TCG, untrusted=True, start_within_s=0.1))  # no guest is that fast
     assert not offered(wishing(TCG, untrusted=True, accept_weak_wall=True, start_within_s=0.1))
     assert not offered(wishing(TCG, start_within_s=0.01))
-
-
-def test_a_machine_is_judged_by_what_was_measured_of_one() -> None:
-    slow = advise(wishing(system="windows", start_within_s=0.5))  # a VM would be in time
-    assert (slow.choice, slow.reasons[1]) == (
-        "stop",
-        "a machine starts in 9.00 s (measured with Debian), more than 500 ms",
-    )
-    many = advise(wishing(HERE._replace(missing_modules=("zfs",)), instances=60, memory_budget_bytes=4 * 10**9))
-    assert (many.choice, many.reasons[1]) == (
-        "stop",
-        "60 machines take 18.0 GB (measured with Debian), more than the 4.00 GB that you allow",
-    )
-
-
-def test_of_a_machine_that_was_not_measured_it_is_known_that_it_is_more_than_a_vm() -> None:
-    def silent(**wishes: Any) -> Question:
-        return wishing(**wishes)._replace(measured=MEASURED._replace(machine=Cost()))
-
-    late = advise(silent(own_kernel=True, start_within_s=0.1))
-    assert late.choice == "stop"
-    assert (
-        "no machine was measured, and it boots more than a VM, which starts in 200 ms, more than 100 ms" in late.reasons
-    )
-    assert advise(silent(own_kernel=True, instances=10, memory_budget_bytes=699_000_000)).choice == "stop"
-    assert advise(silent(system="windows", start_within_s=0.5)).choice == "machine"
 
 
 texts = st.sampled_from(("", "x"))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.unit.test_advise import HERE, MEASURED, TRUSTED, wishing
 from twinhull.advice.advise import advise
-from twinhull.advice.question import Cost, Limit, Room
+from twinhull.advice.question import Cost, Limit, Question, Room
 
 
 def test_a_budget_makes_no_memory_that_is_not_there() -> None:
@@ -43,3 +45,30 @@ def test_a_machine_that_was_not_measured_takes_at_least_what_a_vm_takes() -> Non
     advice = advise(asked)
     assert advice.choice == "stop"
     assert advice.reasons[-1].endswith("10 % each; a machine takes at least what a VM takes")
+
+
+def test_a_machine_is_judged_by_what_was_measured_of_one() -> None:
+    slow = advise(wishing(system="windows", start_within_s=0.5))  # a VM would be in time
+    assert (slow.choice, slow.reasons[1]) == (
+        "stop",
+        "a machine starts in 9.00 s (measured with Debian), more than 500 ms",
+    )
+    many = advise(wishing(HERE._replace(missing_modules=("zfs",)), instances=60, memory_budget_bytes=4 * 10**9))
+    assert (many.choice, many.reasons[1]) == (
+        "stop",
+        "60 machines take 18.0 GB (measured with Debian), more than the 4.00 GB that you allow",
+    )
+
+
+def test_of_a_machine_that_was_not_measured_it_is_known_that_it_is_more_than_a_vm() -> None:
+    def silent(**wishes: Any) -> Question:
+        return wishing(**wishes)._replace(measured=MEASURED._replace(machine=Cost()))
+
+    late = advise(silent(own_kernel=True, start_within_s=0.1))
+    assert late.choice == "stop"
+    assert (
+        "a machine (none was measured) boots more than a VM, and that starts in 200 ms, more than 100 ms"
+        in late.reasons
+    )
+    assert advise(silent(own_kernel=True, instances=10, memory_budget_bytes=699_000_000)).choice == "stop"
+    assert advise(silent(system="windows", start_within_s=0.5)).choice == "machine"

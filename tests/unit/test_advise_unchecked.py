@@ -13,7 +13,7 @@ from twinhull.advice.question import Cost, Measured, Question
 
 SILENT = Measured()
 COUNTED = MEASURED._replace(container=MEASURED.container._replace(tasks=2.0))
-WISHES = {"start_within_s": 0.2, "instances": 20, "memory_budget_bytes": 1_000_000_000}
+WISHES = {"start_within_s": 0.2, "instances": 20, "memory_budget_bytes": 1 << 30}
 
 
 def unmeasured(measured: Measured = SILENT, **wishes: Any) -> tuple[Question, Advice]:
@@ -28,21 +28,21 @@ def unmeasured(measured: Measured = SILENT, **wishes: Any) -> tuple[Question, Ad
         (
             {"start_within_s": 0.2},
             [
-                "--start-within 200 ms was not checked: no start of a container was measured under this kernel; "
+                "--start-within 200ms was not checked: no start of a container was measured under this kernel; "
                 "twinhull compare app measures it"
             ],
         ),
         (
             {"instances": 2000, "own_kernel": True},
             [
-                "--instances 2,000 was not checked: no memory of a VM was measured under this kernel and KVM; "
+                "--instances 2000 was not checked: no memory of a VM was measured under this kernel and KVM; "
                 "twinhull compare app measures it"
             ],
         ),
         (
-            {"memory_budget_bytes": 10**9, "system": "windows"},
+            {"memory_budget_bytes": 1 << 30, "system": "windows"},
             [
-                "--memory-budget 1.00 GB was not checked: no memory of a machine was measured under this kernel "
+                "--memory-budget 1g was not checked: no memory of a machine was measured under this kernel "
                 "and KVM; twinhull compare --subjects container,vm,machine app measures it"
             ],
         ),
@@ -64,7 +64,7 @@ def test_what_was_measured_is_weighed_and_not_named() -> None:
     (row,) = unmeasured(MEASURED, **WISHES)[1].not_checked
     assert (row.wish, row.why) == ("--instances 20", "how many processes and files a container takes was not measured")
     _, partly = unmeasured(MEASURED._replace(container=Cost(0.04)), **WISHES)
-    assert [row.wish for row in partly.not_checked] == ["--memory-budget 1.00 GB", "--instances 20"]
+    assert [row.wish for row in partly.not_checked] == ["--memory-budget 1g", "--instances 20"]
 
 
 def test_an_answer_that_is_to_stop_has_nothing_left_to_check() -> None:

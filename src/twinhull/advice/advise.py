@@ -46,7 +46,7 @@ class Advice(NamedTuple):
         rules: the names of those that decided or note something, the weightiest first.
         reasons: their sentences.
         would_change: what would turn the answer round.
-        fired: every rule that applies, the outweighed ones last.
+        fired: every rule that applies, but for notes on another choice; the outweighed ones last.
         not_checked: wishes that no figure of this machine could answer.
     """
 
@@ -62,6 +62,7 @@ def advise(question: Question) -> Advice:
     """Go through the table."""
     applying = [rule for rule in RULES if rule.applies(question)]
     choice = choose(applying)
+    applying = [rule for rule in applying if not rule.about or choice in rule.about]
     listed = [(role_of(rule, choice), rule) for rule in applying]
     listed.sort(key=lambda pair: (ROLES.index(pair[0]), WEIGHTS.index(pair[1].weight)))
     fired = tuple(

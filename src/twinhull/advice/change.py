@@ -71,6 +71,7 @@ NO_SETTINGS = asking("the same without those settings", lambda needs: needs._rep
 NO_DEVICE = asking("the same without the device", lambda needs: needs._replace(devices=()))
 OWN_NETWORK = asking("a network of its own, with -p for its ports", lambda needs: needs._replace(namespaces=()))
 NO_SOCKET = asking("the same without the socket", lambda needs: needs._replace(sockets=()))
+NO_SUCH_FLAG = asking("the same without that flag", lambda needs: needs._replace(of_container=()))
 MORE_TIME = wishing("more time for the start", lambda wishes: wishes._replace(start_within_s=0.0))
 MORE_MEMORY = Change("more memory", with_more_memory)
 HIGHER_LIMIT = Change("a higher limit of this machine", lambda q: q._replace(room=Room()))

@@ -57,7 +57,7 @@ def flags(request: Request, isolation: IsolationChoice) -> Iterator[str]:
     yield from networks(request)
     if request.user_namespace:
         yield "--userns=private"
-    if request.boots:
+    if request.boots and isolation != "container":  # which has no kernel to boot
         yield "--no-template"
     yield from limits(request)
     yield from (f"--cap-add={name}" for name in request.cap_add)

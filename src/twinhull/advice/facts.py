@@ -48,10 +48,25 @@ def needs_of(request: Request, own: Iterable[str] = (), sockets: Iterable[str] =
         namespaces=("network",) if request.network == "host" else (),
         privileges=tuple(privileges_of(request)),
         devices=tuple(device.source for device in request.devices),
-        sysctls=tuple(key for key, _ in request.sysctls if not namespace_of(key)),
+        sysctls=tuple(key for key, _ in request.sysctls if not is_its_own(key, request)),
         user_namespace=request.user_namespace,
         bridge=any(place.network == "bridge" for place in request.networks),
+        of_container=tuple(of_container(request)),
     )
+
+
+def is_its_own(setting: str, request: Request) -> bool:
+    """True for a setting of a namespace that a container has for itself."""
+    kind = namespace_of(setting)
+    return bool(kind) and (kind != "user" or request.user_namespace)
+
+
+def of_container(request: Request) -> Iterator[str]:
+    """The flags that no guest can have."""
+    if request.user_namespace:
+        yield "--userns private"
+    if request.runtime:
+        yield f"--runtime {request.runtime}"
 
 
 def privileges_of(request: Request) -> Iterator[str]:

@@ -64,7 +64,7 @@ def starts(question: Question, choice: Choice) -> str:
     if cost.start_s:
         return f"a {TITLES[choice]} starts in {of_start(cost)}{whose(question, choice)}"
     usual = quantity(least_start(question, choice), "s")
-    return f"no machine was measured, and it boots more than a VM, which starts in {usual}{whose(question, 'vm')}"
+    return f"a machine (none was measured) boots more than a VM, and that starts in {usual}{whose(question, 'vm')}"
 
 
 def takes(question: Question, choice: Choice) -> str:
@@ -72,8 +72,8 @@ def takes(question: Question, choice: Choice) -> str:
     taken, count = quantity(least_memory(question, choice), "B"), question.wishes.instances
     if cost_of(question, choice).memory_bytes:
         return f"{many(question, TITLES[choice])} take{'s' * (count == 1)} {taken}{whose(question, choice)}"
-    usual = f"{count:,} of which take {taken}{whose(question, 'vm')}"
-    return f"no machine was measured, and it holds more than a VM, {usual}"
+    usual = f"{many(question, 'VM')} take{'s' * (count == 1)} {taken}{whose(question, 'vm')}"
+    return f"a machine (none was measured) holds more than a VM, and {usual}"
 
 
 def binding(name: str) -> str:

@@ -54,6 +54,7 @@ class Needs(NamedTuple):
         devices: nodes of the host.
         sysctls: settings of the kernel.
         bridge: it is on the network that every workload is on.
+        of_container: flags that only a container can have.
     """
 
     sockets: tuple[str, ...] = ()
@@ -65,6 +66,7 @@ class Needs(NamedTuple):
     sysctls: tuple[str, ...] = ()
     user_namespace: bool = False
     bridge: bool = False
+    of_container: tuple[str, ...] = ()
 
 
 class Packed(NamedTuple):

@@ -44,6 +44,12 @@ def system(question: Question) -> str:
     return question.wishes.system if question.wishes.system != LINUX else question.packed.system
 
 
+def named_container(question: Question) -> str:
+    """What somebody says who names one."""
+    weak = ", and accept that code which is not trusted shares the host's kernel"
+    return f"you name a container{weak if question.wishes.untrusted else ''}"
+
+
 def modules_of_a_machine(question: Question) -> str:
     """What is known of the modules that this kernel lacks, or may lack, in the kernel of a machine's Debian."""
     here = question.here

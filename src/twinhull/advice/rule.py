@@ -28,6 +28,7 @@ class Rule(NamedTuple):
         favours: the choice it speaks for, None for none.
         otherwise: what it costs to decide against it.
         source: who says so; "measured here" and "this machine" are observations.
+        about: the choices that a note tells of; () for any.
         change: what would make it not fire.
     """
 
@@ -40,3 +41,4 @@ class Rule(NamedTuple):
     otherwise: str = ""
     source: str = ""
     change: Change | None = None
+    about: tuple[Choice, ...] = ()

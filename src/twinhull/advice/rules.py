@@ -16,6 +16,7 @@ from twinhull.advice.reading import (
     engines,
     foreign,
     modules_of_a_machine,
+    named_container,
     needs_kernel,
     system,
     unpromised,
@@ -163,6 +164,17 @@ RULES = (
         change=change.OWN_NETWORK,
     ),
     Rule(
+        "a user namespace and an OCI runtime are a container's",
+        "veto",
+        lambda q: bool(q.needs.of_container),
+        lambda q: f"only a container can have {', '.join(q.needs.of_container)}",
+        excludes=GUESTS,
+        favours="container",
+        otherwise="run refuses it",
+        source=HERE,
+        change=change.NO_SUCH_FLAG,
+    ),
+    Rule(
         "a socket of the host does not lead out of a guest",
         "veto",
         lambda q: bool(q.needs.sockets),
@@ -186,7 +198,7 @@ RULES = (
         "a bridge has so many ports",
         "veto",
         lambda q: q.needs.bridge and 0 <= q.here.bridge_ports < q.wishes.instances,
-        lambda q: f"the bridge takes {q.here.bridge_ports} more workloads, not {q.wishes.instances}",
+        lambda q: f"the bridge takes {q.here.bridge_ports:,} more workloads, not {q.wishes.instances:,}",
         excludes=CHOICES,
         otherwise="the next one does not start",
         source="Linux, net/bridge (BR_MAX_PORTS)",
@@ -215,7 +227,7 @@ RULES = (
         "you name a container",
         "strong",
         lambda q: q.wishes.isolation == "container",
-        lambda q: "you name a container",
+        named_container,
         favours="container",
         otherwise="it is not what you named",
         source=USER,
@@ -244,7 +256,12 @@ RULES = (
     Rule(
         "who accepts a weak wall gets QEMU's jail",
         "strong",
-        lambda q: q.wishes.untrusted and q.here.accelerator != "kvm" and q.wishes.accept_weak_wall,
+        lambda q: (
+            q.wishes.untrusted
+            and q.here.accelerator != "kvm"
+            and q.wishes.accept_weak_wall
+            and q.wishes.isolation != "container"
+        ),
         lambda q: f"you accept a wall that nobody promises for {q.workload}: {unpromised(q)}, in QEMU's container",
         favours="vm",
         otherwise="it does not run at all",
@@ -292,12 +309,13 @@ RULES = (
         ),
         otherwise="a start right behind another takes a guest from the template",
         source=MEASURED,
+        about=("vm",),
     ),
     Rule(
         "TCG is no wall",
         "note",
         lambda q: q.here.accelerator == "tcg" and admitted(q),
-        lambda q: "without KVM the VM is no stronger wall",
+        lambda q: "without KVM a guest is no stronger wall",
         source=QEMU,
         change=change.KVM,
     ),
@@ -307,6 +325,7 @@ RULES = (
         lambda q: system(q) == LINUX and bool(q.here.missing_modules or q.here.unknown_modules),
         modules_of_a_machine,
         source=HERE,
+        about=("machine",),
     ),
     Rule(
         "KVM that no guest has proven",
@@ -336,6 +355,7 @@ RULES = (
         lambda q: q.packed.root and not q.needs.user_namespace and admitted(q),
         lambda q: "its user is root, in a container also to the host's kernel: --userns private or -u changes that",
         source="user_namespaces(7)",
+        about=("container",),
     ),
     Rule(
         "an image that is not here",

@@ -6,7 +6,6 @@ Promise: a wish is either weighed by a rule or named here, with the command that
 from __future__ import annotations
 
 from twinhull.advice import price
-from twinhull.quantities import quantity
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -45,16 +44,29 @@ def missing(question: Question, choice: Choice) -> Iterator[tuple[str, str]]:
     accelerator = question.here.accelerator.upper() if choice != "container" else ""
     under = f"was measured under this kernel{' and ' if accelerator else ''}{accelerator}"
     if wishes.start_within_s and not price.fastest(cost):
-        yield f"--start-within {price.within(question)}", f"no start of {title} {under}"
+        yield f"--start-within {as_typed_s(wishes.start_within_s)}", f"no start of {title} {under}"
     if cost.memory_bytes:
         if wishes.instances > 1 and not cost.tasks:
-            yield f"--instances {wishes.instances:,}", f"how many processes and files {title} takes was not measured"
+            yield f"--instances {wishes.instances}", f"how many processes and files {title} takes was not measured"
         return
     why = f"no memory of {title} {under}"
     if wishes.memory_budget_bytes:
-        yield f"--memory-budget {quantity(wishes.memory_budget_bytes, 'B')}", why
+        yield f"--memory-budget {as_typed_bytes(wishes.memory_budget_bytes)}", why
     if wishes.instances > 1:
-        yield f"--instances {wishes.instances:,}", why
+        yield f"--instances {wishes.instances}", why
+
+
+def as_typed_s(value: float) -> str:
+    """A time as the flag takes it: 200ms, 1.5s."""
+    return f"{value * 1000:g}ms" if value < 1 else f"{value:g}s"
+
+
+def as_typed_bytes(value: int) -> str:
+    """An amount of memory as the flag takes it: 2g, 100m."""
+    for power, unit in ((30, "g"), (20, "m"), (10, "k")):
+        if value % (1 << power) == 0:
+            return f"{value >> power}{unit}"
+    return str(value)
 
 
 def measuring(question: Question, choice: Choice) -> str:

@@ -15,7 +15,7 @@ from twinhull.cli.progress import prepared
 from twinhull.cli.render import document
 from twinhull.cli.run import configure_request, request_of
 from twinhull.engine import isolation, names
-from twinhull.engine.counsel import counsel
+from twinhull.engine.counsel import counsel, require_runnable
 from twinhull.errors import InvalidRequest
 from twinhull.plan.seccomp import UNCONFINED
 
@@ -88,6 +88,7 @@ def run_advise(arguments: Arguments, config: Config) -> int:
     extra += tuple(profiles) if request.seccomp not in ("", UNCONFINED) else ()
     with prepared(config) as engine:
         found = counsel(engine.home, request, wishes_of(arguments), prove=arguments.probe, extra=extra)
+        require_runnable(engine.home, request, found.advice)
     show = report.answer if arguments.format == "json" else report.render
     shown = show(found.question, found.advice, found.command, found.not_served)
     print(document(shown) if arguments.format == "json" else shown)

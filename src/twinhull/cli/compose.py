@@ -6,11 +6,11 @@ import os
 import sys
 from functools import cache
 
-from twinhull.advice import report
+from twinhull.advice import price, report
 from twinhull.advice.compose import Service
 from twinhull.advice.included import application as services_of
 from twinhull.advice.interpolation import Malformed, dotenv, tree
-from twinhull.advice.unchecked import Unchecked, measuring
+from twinhull.advice.unchecked import Unchecked, as_typed_bytes, measuring
 from twinhull.cli.advise import STOPPED, wishes_of
 from twinhull.cli.parser import Parser
 from twinhull.cli.progress import prepared
@@ -18,7 +18,7 @@ from twinhull.cli.render import document
 from twinhull.cli.run import configure_create, request_of
 from twinhull.engine import names
 from twinhull.engine.abilities import read_abilities
-from twinhull.engine.counsel import Counsel, check_platform, counsel
+from twinhull.engine.counsel import Counsel, check_platform, counsel, require_runnable
 from twinhull.errors import HostUnfit, InvalidRequest
 from twinhull.host import extras
 from twinhull.model import Request
@@ -87,7 +87,7 @@ def advised(
     """The answer for one service.
 
     Raises:
-        InvalidRequest: its image's name is none.
+        InvalidRequest: its image's name is none, or `run` would refuse it.
     """
     wishes = wishes._replace(
         untrusted=wishes.untrusted or service.untrusted,
@@ -95,9 +95,14 @@ def advised(
         memory_budget_bytes=0,  # it is for all together
     )
     try:
-        return counsel(home, request, wishes, asks=service.asks, here=here, extra=("--detach",))
+        found = counsel(home, request, wishes, asks=service.asks, here=here, extra=("--detach",))
     except InvalidRequest as error:
         raise placed(service, application, error, "image") from None
+    try:
+        require_runnable(home, request, found.advice)
+    except InvalidRequest as error:
+        raise placed(service, application, error) from None
+    return found
 
 
 def read_application(path: str) -> Application:
@@ -298,7 +303,7 @@ def unweighed(application: Application, found: Sequence[Counsel], budget: int) -
     names_of = ", ".join(service.name for service, _ in silent)
     commands = dict.fromkeys(measuring(each.question, each.advice.choice) for _, each in silent)
     yield Unchecked(
-        f"--memory-budget {quantity(budget, 'B')}",
+        f"--memory-budget {as_typed_bytes(budget)}",
         f"no memory of {names_of} was measured under this kernel",
         ", ".join(commands),
     )
@@ -327,10 +332,19 @@ def lines(application: Application, found: Sequence[Counsel], together: float, b
     shown.append(report.wrap(f"here         {report.machine(found[0].question.here)}", " " * 13))
     if together:
         limit = f", more than the {quantity(budget, 'B')} that you allow" if 0 < budget < together else ""
-        shown.append(report.wrap(f"together     {quantity(together, 'B')} of memory as advised{limit}", " " * 13))
+        shown.append(
+            report.wrap(f"together     {quantity(together, 'B')} of memory as advised{limit}{whose(found)}", " " * 13)
+        )
     shown += [report.wrap(f"! {row.sentence()}", "  ") for row in unweighed(application, found, budget)]
     shown += [f"! not read: {key}" for key in application.left_out]
     return shown
+
+
+def whose(found: Sequence[Counsel]) -> str:
+    """Whose memory the sum is of, where not each service's own image was measured."""
+    weighed = [each for each in found if memory_bytes(each)]
+    others = dict.fromkeys(price.whose(each.question, each.advice.choice) for each in weighed)
+    return "".join(filter(None, others))
 
 
 def title(service: Service, found: Counsel) -> str:

@@ -12,7 +12,7 @@ from twinhull.advice.command import command_line
 from twinhull.advice.facts import needs_of, packed_of, unknown_image
 from twinhull.advice.question import LINUX, Cost, Needs, Packed, Question, Room, Wishes
 from twinhull.advice.reading import system
-from twinhull.engine import isolation, spares
+from twinhull.engine import connectivity, isolation, names, spares
 from twinhull.engine.abilities import read_abilities
 from twinhull.engine.measurements import read
 from twinhull.engine.room import Weight, limits, read_room
@@ -20,6 +20,7 @@ from twinhull.engine.state import Home
 from twinhull.errors import HostUnfit
 from twinhull.model import Image, Request
 from twinhull.oci import platform
+from twinhull.oci.spec import Identity, make_spec
 from twinhull.store import embedded, images
 from twinhull.tuples import NamedTuple
 
@@ -66,6 +67,7 @@ def counsel(
 
     Raises:
         InvalidRequest: there is no such platform, or the image's name is none.
+        NotFound: it is to have the volumes of a workload that there is not.
     """
     check_platform(request.platform)
     here = here or read_abilities(home, modules=wishes.kernel_modules, prove=prove)
@@ -79,12 +81,45 @@ def counsel(
     )
     if wishes.instances > 1 or not spares.is_eligible(home.config, request._replace(isolation="vm")):
         found = found._replace(vm=found.vm._replace(waiting_s=0.0))  # at most one guest waits, and none for this
-    needs = joined(isolation.needs(home, request), asks)
-    workload = request.image or f"a {wishes.system} system"
+    needs = joined(isolation.needs(home, with_inherited(home, request)), asks)
+    workload = request.image or f"a system for {wishes.system}"
     packed = packed if request.image else Packed(known=True)
     question = Question(workload, wishes, needs, packed, here, found, room_of(home, request, found))
     advice = advise.advise(question)
     return Counsel(question, advice, command_for(question, advice, request, extra), not_served(asks))
+
+
+def with_inherited(home: Home, request: Request) -> Request:
+    """The request with the volumes that it takes from other workloads."""
+    if not request.volumes_from:
+        return request
+    from twinhull.engine import volumes
+
+    return volumes.inherited(home, request)
+
+
+def require_runnable(home: Home, request: Request, advice: Advice) -> None:
+    """Refuse a workload that `run` refuses before it starts anything, whatever is advised.
+
+    Raises:
+        InvalidRequest: what it asks for contradicts itself, or means nothing in its place.
+        NotFound: it names a network that there is not.
+    """
+    if advice.choice == "machine":
+        return
+    from twinhull.engine import policy
+    from twinhull.oci.options import check_sysctl
+
+    as_chosen = request._replace(isolation="vm" if advice.choice == "vm" else "container")
+    connectivity.check(as_chosen)
+    connectivity.require(home, as_chosen)
+    policy.check(as_chosen)
+    if advice.choice == "stop":  # what a container cannot have may be why
+        return
+    for key, _ in as_chosen.sysctls:
+        check_sysctl(key, as_chosen)
+    if request.image and (image := find(home, request)):
+        make_spec(image, as_chosen, Identity("0", "0"))
 
 
 def room_of(home: Home, request: Request, found: Measured) -> Room:
@@ -154,9 +189,15 @@ def command_for(question: Question, advice: Advice, request: Request, extra: tup
     """What to type: run, or what makes a machine."""
     if advice.choice == "machine":
         disk = "--debian" if system(question) == LINUX else "--disk FILE.qcow2"
-        return f"twinhull machine create NAME {disk}"
+        return f"twinhull machine create {machine_name(question, request)} {disk}"
     if advice.choice == "stop" or not request.image:
         return ""
     wishes = question.wishes
     asked = request._replace(untrusted=wishes.untrusted, accept_weak_wall=wishes.accept_weak_wall)
     return command_line(asked, isolation=advice.choice, extra=extra)
+
+
+def machine_name(question: Question, request: Request) -> str:
+    """What a machine is called in the command: as the workload, else after its image, else after its system."""
+    image = request.image.partition("@")[0].rpartition("/")[2].partition(":")[0]
+    return next(filter(names.is_valid, (request.name, image, system(question))), "machine")

@@ -14,8 +14,6 @@
 #include "fault.h"
 #include "kernel.h"
 
-#define MAP_BYTES 4096 /* the kernel takes no larger map */
-
 /* The v2 leaf needs nothing here: the clone put the child into it. Of v1, "0" in tasks moves a process with one thread
  * as cgroup.procs does, but without cgroup_threadgroup_rwsem, whose writer waits for every processor (RCU): 16 ms. */
 static int enter_cgroups1(const struct host *host)
@@ -56,7 +54,7 @@ static int differing_namespaces(pid_t pid, int *flags)
 
 static int give_streams(const struct setup *setup, pid_t pid)
 {
-	char path[64], uids[MAP_BYTES], gids[MAP_BYTES];
+	char path[64], uids[ID_MAP_BYTES], gids[ID_MAP_BYTES];
 	snprintf(path, sizeof(path), "/proc/%d/uid_map", pid);
 	int length = file_read(AT_FDCWD, path, uids, sizeof(uids));
 	snprintf(path, sizeof(path), "/proc/%d/gid_map", pid);
@@ -120,13 +118,16 @@ int namespaces_enter(struct setup *setup)
 {
 	bool own_user = setup->host->userns_fd >= 0 || (setup->shape->flags & CLONE_NEWUSER), forks = own_user;
 	int error = setup->shape->runtime ? 0 : enter_cgroups1(setup->host);
-	if (!error && own_user)
-		error = userns_enter(setup);
-	if (error || setup->shape->runtime) /* which takes the process there itself */
+	if (error)
 		return error;
+	if (setup->shape->runtime) /* which takes the process there itself */
+		return own_user ? userns_enter(setup) : 0;
+	/* While we still may: in a user namespace of its own nothing of the host's can be joined any more. */
 	if (setup->host->netns_fd >= 0 && setns(setup->host->netns_fd, CLONE_NEWNET) < 0)
 		return -errno;
 	error = enter_joined(setup->host, &forks);
+	if (!error && own_user)
+		error = userns_enter(setup);
 	if (error)
 		return error;
 	/* Not part of the clone: the namespace's root is the cgroup that its maker is in, and the clone's maker

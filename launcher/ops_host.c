@@ -142,9 +142,10 @@ static int op_netns(struct host *host, const struct op *op)
 	(void)op;
 	if (host->netns_fd >= 0)
 		return -EEXIST;
+	int refused = host->userns_fd >= 0 && host->userns_network_fd < 0 ? userns_visit(host, true) : 0;
 	host->netns_fd = fd_take(&host->userns_network_fd);
-	if (host->netns_fd >= 0)
-		return 0;
+	if (refused || host->netns_fd >= 0)
+		return refused;
 	CLEANUP_FD int home = own_netns();
 	if (home < 0)
 		return home;
@@ -364,7 +365,7 @@ static int op_join_namespace(struct host *host, const struct op *op)
 		int *own = kind == CLONE_NEWNET ? &host->netns_fd : &host->userns_fd;
 		fd_close(own);
 		*own = fd;
-		return 0;
+		return kind == CLONE_NEWUSER ? userns_visit(host, false) : 0;
 	}
 	for (size_t i = 0; i + 1 < MAX_JOINED; i++)
 		if (host->joined[i].kind == 0) {

@@ -12,6 +12,7 @@
 #define MAX_HELD_PORTS 256
 #define MAX_PROXIES 16
 #define MAX_JOINED 8
+#define ID_MAP_BYTES 4096 /* the kernel takes no larger map */
 
 /* Of a plan that comes later: what is in place before it does. By far the most plans are smaller. */
 #define PREPARED_PLAN_BYTES 65536
@@ -23,7 +24,8 @@ struct host {
 	int instance_fd;              /* the instance directory, O_PATH or O_DIRECTORY */
 	int cgroup2_fd;               /* leaf for CLONE_INTO_CGROUP, or -1 */
 	int netns_fd;                 /* also dup'ed at NETNS_FD while netlink ops run, or -1 */
-	int userns_fd;                /* of a plan with id-maps, or -1 */
+	int userns_fd;                /* of a plan with id-maps, or joined, or -1 */
+	char maps[2][ID_MAP_BYTES];   /* of one that is joined: of users and of groups, as we see them */
 	int userns_network_fd;        /* the network namespace that it owns, until the netns op takes it, or -1 */
 	int channel_fd;               /* our end of the agent's socketpair, or -1 */
 	int streams[3];               /* what each child has as its standard streams; -1: pipes of its own */

@@ -70,6 +70,45 @@ static int make(struct host *host, int proc, const struct op *maps, bool network
 	return error;
 }
 
+/* A process in it, for nobody outside can tell its maps otherwise. It stops when it is there. */
+static pid_t enter_and_stop(const struct host *host, bool network)
+{
+	int status = 0;
+	pid_t pid = fork();
+	if (pid == 0) {
+		if (setns(host->userns_fd, CLONE_NEWUSER) < 0 || (network && unshare(CLONE_NEWNET) < 0))
+			_exit(errno);
+		kill(getpid(), SIGSTOP);
+		_exit(EINTR);
+	}
+	if (pid < 0)
+		return -errno;
+	while (waitpid(pid, &status, WUNTRACED) < 0 && errno == EINTR)
+		;
+	return WIFSTOPPED(status) ? pid : WIFEXITED(status) ? -WEXITSTATUS(status) : -ECHILD;
+}
+
+int userns_visit(struct host *host, bool network)
+{
+	static const char *const FILES[] = {"uid_map", "gid_map"};
+	int length = 0;
+	CLEANUP_FD int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	pid_t pid = proc < 0 ? -errno : enter_and_stop(host, network);
+	if (pid < 0)
+		return pid;
+	for (size_t i = 0; i < 2 && length >= 0; i++) {
+		char path[64];
+		snprintf(path, sizeof(path), "%d/%s", pid, FILES[i]);
+		length = file_read(proc, path, host->maps[i], sizeof(host->maps[i]));
+	}
+	if (network && length >= 0)
+		length = host->userns_network_fd = open_namespace(proc, pid, "net");
+	kill(pid, SIGKILL);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	return length < 0 ? length : 0;
+}
+
 int userns_make(struct host *host, const struct op *maps, bool network)
 {
 	CLEANUP_FD int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -227,17 +266,19 @@ int userns_give_streams(const struct ends *ends, const char *uids, const char *g
 
 int userns_enter(struct setup *setup)
 {
+	const struct op *maps = setup->shape->maps;
+	const struct host *host = setup->host;
 	uint64_t others = setup->shape->flags & ~(uint64_t)(CLONE_NEWUSER | CLONE_NEWCGROUP);
-	if (setup->host->userns_fd < 0 || !(others & CLONE_NEWNS))
+	if (host->userns_fd < 0 || !(others & CLONE_NEWNS))
 		return -EINVAL;
 	int error = prepare(setup);
-	if (!error && setup->shape->maps)
-		error = userns_give_streams(&setup->ends, setup->shape->maps->args[0].text,
-		                            setup->shape->maps->args[1].text);
+	if (!error)
+		error = userns_give_streams(&setup->ends, maps ? maps->args[0].text : host->maps[0],
+		                            maps ? maps->args[1].text : host->maps[1]);
 	if (error)
 		return error;
 	setup->current = NULL;
-	if (setns(setup->host->userns_fd, CLONE_NEWUSER) < 0)
+	if (setns(host->userns_fd, CLONE_NEWUSER) < 0)
 		return -errno;
 	error = userns_become_root();
 	if (!error && unshare((int)others) < 0)

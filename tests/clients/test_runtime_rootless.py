@@ -66,6 +66,18 @@ def test_the_user_may_be_himself_inside(podman: Engine, rootless: Rootless) -> N
     assert done.stdout.strip() == str(rootless.account.pw_uid), done.stderr
 
 
+@pytest.mark.parametrize("userns", ["keep-id", "auto:size=1000"])
+def test_a_container_joins_the_user_namespace_of_another(podman: Engine, userns: str) -> None:
+    started = podman(
+        "run", "--detach", "--name", "ua", "--network", "none", "--userns", userns, NAME, "/bin/sleep", "1000"
+    )
+    assert started.returncode == 0, started.stderr
+    joining = ("--network", "none", "--userns", "container:ua", NAME)
+    done = podman("run", "--rm", *joining, "/bin/cat", "/proc/self/uid_map")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == podman("exec", "ua", "/bin/cat", "/proc/self/uid_map").stdout
+
+
 def test_who_is_root_nowhere_is_told_so(rootless: Rootless) -> None:
     bundle = rootless.home / "bundle"
     (bundle / "rootfs").mkdir(parents=True)

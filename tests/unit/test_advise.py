@@ -374,5 +374,5 @@ def test_a_machine_that_was_never_measured_is_told_with_the_command_that_measure
     told = "machine      not measured here: twinhull compare --subjects container,vm,machine app"
     assert told in report.render(silent, advise(silent), "", ())
     assert "not measured" not in report.render(asked, advise(asked), "", ())
-    windows = silent._replace(workload="a windows system", packed=Packed(known=True), wishes=Wishes(system="windows"))
+    windows = silent._replace(workload="windows", packed=Packed(known=True), wishes=Wishes(system="windows"))
     assert "--subjects container,vm,machine\n" in report.render(windows, advise(windows), "", ()) + "\n"

@@ -79,6 +79,13 @@ def test_figures_of_a_guest_say_what_ran_it(accelerator: str, said: str) -> None
     assert said in answer.why
 
 
+def test_memory_is_said_to_be_what_is_its_own_as_it_is_measured() -> None:
+    samples = {"vm.memory_bytes": (5e7, 5.1e7, 5.2e7, 5.3e7), "container.memory_bytes": (2e5, 2.1e5, 2.2e5, 2.3e5)}
+    answer = judged(CLAIMS[10], Evidence((), {"vm.accelerator": "kvm"}, samples))
+    assert "what is its own" in answer.why
+    assert "PSS" not in answer.why
+
+
 @given(WORDS)
 def test_a_command_is_shown_as_a_shell_takes_it(words: list[str]) -> None:
     shown = report.command_text(shlex.join(words)).removeprefix("    $ ")

@@ -64,8 +64,7 @@ def modules_of_a_machine(question: Question) -> str:
         f"the Debian that --debian makes comes without {lacks}: it takes a package in it, or a --disk of your own"
         if lacks
         else "",
-        f"it is not known whether the Debian that --debian makes has {open_}: none was made here since its modules "
-        "are listed"
+        f"it is not known whether the Debian that --debian makes has {open_}: no disk of it here tells"
         if open_
         else "",
     )

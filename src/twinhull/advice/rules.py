@@ -61,7 +61,7 @@ RULES = (
         "another operating system is a machine's",
         "veto",
         lambda q: system(q) != LINUX,
-        lambda q: f"{q.workload} is not for Linux, and containers and VMs here run nothing else",
+        lambda q: f"{q.workload} does not run on Linux, and containers and VMs here have nothing else",
         excludes=WORKLOADS,
         favours="machine",
         otherwise="its programs do not start",

@@ -152,7 +152,7 @@ def time_idle(session: Session, everyone: Sequence[tuple[str, Sequence[int]]], y
     found = settling.measure(everyone, session.effort.idle_s, youngest)
     for (name, _), percent in zip(everyone, found.percent, strict=True):
         if percent is None:
-            session.findings.gap(f"{name}.idle_percent", "this kernel keeps no schedstat")
+            session.findings.gap(f"{name}.idle_percent", settling.NOT_KNOWN)
         else:
             session.findings.add(f"{name}.idle_percent", percent)
     for name in found.falling:

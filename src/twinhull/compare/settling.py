@@ -21,6 +21,7 @@ OLD_S = 12.0  # measured: a restored guest under TCG takes 0.3 to 1 % of a CPU b
 MOST_WINDOWS = 10
 LAST = 2  # windows that the figures are of
 FALLS = 0.9  # a window with less than this part of the one before
+NOT_KNOWN = "this kernel keeps no schedstat, or a thread that ended took its time with it"
 NOTHING_PERCENT = 0.02  # too little to fall
 
 
@@ -32,7 +33,7 @@ class Look(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """Per cent of one CPU for each group, None where the kernel does not say; which names had not settled."""
+    """Per cent of one CPU for each group, None where it is NOT_KNOWN; which names had not settled."""
 
     percent: tuple[float | None, ...]
     falling: tuple[str, ...]

@@ -82,7 +82,7 @@ def counsel(
     if wishes.instances > 1 or not spares.is_eligible(home.config, request._replace(isolation="vm")):
         found = found._replace(vm=found.vm._replace(waiting_s=0.0))  # at most one guest waits, and none for this
     needs = joined(isolation.needs(home, with_inherited(home, request)), asks)
-    workload = request.image or f"a system for {wishes.system}"
+    workload = request.image or wishes.system
     packed = packed if request.image else Packed(known=True)
     question = Question(workload, wishes, needs, packed, here, found, room_of(home, request, found))
     advice = advise.advise(question)

@@ -35,7 +35,7 @@ def heavy_memory(evidence: Evidence) -> Verdict:
     ratio = evidence.ratio("vm.memory_bytes", "container.memory_bytes")
     said = (
         f"One more idle VM took {evidence.shown('vm.memory_bytes', 'B')} of the host's memory, one more container"
-        f" {evidence.shown('container.memory_bytes', 'B')}, with every process that belongs to it (PSS)."
+        f" {evidence.shown('container.memory_bytes', 'B')}: what is its own, of every process that belongs to it."
     )
     if heavy(ratio):
         why = (

@@ -124,15 +124,16 @@ def idle_time(kept: dict[Side, list[Kept]], youngest: float) -> dict[str, tuple[
     """Time on a processor while nothing is asked of the instances, in per cent of one CPU, once they have settled.
 
     Raises:
-        Unobserved: this kernel does not say.
+        Unobserved: of no instance of a side it is known.
     """
     everyone = [(side, memory.tree(one.supervisor)) for side in SIDES for one in kept[side]]
     rates = settling.measure(everyone, IDLE_S, youngest)
     found: dict[str, list[float]] = {f"{side}.idle_percent": [] for side in SIDES}
     for (side, _), percent in zip(everyone, rates.percent, strict=True):
-        if percent is None:
-            raise Unobserved("this kernel keeps no schedstat")
-        found[f"{side}.idle_percent"].append(percent)
+        if percent is not None:
+            found[f"{side}.idle_percent"].append(percent)
+    if not all(found.values()):
+        raise Unobserved(settling.NOT_KNOWN)
     return {key: tuple(values) for key, values in found.items()}
 
 

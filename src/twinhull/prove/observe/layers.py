@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 FROZEN_S = 0.5
 BUSY = ("sh", "-c", "i=0; while [ $i -lt 30000000 ]; do i=$((i+1)); done")  # a minute: it ends without us
-LIMIT_BYTES = 64 << 20
 
 
 def container_layers(session: Session) -> Evidence:

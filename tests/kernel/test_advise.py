@@ -246,7 +246,7 @@ def test_a_service_for_another_system_is_a_machine_and_no_error(twinhull: Twinhu
     done = twinhull("advise", "--compose", "-", stdin=text)
     assert done.exit_code == 0, done.stderr
     assert "old  MACHINE (a full operating system): busybox\n" in done.stdout
-    assert "! run has no flag for: the host's pid: it would start without" in done.stdout
+    assert "! run has no flag for the host's pid: it would start without, as if nobody had asked" in unwrapped(done)
     nonsense = twinhull("advise", "--compose", "-", stdin=text.replace("windows", "linux").replace("amd64", "nonsense"))
     assert nonsense.exit_code == 125
     assert nonsense.stderr.startswith("twinhull: -:7: service old: no such platform: linux/nonsense\n")

@@ -69,7 +69,7 @@ HOSTS_KERNEL = wishing("code that runs on the host's kernel", lambda wishes: wis
 MODULE = here("the module loaded on the host", lambda here: here._replace(missing_modules=(), unknown_modules=()))
 NO_SETTINGS = asking("the same without those settings", lambda needs: needs._replace(sysctls=()))
 NO_DEVICE = asking("the same without the device", lambda needs: needs._replace(devices=()))
-OWN_NETWORK = asking("a network of its own, with -p for its ports", lambda needs: needs._replace(namespaces=()))
+OWN_NAMESPACES = asking("namespaces of its own, with -p for its ports", lambda needs: needs._replace(namespaces=()))
 NO_SOCKET = asking("the same without the socket", lambda needs: needs._replace(sockets=()))
 NO_SUCH_FLAG = asking("the same without that flag", lambda needs: needs._replace(of_container=()))
 MORE_TIME = wishing("more time for the start", lambda wishes: wishes._replace(start_within_s=0.0))

@@ -50,7 +50,7 @@ def render(question: Question, advice: Advice, command: str, not_served: Iterabl
 def unserved(not_served: Iterable[str]) -> Iterator[str]:
     """What the command that is shown does not give."""
     if missing := ", ".join(not_served):
-        yield wrap(f"! run has no flag for: {missing}: it would start without, as nobody asked", "  ")
+        yield wrap(f"! run has no flag for {missing}: it would start without, as if nobody had asked", "  ")
 
 
 def reason(row: Fired) -> Iterator[str]:

@@ -161,7 +161,7 @@ RULES = (
         favours="container",
         otherwise="it sees its own instead of the host's",
         source=NAMESPACES,
-        change=change.OWN_NETWORK,
+        change=change.OWN_NAMESPACES,
     ),
     Rule(
         "a user namespace and an OCI runtime are a container's",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.support.command import Twinhull
 from tests.support.vm import machine, wait_until
 from twinhull.host import memory
@@ -68,3 +70,17 @@ def test_what_a_guest_of_a_template_frees_stays_with_it(vm: Twinhull) -> None:
     filled = guest.taken_bytes
     guest.do("rm /dev/shm/filled; sleep 4")
     assert filled - guest.taken_bytes < FILLED_BYTES - MOST_BYTES
+
+
+def test_only_translated_code_lies_on_huge_pages(vm: Twinhull) -> None:
+    if "[madvise]" not in Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text():
+        pytest.skip("here QEMU is not asked where it wants huge pages")
+    guest = Guest(vm)
+    modes, mode = [], ""
+    for line in Path(f"/proc/{guest.qemu}/smaps").read_text().splitlines():
+        first, *rest = line.split()
+        if not first.endswith(":"):
+            mode = rest[0]
+        elif first == "AnonHugePages:" and rest[0] != "0":
+            modes.append(mode)
+    assert modes == ["rwxp"], "ACPI's tables are one page of 4 KiB and no huge one"

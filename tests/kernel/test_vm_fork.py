@@ -76,6 +76,20 @@ def test_names_addresses_and_random_numbers_are_its_own(vm: Twinhull) -> None:
     assert vm("exec", original, "sh", "-c", reach.format("second")).stdout == "yes\n"
 
 
+def test_a_copy_of_one_that_has_moved_to_another_network_is_there_alone(vm: Twinhull) -> None:
+    vm("network", "create", "--subnet", "10.146.1.0/24", "other", check=True)
+    vm("run", "-d", "--name", "moved", "--vm", "busybox", "sleep", "1000", check=True, timeout_s=120)
+    vm("network", "connect", "other", "moved", check=True)
+    vm("network", "disconnect", "bridge", "moved", check=True)
+    fork(vm, "--name", "copy", "moved")
+    vm("exec", "copy", "ping", "-c", "1", "-W", "9", "moved", check=True)
+    links = vm("exec", "copy", "ip", "link", check=True).stdout
+    up = re.findall(r"(eth\d): <[^>]*\bUP\b", links)
+    assert up == ["eth0"], links
+    vm("network", "connect", "bridge", "copy", check=True)
+    assert "inet 10." in vm("exec", "copy", "ip", "addr", "show", "dev", "eth1", check=True).stdout
+
+
 def test_several_copies_share_nothing(vm: Twinhull) -> None:
     original = counting(vm, "--rm", "--network", "none")
     copies = fork(vm, "-n", "2", "--name", "copy", original)

@@ -243,5 +243,7 @@ def moving(before: Sequence[Endpoint], after: Sequence[Endpoint]) -> Iterator[tu
         yield netlink.remove_address(index, place.address, place.prefix), 1
         if place.address6:
             yield netlink.remove_address(index, place.address6, IPV6_PREFIX), 1
+        if place.number not in [other.number for other in after]:  # the card has no cable in the copy
+            yield netlink.link_down(index, ack=True), 1
     for place in after:
         yield guest_messages(place)

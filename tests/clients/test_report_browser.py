@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import documents
 from tests.support.browser import Browser, chromium
-from twinhull.compare.outputs import changes, conditions
+from twinhull.compare.outputs import changes, conditions, quantities
 from twinhull.compare.outputs.html import charts, page
 
 WIDTHS = (1280, 360)
@@ -43,6 +43,8 @@ def asked() -> dict[str, Any]:
     found = documents.complete(seed=2, factor=1.5)
     expressions = ("vm.startup > 1us", "vm.startup > 99s", "podman.startup > 1s")
     found["conditions"] = conditions.judge_all(map(conditions.parse, expressions), found)
+    subjects, names = ("vm_spare", "vm_cold", "podman", "plain"), (quantity.key for quantity in quantities.QUANTITIES)
+    found["gaps"] = {f"{subject}.{name}": "measured of the other starts" for name in names for subject in subjects}
     found["changes"] = changes.changes(documents.complete(seed=1), found, "old.json")
     return found
 

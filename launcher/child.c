@@ -267,6 +267,9 @@ static void finish(struct setup *setup, const struct op *last)
 	if (error)
 		fail(setup, error);
 	await_parent(setup);
+	error = filter_load_last(setup);
+	if (error)
+		fail(setup, error);
 }
 
 static void run_late_hooks(struct setup *setup)

@@ -118,6 +118,7 @@ int bind_tree(struct setup *setup, const struct op *op);
 
 /* identity.c: after the ops. */
 int identity_assume(struct setup *setup);
+int filter_load_last(struct setup *setup); /* when all is said to our parent */
 
 /* tool.c: before the workload's mounts are ours, and in place of exec. tool_prepare returns 0 or -errno. */
 int tool_prepare(struct setup *setup, pid_t main_pid);

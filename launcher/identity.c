@@ -95,7 +95,23 @@ static int load_seccomp(const struct setup *setup, const struct op *op)
 }
 
 /* Loading a filter takes no_new_privs or CAP_SYS_ADMIN. With the first it goes in last, so that it need not allow
- * what is done here; without, while the capability is still there. */
+ * what is done before the program; without, while the capability is still there. One with a listener goes in while our
+ * parent watches, who fetches that. */
+static bool is_loaded_last(const struct setup *setup)
+{
+	const struct op *op = setup->seccomp;
+	return op && setup->no_new_privileges && !(op->args[1].number & SECCOMP_FILTER_FLAG_NEW_LISTENER);
+}
+
+int filter_load_last(struct setup *setup)
+{
+	setup->current = setup->seccomp;
+	int error = is_loaded_last(setup) ? load_seccomp(setup, setup->seccomp) : 0;
+	if (!error)
+		setup->current = NULL;
+	return error;
+}
+
 int identity_assume(struct setup *setup)
 {
 	const struct {
@@ -107,7 +123,7 @@ int identity_assume(struct setup *setup)
 		{setup->user, set_user},
 		{setup->capabilities, set_capabilities},
 		{setup->no_new_privileges, forbid_privileges},
-		{setup->no_new_privileges ? setup->seccomp : NULL, load_seccomp},
+		{setup->no_new_privileges && !is_loaded_last(setup) ? setup->seccomp : NULL, load_seccomp},
 	};
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
 		setup->current = steps[i].op;

@@ -79,9 +79,12 @@ static int on_hooks(const struct host *host, pid_t pid)
 	return frame_parse(bytes, sizeof(bytes), &frame) > 0 && frame.kind == FRAME_START ? 0 : -ECANCELED;
 }
 
-static int on_listener(const struct host *host, int listener)
+static int on_listener(const struct host *host, pid_t pid, int listener)
 {
-	return send_number(host->client_fd, FRAME_DESCRIPTOR, 1, listener);
+	uint8_t payload[8];
+	put_u32(payload, 1);
+	put_u32(payload + 4, (uint32_t)pid);
+	return send_frame(host->client_fd, FRAME_DESCRIPTOR, payload, sizeof(payload), listener);
 }
 
 static bool listens(const struct plan *plan)

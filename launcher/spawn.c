@@ -195,21 +195,24 @@ static int nod(const struct child *child)
 	return send(child->start_fd, "", 1, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-/* A filter may hold up the child's very next call until a listener has answered: its descriptor is fetched, not sent.
- * Returns when the child has something to say. */
-static int watch_listener(const struct host *host, const struct child *child)
+/* Returns when the child has something to say. A filter may hold up its very next call until a listener has answered:
+ * that one's descriptor is fetched, not sent. A client that is gone, for it was killed, awaits nothing any more. */
+static int await_word(const struct host *host, const struct child *child)
 {
-	struct pollfd word = {.fd = child->status_fd, .events = POLLIN};
-	for (bool spoke = false; host->listener && !spoke;) {
-		spoke = poll(&word, 1, LISTENER_POLL_MS) != 0;
-		int number = __atomic_load_n(host->listener, __ATOMIC_ACQUIRE);
-		if (number <= 0)
-			continue;
-		CLEANUP_FD int fd = fd_high(result(syscall(SYS_pidfd_getfd, child->pidfd, number, 0)));
-		*host->listener = 0;
-		return fd < 0 ? fd : host->on_listener(host, fd);
+	struct pollfd words[] = {{.fd = child->status_fd, .events = POLLIN}, {.fd = host->client_fd}};
+	for (;;) {
+		int spoke = poll(words, 2, host->listener ? LISTENER_POLL_MS : -1);
+		int number = host->listener ? __atomic_load_n(host->listener, __ATOMIC_ACQUIRE) : 0;
+		if (number > 0) {
+			CLEANUP_FD int fd = fd_high(result(syscall(SYS_pidfd_getfd, child->pidfd, number, 0)));
+			*host->listener = 0;
+			int error = fd < 0 ? fd : host->on_listener(host, child->pid, fd);
+			if (error)
+				return error;
+		}
+		if (spoke > 0)
+			return words[1].revents ? -ECANCELED : 0;
 	}
-	return 0;
 }
 
 /* Hooks of the caller's run while the namespaces are there and the root is not yet. */
@@ -225,7 +228,7 @@ static int handle(const struct host *host, struct child *child, const struct pla
 {
 	struct report report;
 	CLEANUP_FD int fd = -1;
-	int error = watch_listener(host, child);
+	int error = await_word(host, child);
 	if (!error)
 		error = receive(child->status_fd, &report, &fd);
 	if (!error && report.kind == REPORT_HOOKS)

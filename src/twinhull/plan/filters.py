@@ -73,6 +73,8 @@ def parse(section: Mapping[str, Any]) -> Profile:
         InvalidRequest: an unknown or impossible value; the message names its field.
     """
     default = action(section.get("defaultAction"), section.get("defaultErrnoRet"), "linux.seccomp.default")
+    if section.get("defaultAction") == "SCMP_ACT_NOTIFY":
+        raise InvalidRequest("linux.seccomp.defaultAction: SCMP_ACT_NOTIFY cannot be the default action")
     rules = [
         rule
         for index, entry in enumerate(section.get("syscalls") or ())

@@ -50,7 +50,7 @@ class Kind:
     ATTACH = 25  # C → S, stream 0: STDIN_OPEN to take stdin; output flows from now on
     HOLD = 26  # C → S, stream 0: freeze the workload and say nothing more until RESUME; answered by HOLD: errno u32
     RESUME = 27  # C → S, stream 0: go on; of one that is held a PLAN and a START make another machine
-    DESCRIPTOR = 28  # S → C, of `init`: u32 0 the terminal's master, 1 a seccomp listener; it comes along
+    DESCRIPTOR = 28  # S → C, of `init`: u32 0 the terminal's master, 1 a seccomp listener, u32 whose; it comes along
 
 
 class Flag:

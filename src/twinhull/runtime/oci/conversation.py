@@ -21,16 +21,15 @@ if TYPE_CHECKING:
     from twinhull.plan.ops import Plan
 
 DESCRIPTOR_BYTES = 4
-TERMINAL, LISTENER = 0, 1
+TERMINAL = 0  # else a seccomp listener
 SIGKILL = 9
 
 
 class Started(NamedTuple):
-    """A process that waits for `start`, or of an exec one that runs. Descriptors: -1 where there is none."""
+    """A process that waits for `start`, or of an exec one that runs; its terminal, or -1."""
 
     pid: int
     terminal: int
-    listener: int
 
 
 class Init(NamedTuple):
@@ -49,6 +48,7 @@ def perform(
     init: Init | None = None,
     lock: int = -1,
     on_hooks: Callable[[int], None] | None = None,
+    on_listener: Callable[[int, int], None] | None = None,
 ) -> Started:
     """Have a plan performed; our standard streams are the process's.
 
@@ -58,6 +58,7 @@ def perform(
         init: who performs it; None: it is started here.
         lock: the container's, held here; it holds that until it has done its work, should we be killed.
         on_hooks: called with the pid where the plan awaits hooks.
+        on_listener: called with the pid and a seccomp listener's descriptor, which the process may be waiting for.
 
     Raises:
         LaunchError: an op failed, and the process is gone; the cgroups are not.
@@ -66,7 +67,7 @@ def perform(
     connection = socket(fileno=fd)
     try:
         order(connection, encode(plan.host + plan.child), directory, join, lock)
-        started = converse(connection, on_hooks)
+        started = converse(connection, on_hooks, on_listener)
         os.waitpid(pid, 0)
         return started
     except BaseException:
@@ -122,9 +123,13 @@ def reap() -> None:
         pass
 
 
-def converse(connection: socket, on_hooks: Callable[[int], None] | None) -> Started:
+def converse(
+    connection: socket,
+    on_hooks: Callable[[int], None] | None,
+    on_listener: Callable[[int, int], None] | None,
+) -> Started:
     """Listen until it has started, or has failed."""
-    held = {TERMINAL: -1, LISTENER: -1}
+    terminal = -1
     while True:
         frame, fd = receive(connection)
         if frame.kind == Kind.ERROR:
@@ -132,12 +137,14 @@ def converse(connection: socket, on_hooks: Callable[[int], None] | None) -> Star
 
             raise launch_error(frame.payload)
         number = int.from_bytes(frame.payload[:4], "little")
-        if frame.kind == Kind.DESCRIPTOR:
-            held[number] = fd
+        if frame.kind == Kind.DESCRIPTOR and number == TERMINAL:
+            terminal = fd
+        elif frame.kind == Kind.DESCRIPTOR and on_listener:
+            on_listener(int.from_bytes(frame.payload[4:8], "little"), fd)
         elif frame.kind == Kind.STARTED:
             if maker := int.from_bytes(frame.payload[4:8], "little"):
                 os.waitpid(maker, 0)
-            return Started(number, held[TERMINAL], held[LISTENER])
+            return Started(number, terminal)
         elif frame.kind == Kind.READY and on_hooks:
             on_hooks(number)
             connection.sendall(frames.encode(Frame(Kind.START, 0)))

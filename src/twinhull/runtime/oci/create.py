@@ -152,20 +152,16 @@ def make(
     files.replace(f"{directory}/undo", encode(plan.undo))
     os.mkfifo(f"{directory}/exec.fifo", 0o600)
     check_terminal(spec["process"], streams)
-
-    def on_hooks(pid: int) -> None:
-        from twinhull.runtime.oci.hooks import run_hooks
-
-        for kind in ("prestart", "createRuntime"):
-            run_hooks(spec, kind, records.document(root, record._replace(pid=pid), "creating"))
-
     inherited = streams.inherited()
+    hooks, listen = hooks_of(root, record, spec), listener_of(root, record, seccomp, "creating")
     with fields_named(spec):
-        started = perform(plan, directory, inherit=inherited, init=streams.init, lock=lock, on_hooks=on_hooks)
+        started = perform(
+            plan, directory, inherit=inherited, init=streams.init, lock=lock, on_hooks=hooks, on_listener=listen
+        )
     record = record._replace(pid=started.pid, start_time=records.start_time(started.pid))
     records.save(root, record)
     try:
-        settle(root, record, started, seccomp, streams)
+        settle(started, streams)
     except BaseException:
         os.kill(started.pid, 9)
         raise
@@ -190,10 +186,25 @@ def stand_in(root: str, record: Record, spec: Mapping[str, Any], bundle: Bundle)
     return guest.prepare(root, record, spec, read_facts(), bundle)
 
 
-def settle(root: str, record: Record, started: Started, seccomp: Filter, streams: Streams) -> None:
-    """Hand the descriptors to who shall have them, and write the pid file: last, for callers wait for it."""
-    if started.listener >= 0:
-        tell_listener(seccomp, started, records.document(root, record, "creating"))
+def hooks_of(root: str, record: Record, spec: Mapping[str, Any]) -> Callable[[int], None]:
+    """What runs the hooks outside, once the namespaces are there."""
+
+    def run(pid: int) -> None:
+        from twinhull.runtime.oci.hooks import run_hooks
+
+        for kind in ("prestart", "createRuntime"):
+            run_hooks(spec, kind, records.document(root, record._replace(pid=pid), "creating"))
+
+    return run
+
+
+def listener_of(root: str, record: Record, seccomp: Filter, status: str) -> Callable[[int, int], None]:
+    """What tells a filter's listener of a process, at once: its next call may be one that is asked about."""
+    return lambda pid, fd: tell_listener(seccomp, pid, fd, records.document(root, record._replace(pid=pid), status))
+
+
+def settle(started: Started, streams: Streams) -> None:
+    """Hand the terminal to who shall have it, and write the pid file: last, for callers wait for it."""
     if started.terminal >= 0 and streams.console:
         hand_over(streams.console, started.terminal, b"/dev/ptmx")
     if streams.pid_file:
@@ -280,9 +291,10 @@ def execute(root: str, identity: str, process: Mapping[str, Any], streams: Strea
     facts: Facts = read_facts()
     plan = compile_exec(spec, facts, describe(root, record, cgroup, seccomp, streams))
     directory, inherited = records.directory(root, identity), streams.inherited()
-    started = perform(plan, directory, join=record.pid, inherit=inherited, init=streams.init)
+    listen = listener_of(root, record, seccomp, state)
+    started = perform(plan, directory, join=record.pid, inherit=inherited, init=streams.init, on_listener=listen)
     try:
-        settle(root, record, started, seccomp, streams)
+        settle(started, streams)
     except TwinhullError:
         os.kill(started.pid, 9)
         raise
@@ -297,7 +309,7 @@ def execute_in_guest(root: str, record: Record, spec: Mapping[str, Any], streams
         raise InvalidRequest("--cgroup: a virtual machine has no cgroup of the host's below its own")
     started = guest.execute(root, record, spec, streams)
     try:
-        settle(root, record, started, container_filter(root, None), streams)
+        settle(started, streams)
     except TwinhullError:
         os.kill(started.pid, 9)
         raise

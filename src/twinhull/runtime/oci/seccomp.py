@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twinhull import jsontext
-from twinhull.runtime.oci.conversation import Started, hand_over
+from twinhull.runtime.oci.conversation import hand_over
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -38,13 +38,13 @@ def container_filter(root: str, section: Mapping[str, Any] | None) -> Filter:
     return Filter(program, profile.flags, section.get("listenerPath") or "", section.get("listenerMetadata") or "")
 
 
-def tell_listener(seccomp: Filter, started: Started, state: Mapping[str, object]) -> None:
-    """Send the listener's descriptor, with the container process state of runtime-spec."""
+def tell_listener(seccomp: Filter, pid: int, listener: int, state: Mapping[str, object]) -> None:
+    """Send a process's listener, with the container process state of runtime-spec."""
     message = {
         "ociVersion": state["ociVersion"],
         "fds": ["seccompFd"],
-        "pid": started.pid,
+        "pid": pid,
         "metadata": seccomp.metadata,
-        "state": {**state, "pid": started.pid},
+        "state": {**state, "pid": pid},
     }
-    hand_over(seccomp.listener, started.listener, jsontext.dumps(message).encode())
+    hand_over(seccomp.listener, listener, jsontext.dumps(message).encode())

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from tests.support.cri import Kubelet, api, running
 from tests.support.oci import TWINHULL_OCI_VM
@@ -81,6 +82,14 @@ def test_what_takes_more_memory_than_it_may_is_killed_and_the_reason_said(kubele
     limit = {"memory_limit_in_bytes": 32 << 20}
     status = kubelet.wait(kubelet.run(pod, "eats", "sh", "-c", eats, linux={"resources": limit}))
     assert (status.exit_code, status.reason) == (137, "OOMKilled")
+
+
+def test_a_port_is_not_forwarded_into_it_and_the_caller_is_told_at_once(kubelet: Kubelet, pod: str) -> None:
+    """containerd connects to 127.0.0.1 of the pod's namespace: the program listens on that of the guest."""
+    kubelet.run(pod, "server", "sh", "-c", "while true; do echo answer | nc -l -p 8080; done")
+    assert answer(kubelet.pod_status(pod).network.ip, 8080) == b"answer\n"
+    with pytest.raises((AssertionError, ConnectionClosed)):  # "connection refused", if it still comes through
+        kubelet.forwarded(pod, 8080, b"request\n")
 
 
 def test_the_nodes_network_is_refused(kubelet: Kubelet) -> None:

@@ -19,14 +19,15 @@ from twinhull.plan.jail import Jail, Opened, jail_plan
 STEP = Path(__file__).parents[1] / "support/step.py"
 CREATE_OPS = ("cgroup2", "cgroup1", "write", "netns", "directory-of-work", "capabilities", "no-new-privileges")
 NEVER_DONE = ("exec", "namespaces", "write", "netns")  # its groups and its network are there
+OFTEN = ("recv<", "poll<")  # as often as there is something to be read: a step that may not come again
 SHIM_POINTS = ("after-lock", "after-host", "after-child", "after-start")
 END_POINTS = ("before-record", "record-written", "after-record", "after-undo", "after-mark")
 
 
 @pytest.fixture(autouse=True)
-def held(machine: Container) -> None:
+def held(machine: Container, busybox_image: Path) -> None:
     """What machines start from is there, and its holder is none of what a test leaves."""
-    make_template()
+    make_template(machine.scratch / "first", busybox_image)
 
 
 def at_step(container: Container, step: str, verb: str, *words: str) -> int:
@@ -116,7 +117,8 @@ def test_a_start_that_is_killed_at_any_step(machine: Container) -> None:
     for step in found:
         before = leaks.look()
         machine.create()
-        assert at_step(machine, step, "start", machine.id) == -9, step
+        met = at_step(machine, step, "start", machine.id)
+        assert met == -9 or (met == 0 and step.startswith(OFTEN)), step
         assert stays_true(machine) in ("created", "running", "stopped"), step
         gone(machine, before)
 

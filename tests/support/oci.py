@@ -201,7 +201,7 @@ def ours(tmp_path: Path, busybox_image: Path, nothing_is_left_behind: None) -> I
 
 
 @pytest.fixture(scope="module")
-def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
+def guests(tmp_path_factory: pytest.TempPathFactory, busybox_image: Path) -> Iterator[Config]:
     """A state directory of twinhull-oci-vm, with the templates that its machines start from."""
     root = tmp_path_factory.mktemp("guests")
     share_kernels(root)
@@ -209,14 +209,15 @@ def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TWINHULL_ROOT", str(root))
         patch.setenv("TWINHULL_CONFIG", str(root / "none.toml"))
-        make_template()
+        make_template(root / "first", busybox_image)
         yield config
     holder.end_all(config)
 
 
-def make_template() -> None:
-    """What the first start would do; its holder is there from then on, so that no test is said to leave it."""
-    subprocess.run([str(TWINHULL_OCI.with_name("twinhull")), "vm", "warm", "--shares"], check=True, timeout=600)
+def make_template(scratch: Path, image: Path) -> None:
+    """Have the first start; the template's holder is there from then on, so that no test is said to leave it."""
+    scratch.mkdir()
+    Container("twinhull-oci-vm", scratch, image).args("/bin/true").run()
 
 
 @pytest.fixture

@@ -89,13 +89,43 @@ def test_clones_of_a_template_have_nothing_secret_or_personal_in_common(box: Box
     assert all(-2 < late < 10 for late in times), "the clock is the host's"
 
 
-def test_qemu_has_no_network_but_its_tap(qemu: Machine) -> None:
-    shown = subprocess.run(
-        ["nsenter", "-t", str(qemu.qemu), "-n", "ip", "-j", "addr"], capture_output=True, text=True, check=True
-    )
-    links = json.loads(shown.stdout)
-    assert {link["ifname"] for link in links} <= {"lo", "tap0"}
+def test_qemu_has_no_network_but_its_taps(qemu: Machine) -> None:
+    links = json.loads(beside(qemu, "ip", "-j", "addr"))
+    assert {link["ifname"] for link in links} <= {"lo", "tap0", "tap1"}
     assert [address for link in links for address in link["addr_info"] if address["scope"] == "global"] == []
+    assert leads_nowhere(qemu, "tap1")
+
+
+def test_a_card_in_reserve_leads_nowhere_before_and_after_a_network_is_joined(box: Box) -> None:
+    words = ("run", "-d", "--name", "reserve", "--vm", "--cap-add", "NET_ADMIN", "-v", f"{box.shared}:/shared")
+    try:
+        identity = box.twinhull(*words, "busybox", "sleep", "1000", check=True, timeout_s=120).stdout.strip()
+        box.twinhull("exec", "reserve", "ip", "link", "set", "eth1", "up", check=True)
+        own = machine(box.twinhull, identity)
+        assert leads_nowhere(own, "tap1") and not leads_nowhere(own, "tap0")
+        box.twinhull("network", "create", "--subnet", "10.147.1.0/24", "joined", check=True)
+        box.twinhull("network", "connect", "joined", "reserve", check=True)
+        assert not leads_nowhere(own, "tap1")
+        box.twinhull("network", "disconnect", "joined", "reserve", check=True)
+        box.twinhull("exec", "reserve", "ip", "link", "set", "eth1", "up", check=True)
+        assert leads_nowhere(own, "tap1") and not leads_nowhere(own, "tap0")
+        assert "UP" not in json.loads(beside(own, "ip", "-j", "link", "show", "dev", "tap1"))[0]["flags"]
+    finally:
+        box.twinhull("rm", "--force", "reserve")
+        remove_network(box.twinhull.root)
+
+
+def beside(qemu: Machine, *command: str) -> str:
+    """What a command says in the network namespace of a QEMU."""
+    words = ("nsenter", "-t", str(qemu.qemu), "-n", *command)
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+
+def leads_nowhere(qemu: Machine, tap: str) -> bool:
+    """True of a tap whose frames no filter and no bridge sends anywhere, beside no address and no route."""
+    (link,) = json.loads(beside(qemu, "ip", "-j", "link", "show", "dev", tap))
+    routes = beside(qemu, "ip", "-4", "route", "show", "table", "all")
+    return "master" not in link and "ingress" not in beside(qemu, "tc", "qdisc", "show", "dev", tap) and not routes
 
 
 def test_qemu_leaves_no_core_and_shares_only_what_was_asked_for(box: Box, qemu: Machine) -> None:

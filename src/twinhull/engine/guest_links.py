@@ -64,8 +64,9 @@ def join(home: Home, instance: Instance, namespace: int, place: Endpoint) -> Non
 
 def part(home: Home, instance: Instance, namespace: int, place: Endpoint) -> None:
     """Take the cable out of the card of a place, whose veth is gone, and its address from the guest."""
-    try:
-        netlink.exchange_in(namespace, messages.remove_redirect(TAP_INDEX + PAIR * place.number), 1)
+    tap = TAP_INDEX + PAIR * place.number
+    try:  # one that is up without a filter would bring the guest's frames to the host's own stack
+        netlink.exchange_in(namespace, messages.link_down(tap) + messages.remove_redirect(tap), 1)
     except OSError as error:
         if error.errno not in (ENOENT, EINVAL):
             raise

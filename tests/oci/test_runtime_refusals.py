@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.oci import Container
 
+ASKS = [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]
 WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("linux", {"rootfsPropagation": "sideways"}, "linux.rootfsPropagation"),
     ("linux", {"namespaces": [{"type": "mount"}, {"type": "dream"}]}, "linux.namespaces[1].type"),
@@ -17,7 +18,8 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("linux", {"uidMappings": [{"containerID": 0, "hostID": 0, "size": 1}]}, "linux.uidMappings"),
     ("linux", {"timeOffsets": {"boottime": {"secs": 1}}}, "linux.timeOffsets"),
     ("linux", {"seccomp": {"defaultAction": "SCMP_ACT_SING"}}, "linux.seccomp.defaultAction"),
-    ("linux", {"seccomp": {"defaultAction": "SCMP_ACT_NOTIFY"}}, "linux.seccomp.listenerPath"),
+    ("linux", {"seccomp": {"defaultAction": "SCMP_ACT_NOTIFY"}}, "linux.seccomp.defaultAction"),
+    ("linux", {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": ASKS}}, "linux.seccomp.listenerPath"),
     ("linux", {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "flags": ["X"]}}, "linux.seccomp.flags"),
     ("linux", {"personality": {"domain": "BSD"}}, "linux.personality.domain"),
     ("linux", {"intelRdt": {"closID": "x"}}, "linux.intelRdt"),

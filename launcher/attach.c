@@ -298,7 +298,8 @@ static void run(struct attach *attach)
 	while (!attach->over) {
 		if (attach->server.broken) {
 			rawmode_leave(&attach->rawmode);
-			fprintf(stderr, "twinhull: supervisor lost\n");
+			fprintf(stderr, "twinhull: supervisor lost\n%s",
+			        attach->options.stands_in ? "" : "  hint: twinhull ps -a shows what is left\n");
 			end(attach, EXIT_LOST);
 			return;
 		}

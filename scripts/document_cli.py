@@ -25,7 +25,7 @@ SCHEMA = ROOT / "docs/compare.schema.json"
 HEAD = """# The commands
 Written by `make docs` from the parsers; `twinhull VERB --help` says the same. Exit codes: the workload's own;
 125 twinhull itself failed, 126 the program cannot be executed, 127 there is none, 128+n ended by signal n. Verbs that
-take several names go on after one that fails and then end with 1; a verb that does not exist is 2.
+take several names go on after one that fails and then end with 1.
 """
 
 

@@ -125,7 +125,7 @@ def test_a_supervisor_that_vanishes_is_told_and_is_137(supervise: Supervise) -> 
     shim.kill()
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == STATUS_OF_A_LOST_SUPERVISOR
-    assert stderr == b"twinhull: supervisor lost\n"
+    assert stderr == b"twinhull: supervisor lost\n  hint: twinhull ps -a shows what is left\n"
 
 
 def test_a_reader_that_goes_away_ends_the_client_as_a_local_program(supervise: Supervise) -> None:

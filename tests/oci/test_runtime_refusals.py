@@ -28,6 +28,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("linux", {"cgroupsPath": "/../x"}, "linux.cgroupsPath"),
     ("linux", {"resources": {"memory": {"limit": 2048, "swap": 1024}}}, "linux.resources.memory.swap"),
     ("linux", {"resources": {"unified": {"a/b": "1"}}}, "linux.resources.unified"),
+    ("linux", {"resources": {"unified": {"cgroup.procs": "1"}}}, "linux.resources.unified"),
     ("process", {"cwd": "relative"}, "process.cwd"),
     ("process", {"args": []}, "process.args"),
     ("process", {"oomScoreAdj": 2000}, "process.oomScoreAdj"),
@@ -102,3 +103,10 @@ def test_a_process_of_an_exec_is_looked_at_as_well(ours: Container) -> None:
     process.write_text(json.dumps({"args": ["true"], "cwd": 5}))
     failed = ours.do("exec", "--process", str(process), ours.id, check=False)
     assert failed.returncode == 255 and failed.stderr.startswith("process.cwd: "), failed.stderr
+
+
+@pytest.mark.parametrize("group", ["..", "../..", "a/../../b"])
+def test_an_exec_does_not_leave_the_group_of_its_container(ours: Container, group: str) -> None:
+    ours.begin()
+    failed = ours.do("exec", "--cgroup", group, ours.id, "true", check=False)
+    assert failed.returncode == 255 and "not below the container's group" in failed.stderr, failed.stderr

@@ -137,7 +137,11 @@ def test_an_old_kernel_is_refused(release: str, state: str) -> None:
 
 
 def test_a_file_system_that_takes_no_directory_is_a_finding() -> None:
-    assert attempts.overlay("/proc/nope/state").startswith("/proc: ")
+    result = attempts.overlay("/proc/nope/state")
+    assert result.startswith(f"{attempts.UNTRIED}/proc: ")
+    found = fact("overlayfs", HEALTHY._replace(overlay=result))
+    assert (found.state, found.repair) == ("missing", "")
+    assert "TWINHULL_ROOT" in found.detail and "kernel" not in found.detail
 
 
 def test_every_shortcoming_names_a_command_or_says_that_none_helps() -> None:

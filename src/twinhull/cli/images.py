@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from stat import S_ISFIFO
 
 from twinhull.cli.arguments import add_format
 from twinhull.cli.control import each
@@ -172,10 +173,19 @@ def spooled(config: Config) -> Iterator[str]:
         yield f"{directory}/archive"
 
 
-def received(config: Config) -> str:
-    """Take stdin into a file without a name; return a path to it that holds while this process lives."""
+def whole(config: Config, path: str) -> str:
+    """Return where an archive can be read more than once; of stdin ("") and of a pipe that is a copy."""
+    if not path:
+        return received(config, 0)
+    if os.path.exists(path) and S_ISFIFO(os.stat(path).st_mode):
+        return received(config, os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+    return path
+
+
+def received(config: Config, source: int) -> str:
+    """Take all of a stream into a file without a name; return a path to it that holds while this process lives."""
     fd = os.open(config.state, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    copy(0, fd)
+    copy(source, fd)
     return f"/proc/{os.getpid()}/fd/{fd}"
 
 
@@ -201,7 +211,7 @@ def run_load(arguments: Arguments, config: Config) -> int:
     home = prepared(config, quiet=arguments.quiet).home
     if not arguments.input and os.isatty(0):
         raise InvalidRequest("no archive to read", hint="twinhull load -i FILE, or < FILE")
-    path = arguments.input or received(config)
+    path = whole(config, arguments.input)
     loaded = archive.load(home.config, home.db, path, platform=arguments.platform, progress=home.progress)
     if not loaded:
         raise InvalidRequest(f"{arguments.input or 'stdin'} holds no image", hint="twinhull save writes one")

@@ -114,12 +114,16 @@ def discard(home: Home, instance: Instance) -> None:
         connectivity.disconnect(home, instance)
         forget(home, instance.id)
     except DatabaseFull:
+        from twinhull.store import reserve
+
         for tree in WRITTEN_TREES:
             files.remove_tree(f"{home.directory(instance.id)}/{tree}")
         for file in WRITTEN_FILES:
             files.remove_file(f"{home.directory(instance.id)}/{file}")
+        reserve.spend(home.config.state)
         connectivity.disconnect(home, instance)
         forget(home, instance.id)
+        reserve.keep(home.config.state)
     if instance.remove:
         remove_volumes(home, instance)
 

@@ -16,6 +16,7 @@ TRIAL_TIMEOUT_S = "10"
 TIMED_OUT = 124  # timeout(1)
 # The programs that trials call, with Debian's packages of them.
 HELPERS = {"timeout": "coreutils", "unshare": "util-linux", "mount": "mount", "ip": "iproute2", "nft": "nftables"}
+UNTRIED = "nowhere to try it: "
 NOT_TRIED = "not tried: "  # and the name of the helper that is missing
 
 
@@ -34,7 +35,7 @@ def overlay(state: str) -> str:
     try:
         trial = tempfile.TemporaryDirectory(prefix=".twinhull-trial-", dir=base)
     except OSError as error:
-        return f"{base}: {error.strerror}"
+        return f"{UNTRIED}{base}: {error.strerror}"
     with trial as place:
         for name in ("lower", "upper", "work", "root"):
             os.mkdir(f"{place}/{name}")

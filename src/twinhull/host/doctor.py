@@ -279,6 +279,8 @@ def judge_trial(name: str, result: str | None, needed_for: str, proof: str, repa
         return Fact(name, "degraded", "not proven: trying it needs root", needed_for, "sudo twinhull doctor")
     if helper := attempts.helper_of(result):
         return not_tried(name, helper, needed_for)
+    if result.startswith(attempts.UNTRIED):
+        return Fact(name, "missing", f"{result}; TWINHULL_ROOT names another place for the state", needed_for)
     if result:
         return Fact(name, "missing", result if repair else f"{result}; {ANOTHER_KERNEL}", needed_for, repair)
     return Fact(name, "ok", proof, needed_for)

@@ -222,6 +222,8 @@ def unified(values: Mapping[str, str]) -> Iterator[Setting]:
     for name, value in values.items():
         if not name or "/" in name or "." not in name:
             raise InvalidRequest(f"linux.resources.unified: {name!r} is no file of a cgroup")
+        if name.startswith("cgroup."):
+            raise InvalidRequest(f"linux.resources.unified: {name!r} is no resource")
         yield Setting(f"unified {name.partition('.')[0]}", f"unified[{name!r}]", [(name, value)], [])
 
 

@@ -107,8 +107,14 @@ def members(path: str) -> list[Member]:
     if ":" in path:
         raise InvalidRequest(f"{path}: a path with a colon cannot be told from a tag", hint="rename it")
     if os.path.isdir(path):
+        if not os.path.isfile(f"{path}/index.json"):
+            raise InvalidRequest(
+                f"{path} is no OCI layout: it has no index.json", hint="skopeo copy … oci:DIR makes one"
+            )
         with open(f"{path}/index.json", "rb") as file:
             return oci_members(f"oci:{path}", parse_json(file.read(MAX_MANIFEST_BYTES), path))
+    if not os.path.isfile(path):
+        raise InvalidRequest(f"{path} is no file", hint="an archive of images, or the directory of an OCI layout")
     documents = read_documents(path)
     if "manifest.json" in documents:
         return docker_members(f"docker-archive:{path}", parse_json(documents["manifest.json"], path))

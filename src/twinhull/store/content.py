@@ -21,6 +21,7 @@ from twinhull.errors import Conflict, RegistryError
 from twinhull.host import files, locks
 from twinhull.scopes import contextmanager
 from twinhull.store import db as database
+from twinhull.store import reserve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def make_directories(config: Config) -> None:
     for name in ("content/sha256", "layers", "disks"):
         files.make_directory(f"{config.state}/{name}")
     files.make_directory(f"{config.run}/fetch")
+    reserve.keep(config.state)
 
 
 def blob_path(config: Config, digest: str) -> str:

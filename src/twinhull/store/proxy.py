@@ -37,6 +37,7 @@ PACKET_BYTES = 32 << 10  # of an answer: JSON of a few numbers and an error text
 PIPE_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 20
 SILENCE_S = 2.0  # then ask whether the transfer failed
+OPEN_S = 60.0  # for a registry to name an image; a daemon or an archive may have to pack it first
 GIVE_UP_S = 120.0  # beyond what TCP needs to notice that a peer is gone
 
 
@@ -124,6 +125,9 @@ class Proxy:
             try:
                 self.socket.send(jsontext.dumps({"method": method, "args": args}).encode())
                 data, fds, _, _ = socket.recv_fds(self.socket, PACKET_BYTES, 1)
+            except TimeoutError:
+                said = f"{args[0]}: no answer within {OPEN_S:.0f} s"
+                raise RegistryError(said, hint="is it a registry? try again") from None
             except OSError:
                 data, fds = b"", []
         for fd in fds:
@@ -146,7 +150,11 @@ class Proxy:
 
     def open(self, name: str) -> int:
         """Open an image; of an index the one for the platform."""
-        return int(self.call("OpenImage", name).value)
+        self.socket.settimeout(OPEN_S if name.startswith("docker://") else None)
+        try:
+            return int(self.call("OpenImage", name).value)
+        finally:
+            self.socket.settimeout(None)
 
     def manifest(self, image: int) -> tuple[str, bytes]:
         """Return (digest of the manifest as it is, the manifest converted to OCI)."""

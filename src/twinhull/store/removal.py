@@ -13,7 +13,7 @@ from twinhull.config import Config
 from twinhull.errors import Conflict
 from twinhull.model import Image
 from twinhull.oci.reference import familiar, parse
-from twinhull.store import content, disk, images, snapshots
+from twinhull.store import content, disk, images, reserve, snapshots
 from twinhull.store import db as database
 from twinhull.tuples import NamedTuple
 
@@ -56,13 +56,21 @@ def remove(config: Config, db: Connection, name: str, *, force: bool = False) ->
         if users and not stays and not force:
             listed = ", ".join(users[:5])
             raise Conflict(f"{name} is in use by {listed}", hint="twinhull rm them first, or --force to untag it")
-        rubbish = Rubbish([], [], [])
-        with database.transaction(db):
-            db.executemany("DELETE FROM tag WHERE name=?", [(one,) for one in going])
-            if not stays and not users:
-                rubbish = forget(db, image)
+        try:
+            rubbish = untag(db, going, None if stays or users else image)
+        except database.DatabaseFull:
+            reserve.spend(config.state)
+            rubbish = untag(db, going, None if stays or users else image)
         delete_files(config, rubbish)
+        reserve.keep(config.state)
     return Removed(tuple(map(familiar, going)), "" if stays or users else image.digest)
+
+
+def untag(db: Connection, names: list[str], image: Image | None) -> Rubbish:
+    """Forget names, and an image with them; return what may be deleted then."""
+    with database.transaction(db):
+        db.executemany("DELETE FROM tag WHERE name=?", [(name,) for name in names])
+        return forget(db, image) if image else Rubbish([], [], [])
 
 
 def collect(config: Config, db: Connection) -> list[str]:
@@ -84,7 +92,7 @@ def collect(config: Config, db: Connection) -> list[str]:
 def names_to_remove(config: Config, db: Connection, name: str, image: Image, *, force: bool) -> list[str]:
     """The full names that `name` stands for: itself, or all of an image that was named by its id."""
     listed = images.tags(db, image.digest)
-    if not name.startswith("sha256:") and (full := parse(name, config.default_registry).name) in listed:
+    if not name.startswith("sha256:") and (full := images.kept_name(parse(name, config.default_registry))) in listed:
         return [full]
     if len(listed) > 1 and not force:
         shown = ", ".join(map(familiar, listed))

@@ -270,9 +270,12 @@ def execute(root: str, identity: str, process: Mapping[str, Any], streams: Strea
         subgroup: a cgroup below the container's that is there, "" for its own.
 
     Raises:
+        InvalidRequest: the cgroup is not below the container's.
         Conflict: the container does not run, or is paused.
         LaunchError: the program could not be executed.
     """
+    if ".." in subgroup.split("/"):
+        raise InvalidRequest(f"--cgroup {subgroup}: not below the container's group")
     record = records.load(root, identity)
     state = records.status(root, record)
     if state not in ("running", "created"):

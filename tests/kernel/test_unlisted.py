@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests.support.vm import wait_until
 from tests.support.wall import Wall
 from twinhull.host import locks
 
@@ -48,6 +49,7 @@ def test_what_has_ended_unlisted_keeps_its_files_until_it_is_removed(wall: Wall)
     identity = wall.detached("--name", "lost", "busybox", "true")
     wall("wait", "lost", check=True)
     directory = wall.twinhull.root / "state" / "instances" / identity
+    wait_until(lambda: not locks.is_held(f"{directory}/alive"), "the end of its supervisor")
     forget(wall, identity)
     assert wall("ps", "-a", check=True).stderr == ""  # somebody may be removing it at this moment
     long_ago = time.time() - 100

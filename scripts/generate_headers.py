@@ -40,7 +40,8 @@ def main(arguments: list[str]) -> int:
             print(f"{path.relative_to(ROOT)} is not what its table says: run {Path(__file__).name}", file=sys.stderr)
         return 1 if stale else 0
     for path, text in wanted.items():
-        path.write_text(text)
+        path.with_suffix(".new").write_text(text)
+        path.with_suffix(".new").rename(path)  # `make check` reads them while another job of it may write them
     return 0
 
 

@@ -169,23 +169,37 @@ def test_published_ports_move_with_the_way_out_and_a_start_without_network_can_j
 def test_a_connection_that_was_killed_half_way_is_made_by_the_same_command_again(wall: Wall, delay_s: float) -> None:
     make_networks(wall)
     wall.detached("--network", "back", "--name", "one", *IDLE)
-    process = wall.twinhull.popen("network", "connect", "vault", "one", stderr=subprocess.DEVNULL)
-    time.sleep(delay_s)
-    process.kill()
-    process.wait()
+    cut_short(wall, delay_s, "network", "connect", "vault", "one")
     again = wall("network", "connect", "vault", "one")
     assert again.exit_code == 0 or "is on network 'vault' already" in again.stderr, again
     wall("exec", "one", *PING, "db", check=True)
     wall("exec", "one", *PING, "web", check=True)
     assert len(wall("inspect", "one", check=True).json()[0]["networks"]) == 2
-    left = wall.twinhull.popen("network", "disconnect", "back", "one", stderr=subprocess.DEVNULL)
-    time.sleep(delay_s)
-    left.kill()
-    left.wait()
+    cut_short(wall, delay_s, "network", "disconnect", "back", "one")
     again = wall("network", "disconnect", "back", "one")
     assert again.exit_code == 0 or "is not on network 'back'" in again.stderr, again
     wall("exec", "one", *PING, "db", check=True)
     assert len(wall("inspect", "one", check=True).json()[0]["networks"]) == 1
+
+
+def cut_short(wall: Wall, delay_s: float, *words: str) -> None:
+    """Kill a command after a while; it may have ended by then."""
+    process = wall.twinhull.popen(*words, stderr=subprocess.DEVNULL)
+    time.sleep(delay_s)
+    process.kill()
+    process.wait()
+
+
+def test_a_file_of_names_that_is_too_large_is_left_as_it_is(wall: Wall) -> None:
+    make_networks(wall)
+    wall.detached("--network", "back", "--name", "stuffed", *IDLE)
+    wall("exec", "stuffed", "sh", "-c", "dd if=/dev/zero bs=1024 count=1030 2> /dev/null >> /etc/hosts", check=True)
+    size = wall("exec", "stuffed", "stat", "-c", "%s", "/etc/hosts", check=True).stdout
+    wall("network", "connect", "vault", "stuffed", check=True)
+    wall("exec", "stuffed", *PING, "db", check=True)
+    wall("network", "disconnect", "vault", "stuffed", check=True)
+    wall("exec", "stuffed", *PING, "web", check=True)
+    assert wall("exec", "stuffed", "stat", "-c", "%s", "/etc/hosts", check=True).stdout == size
 
 
 def test_a_virtual_machine_says_what_stands_in_the_way_of_one_more_network(wall: Wall) -> None:

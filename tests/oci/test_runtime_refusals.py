@@ -28,6 +28,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("linux", {"cgroupsPath": "/../x"}, "linux.cgroupsPath"),
     ("linux", {"resources": {"memory": {"limit": 2048, "swap": 1024}}}, "linux.resources.memory.swap"),
     ("linux", {"resources": {"unified": {"a/b": "1"}}}, "linux.resources.unified"),
+    ("process", {"user": {"uid": 2**32 - 1, "gid": 0}}, "process.user.uid"),
     ("linux", {"resources": {"unified": {"cgroup.procs": "1"}}}, "linux.resources.unified"),
     ("process", {"cwd": "relative"}, "process.cwd"),
     ("process", {"args": []}, "process.args"),

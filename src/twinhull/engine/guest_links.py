@@ -1,6 +1,7 @@
 """The links of a running virtual machine: a cable for one of its cards, and what its guest is told of it.
 
-No bus of its board takes a card while it runs, so it has one more than its networks need.
+`container_links` has the same for a container. No bus of the board takes a card while it runs, so there is one more
+than the networks need.
 
 Promise: what is there already, or gone already, is fine.
 """
@@ -14,11 +15,11 @@ from twinhull.engine import copy, tools
 from twinhull.engine.bundle import is_own
 from twinhull.engine.control import require_unpaused
 from twinhull.engine.state import Home
-from twinhull.errors import Conflict, GuestError, LaunchError, NotFound
+from twinhull.errors import Conflict, LaunchError, NotFound
 from twinhull.host import facts, netlink, stack
 from twinhull.host.memory import holder
 from twinhull.model import Endpoint, Instance
-from twinhull.network import endpoint
+from twinhull.network import endpoint, etc
 from twinhull.plan import netlink as messages
 from twinhull.plan.netlink import GUEST_INDEX, PAIR, TAP_INDEX
 from twinhull.plan.ops import Op
@@ -27,7 +28,6 @@ from twinhull.runtime.tool import Tool
 from twinhull.store import instances
 
 NOTHING = "identity"  # a tool of launcher/tool.c that has nothing left to do when the ops before it are done
-ETC_MAX_BYTES = 1 << 20  # the workload may write these files
 ETC_MODE = 0o644
 
 
@@ -76,26 +76,27 @@ def part(home: Home, instance: Instance, namespace: int, place: Endpoint) -> Non
     tell(home, instance, down, Op("network", (forget, 1)), fine=EADDRNOTAVAIL)
 
 
-def lead_out(home: Home, instance: Instance, place: Endpoint, gateway: str) -> None:
+def lead_out(home: Home, instance: Instance, namespace: int, place: Endpoint, gateway: str) -> None:
     """Send what is for no neighbour through the link of a place."""
     route = messages.add_default_route(GUEST_INDEX + place.number, gateway)
     tell(home, instance, Op("network", (route, 1)), fine=EEXIST)
 
 
-def read(home: Home, instance: Instance, path: str) -> str:
-    """Return the beginning of a file in the guest, "" if the workload has deleted it."""
+def read(home: Home, instance: Instance, name: str) -> str | None:
+    """Return one of its files in /etc, "" if it has deleted it, None if it has made it too large to be one of ours."""
     content = bytearray()
     with tools.conversation_with(home, instance) as conversation, suppress(NotFound):
-        for _, pieces in copy.outgoing(conversation, instance.name, path, follow=True):
+        for _, pieces in copy.outgoing(conversation, instance.name, f"/etc/{name}", follow=True):
             for piece in pieces():
                 content += piece
-                if len(content) > ETC_MAX_BYTES:
-                    raise GuestError(f"{path} of {instance.name} is larger than {ETC_MAX_BYTES >> 20} MiB")
+                if len(content) > etc.MAX_BYTES:
+                    return None
     return content.decode("utf-8", "surrogateescape")
 
 
-def write(home: Home, instance: Instance, path: str, text: str) -> None:
-    """Replace a file in the guest, unless a volume of the workload's has it."""
+def write(home: Home, instance: Instance, name: str, text: str) -> None:
+    """Replace one of its files in /etc, unless a volume of the workload's has it."""
+    path = f"/etc/{name}"
     if not is_own(instances.request_from(instance.request), path):
         return
     tell(home, instance, Op("file", (path, text.encode("utf-8", "surrogateescape"), ETC_MODE)))

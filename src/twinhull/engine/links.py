@@ -9,7 +9,7 @@ import os
 from contextlib import suppress
 
 from twinhull import jsontext
-from twinhull.engine import connectivity, guest_links
+from twinhull.engine import connectivity, container_links, guest_links
 from twinhull.engine.state import Home
 from twinhull.errors import SupervisorLost
 from twinhull.host import files, netlink
@@ -18,7 +18,6 @@ from twinhull.model import Endpoint, Instance, Port
 from twinhull.network import bridge, dns, endpoint, etc, ports, resolver
 from twinhull.plan import netlink as messages
 from twinhull.plan import nftables
-from twinhull.plan.netlink import INSIDE_INDEX, PAIR
 from twinhull.plan.ops import NETNS_FD
 from twinhull.runtime.container import extend_undo
 from twinhull.scopes import contextmanager
@@ -26,10 +25,27 @@ from twinhull.scopes import contextmanager
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Protocol
+
+    class Inside(Protocol):
+        """What each side of the wall does its own way: a module."""
+
+        def join(self, home: Home, instance: Instance, namespace: int, place: Endpoint) -> None:
+            """Give a link what it has inside."""
+
+        def part(self, home: Home, instance: Instance, namespace: int, place: Endpoint) -> None:
+            """Take that back."""
+
+        def lead_out(self, home: Home, instance: Instance, namespace: int, place: Endpoint, gateway: str) -> None:
+            """Make it the way out."""
+
+        def read(self, home: Home, instance: Instance, name: str) -> str | None:
+            """One of the files in /etc, None if it is none of ours any more."""
+
+        def write(self, home: Home, instance: Instance, name: str, text: str) -> None:
+            """Replace one."""
 
     Places = tuple[Endpoint, ...]
-
-ETC_MAX_BYTES = 1 << 20  # the container may write these files
 
 
 @contextmanager
@@ -62,6 +78,11 @@ def kept_namespace(supervisor: int) -> int:
     return -1
 
 
+def inside(instance: Instance) -> Inside:
+    """How it is done on the side that a workload is on."""
+    return guest_links if instance.isolation == "vm" else container_links
+
+
 def join(home: Home, instance: Instance, namespace: int, before: Places, place: Endpoint) -> None:
     """Make a link for one more place, and let the others there find the container by its names."""
     after = (*before, place)
@@ -70,10 +91,7 @@ def join(home: Home, instance: Instance, namespace: int, before: Places, place: 
     sent, acks = endpoint.outside_messages(place, hairpin=False)
     with netlink.opened(netlink.ROUTE) as sock:
         netlink.exchange(sock, messages.in_namespace(sent, NETNS_FD, namespace), acks)
-    if instance.isolation == "vm":
-        guest_links.join(home, instance, namespace, place)
-    else:
-        netlink.exchange_in(namespace, *endpoint.inside_messages(place))
+    inside(instance).join(home, instance, namespace, place)
     dns.publish(home.config, place, connectivity.names_of(instance, place, hostname))
     settle(home, instance, namespace, before, after)
 
@@ -87,24 +105,13 @@ def part(home: Home, instance: Instance, namespace: int, place: Endpoint) -> Pla
     after = tuple(left)
     dns.withdraw(home.config, place)
     bridge.delete(place.host_link)
-    if instance.isolation == "vm":
-        guest_links.part(home, instance, namespace, place)
+    inside(instance).part(home, instance, namespace, place)
     for other in after:
         if other.default and place.default:
-            lead_out(home, instance, namespace, other)
+            for gateway in filter(None, (other.gateway, other.gateway6)):
+                inside(instance).lead_out(home, instance, namespace, other, gateway)
     settle(home, instance, namespace, instance.endpoints, after)
     return after
-
-
-def lead_out(home: Home, instance: Instance, namespace: int, place: Endpoint) -> None:
-    """Send what is for no neighbour through the link of a place."""
-    for gateway in filter(None, (place.gateway, place.gateway6)):
-        if instance.isolation == "vm":
-            guest_links.lead_out(home, instance, place, gateway)
-            continue
-        with suppress(FileExistsError):
-            route = messages.add_default_route(INSIDE_INDEX + PAIR * place.number, gateway)
-            netlink.exchange_in(namespace, route, 1)
 
 
 def settle(home: Home, instance: Instance, namespace: int, before: Places, after: Places) -> None:
@@ -149,38 +156,17 @@ def move_resolver(home: Home, instance: Instance, before: Places, after: Places)
 
 
 def rewrite_etc(home: Home, instance: Instance, before: Places, after: Places) -> None:
-    """Change what the container reads about its network, and what it wrote there itself stays.
-
-    The files are its mounts: they are written in place, for another file under the name would not be seen.
-    """
-    hostname = hostname_of(home, instance)
-    addresses = [address for place in before if place not in after for address in etc.addresses_of(place)]
-    lines = read_etc(home, instance, "hosts").splitlines(keepends=True)
-    kept = "".join([line for line in lines if line.split("\t")[0] not in addresses])
-    new = [address for place in after if place not in before for address in etc.addresses_of(place)]
-    added = "".join([f"{address}\t{hostname}\n" for address in new])
-    write_etc(home, instance, "hosts", kept + added)
+    """Change what a workload reads about its network, and what it wrote there itself stays."""
+    side, hostname = inside(instance), hostname_of(home, instance)
+    found = side.read(home, instance, "hosts")
+    if found is not None:
+        gone = [address for place in before if place not in after for address in etc.addresses_of(place)]
+        new = [address for place in after if place not in before for address in etc.addresses_of(place)]
+        kept = [line for line in found.splitlines(keepends=True) if line.split("\t")[0] not in gone]
+        side.write(home, instance, "hosts", "".join([*kept, *(f"{address}\t{hostname}\n" for address in new)]))
     was, now = etc.resolv_conf(before), etc.resolv_conf(after)
-    if was != now and read_etc(home, instance, "resolv.conf") == was:
-        write_etc(home, instance, "resolv.conf", now)
-
-
-def read_etc(home: Home, instance: Instance, name: str) -> str:
-    """Return the beginning of a file that the workload may have written."""
-    if instance.isolation == "vm":
-        return guest_links.read(home, instance, f"/etc/{name}")
-    with open(f"{home.directory(instance.id)}/{name}", "rb") as file:
-        return file.read(ETC_MAX_BYTES).decode("utf-8", "surrogateescape")
-
-
-def write_etc(home: Home, instance: Instance, name: str, text: str) -> None:
-    """Replace what a file holds."""
-    if instance.isolation == "vm":
-        guest_links.write(home, instance, f"/etc/{name}", text)
-        return
-    with open(f"{home.directory(instance.id)}/{name}", "r+b") as file:
-        file.write(text.encode("utf-8", "surrogateescape"))
-        file.truncate()
+    if was != now and side.read(home, instance, "resolv.conf") == was:
+        side.write(home, instance, "resolv.conf", now)
 
 
 def hostname_of(home: Home, instance: Instance) -> str:

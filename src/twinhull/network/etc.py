@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 RESOLV_CONF = "/etc/resolv.conf"
 REAL_RESOLV_CONF = "/run/systemd/resolve/resolv.conf"  # what the stub at 127.0.0.53 asks itself
 STUB_SERVERS = {"127.0.0.53", "127.0.0.54"}
+MAX_BYTES = 1 << 20  # of one of these files, which the workload may have written
 LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 TEXT, FLAG = "text", "true or false"
 UINT16, UINT32, UINT64 = range(1 << 16), range(1 << 32), range(1 << 64)
 INT32, INT64 = range(-1 << 31, 1 << 31), range(-1 << 63, 1 << 63)
+ID = range((1 << 32) - 1)  # the last one means "as it is" to the kernel
 TEXTS, TEXT_OF = [TEXT], {"*": TEXT}
 MAPS = [{"containerID!": UINT32, "hostID!": UINT32, "size!": UINT32}]
 NUMBERS = {"major!": INT64, "minor!": INT64}
@@ -24,7 +25,7 @@ THROTTLE = [{**NUMBERS, "rate!": UINT64}]
 PROCESS = {
     "terminal": FLAG,
     "consoleSize": {"height!": UINT32, "width!": UINT32},
-    "user": {"uid": UINT32, "gid": UINT32, "umask": UINT32, "additionalGids": [UINT32]},
+    "user": {"uid": ID, "gid": ID, "umask": UINT32, "additionalGids": [ID]},
     "args": TEXTS,
     "env": TEXTS,
     "cwd": TEXT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from twinhull.host import files
 
@@ -12,16 +13,17 @@ MOST_BYTES, LEAST_BYTES = 256 << 10, 32 << 10
 
 
 def keep(state: str) -> None:
-    """Set it aside if it is not, as much as there is room for."""
+    """Set it aside if it is not, as much as there is room for; without any there is none."""
     path = f"{state}/{NAME}"
-    if os.path.exists(path):
-        return
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        if not allocate(fd):
-            files.remove_file(path)
-    finally:
-        os.close(fd)
+    with suppress(OSError):
+        if os.path.exists(path) and os.path.getsize(path) >= LEAST_BYTES:
+            return
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if not allocate(fd):
+                files.remove_file(path)
+        finally:
+            os.close(fd)
 
 
 def allocate(fd: int) -> bool:

@@ -52,8 +52,10 @@ def check_usage(record: Record, section: Mapping[str, Any]) -> None:
     Raises:
         Conflict: more is in use.
     """
+    if not section.get("checkBeforeUpdate"):
+        return
     used = memory(record.unified, dict(record.legacy))["usage"]["usage"]
-    if section.get("checkBeforeUpdate") and 0 < (section.get("limit") or 0) < used:
+    if 0 < (section.get("limit") or 0) < used:
         raise Conflict(f"linux.resources.memory.limit: {used} bytes are in use, more than {section['limit']}")
 
 

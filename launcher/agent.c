@@ -33,6 +33,7 @@ struct agent {
 	struct host host;
 	struct server *server;
 	int random;        /* where a seed goes */
+	int source;        /* of entropy, or -1 */
 	bool has_scratch;  /* the plan mounts a disk that is written to */
 	bool shares_pids;  /* the workload's processes do not end with its first */
 	int namespaces[4]; /* of the child made ahead, held */
@@ -205,7 +206,7 @@ static int on_request(void *context, struct connection *from, const struct frame
 	switch (frame->kind) {
 	case FRAME_CONFIG: return on_config(context, from, frame);
 	case FRAME_TIME: clock_settime(CLOCK_REALTIME, &now); return 0;
-	case FRAME_SEED: return seed_add(agent->random, frame->payload, frame->length);
+	case FRAME_SEED: seed_forget(agent->source); return seed_add(agent->random, frame->payload, frame->length);
 	default: return -EPROTO;
 	}
 }
@@ -265,6 +266,7 @@ static _Noreturn void serve(int port, uint64_t began)
 	agent.server = &server;
 	agent.part = map_memory(sizeof(*agent.part));
 	agent.random = fd_high(open("/dev/urandom", O_RDWR | O_CLOEXEC));
+	agent.source = fd_high(open("/dev/hwrng", O_RDONLY | O_NONBLOCK | O_CLOEXEC));
 	server_init(&server, &agent.host, &hooks);
 	server.accepts_plan = true;
 	server.starter_is_vital = true;

@@ -15,6 +15,7 @@
 #include "descriptor.h"
 #include "fault.h"
 #include "hook.h"
+#include "imprint.h"
 #include "kernel.h"
 #include "memory.h"
 
@@ -174,6 +175,7 @@ static int note(struct setup *setup, const struct op *op)
 	case OP_SECCOMP:
 	case OP_SECCOMP_FLAGS: setup->seccomp = op; return 0;
 	case OP_ROOT_READONLY: setup->root_readonly = op; return 0;
+	case OP_IMPRINT: setup->imprint = op; return 0;
 	case OP_ARGUMENT: setup->argv[setup->argc++] = op->args[0].text; return 0;
 	case OP_ENVIRONMENT: setup->envp[setup->envc++] = op->args[0].text; return 0;
 	case OP_NAMESPACES:
@@ -314,6 +316,8 @@ static _Noreturn void run(struct setup *setup)
 	int error = setup->init ? reaper_fork(setup) : 0;
 	if (error)
 		fail(setup, error);
+	if (setup->imprint)
+		fail_exec(setup, setup->imprint, imprint_load((int)setup->imprint->args[0].number));
 	fail_exec(setup, last, exec_program(setup, last->args[0].text));
 }
 

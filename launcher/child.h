@@ -67,7 +67,7 @@ struct setup {
 	int lower;                 /* of a tool: what its root is compared with, or -1 */
 	int prepared[MAX_OPS];     /* with a user namespace: the mount of an op, made on the host, or -1 */
 	const struct op *terminal; /* for another runtime, or NULL */
-	const struct op *user, *capabilities, *no_new_privileges, *seccomp, *root_readonly;
+	const struct op *user, *capabilities, *no_new_privileges, *seccomp, *root_readonly, *imprint;
 	size_t argc, envc;
 	const char *argv[MAX_OPS + 1], *envp[MAX_OPS + 1];
 };
@@ -147,5 +147,7 @@ child_op op_await_hooks, op_hook, op_propagation, op_attributes;
 child_op op_scheduler, op_io_priority, op_personality, op_time_offsets, op_label;
 /* Add entropy to the kernel's pool through an open /dev/urandom, and reseed. Returns 0 or -errno. */
 int seed_add(int random, const void *entropy, size_t length);
+/* Read away what the kernel's source of entropy (/dev/hwrng, not blocking) had ready before: others have that too. */
+void seed_forget(int source);
 
 #endif

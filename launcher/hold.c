@@ -4,15 +4,16 @@
  *	hold --digest                     3 the memory file: print its digest
  *
  * The file is copied into a memfd that nobody can change any more. A client of root's sends one message: `m` and gets
- * the memory; `k` with the name of a guest in waiting and what belongs to it, which are kept while there are fewer than
- * are wanted (one at least); `s` and gets those of the last, and nobody else does; `c` and gets their number as a byte;
- * `w` with a byte, so many are wanted from now on, and those that are more go. An answer is one byte, or two with a
- * number, or the name, with SCM_RIGHTS. A file that is not what DIGEST says is never lent: its client finds the end of
- * the stream, as does one that asks for what is not there. A client that is served has used the template, which the
- * time of the file's last change tells from then on. Ends after so many seconds without a client, unless guests are
- * wanted, or when the machine is short of memory; unlinks the socket (`sock`) before. A guest in waiting ends with its
- * conversation, which then is nobody's. `holder` in the directory holds our process number, and stays locked while we
- * live. */
+ * the memory; `k` with the name of a guest in waiting and what belongs to it, which are kept while there are fewer
+ * than are wanted (one at least); `s` and gets those of the last, and nobody else does; `c` and gets their number as
+ * a byte, and another that is 1 with an imprint; `w` with a byte, so many are wanted from now on, and those that are
+ * more go. With `I` comes an imprint (imprint.h) of a guest of this template, `i` gets the memory and that, `d` has
+ * it forgotten. An answer is one byte, or three with a number, or the name, with SCM_RIGHTS. A file that is not what
+ * DIGEST says is never lent: its client finds the end of the stream, as does one that asks for what is not there. A
+ * client that is served has used the template, which the time of the file's last change tells from then on. Ends
+ * after so many seconds without a client, unless guests are wanted, or when the machine is short of memory; unlinks
+ * the socket (`sock`) before. A guest in waiting ends with its conversation, which then is nobody's. `holder` in the
+ * directory holds our process number, and stays locked while we live. */
 #define _GNU_SOURCE
 
 #include <errno.h>
@@ -143,6 +144,7 @@ struct spare {
 struct pool {
 	struct spare spares[MAX_SPARES];
 	size_t count, wanted;
+	int imprint; /* or -1 */
 };
 
 union control {
@@ -216,9 +218,22 @@ static void serve_number(int client, struct pool *pool, const char *request, ssi
 		send(client, "w", 1, MSG_NOSIGNAL);
 	}
 	if (length == 1 && request[0] == 'c') {
-		char answer[] = {'c', (char)pool->count};
+		char answer[] = {'c', (char)pool->count, pool->imprint >= 0};
 		send(client, answer, sizeof(answer), MSG_NOSIGNAL);
 	}
+}
+
+/* Requests about the imprint: one is kept, the first, until it is found not to start. */
+static void serve_imprint(int client, int memory, struct pool *pool, char request, int given)
+{
+	if (request == 'i' && pool->imprint >= 0)
+		send_fds(client, "i", 1, (int[]){memory, pool->imprint}, 2);
+	if (request == 'd')
+		fd_close(&pool->imprint);
+	if (request == 'I' && given >= 0 && pool->imprint < 0)
+		pool->imprint = dup(given);
+	if (request == 'I' && given >= 0 && pool->imprint >= 0)
+		send(client, "I", 1, MSG_NOSIGNAL);
 }
 
 static void serve_client(int memory, struct pool *pool)
@@ -232,6 +247,8 @@ static void serve_client(int memory, struct pool *pool)
 	if (length == 1 && request[0] != 'c')
 		futimens(FILE_FD, NULL);
 	serve_number(client, pool, request, length);
+	if (length == 1)
+		serve_imprint(client, memory, pool, request[0], given.fds[0]);
 	if (length == 1 && request[0] == 'm')
 		send_fds(client, "m", 1, &memory, 1);
 	if (length == 1 && request[0] == 's' && pool->count) {
@@ -338,6 +355,7 @@ static int hold(const char *digest, int idle_ms, size_t wanted)
 		return 1; /* with the socket, every client's wait ends */
 	}
 	struct pressure pressure = watch_pressure();
+	pool.imprint = -1;
 	pool.wanted = wanted < MAX_SPARES ? wanted : MAX_SPARES;
 	while (take_turn(memory, &pool, &pressure, idle_ms))
 		;

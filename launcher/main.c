@@ -24,7 +24,7 @@ int main(int argc, char **argv)
 		{"perform", perform_main},     {"hold", hold_main},     {"agent", agent_main},
 		{"probe", probe_main},         {"tsc", tsc_main},       {"init", init_main},
 		{"oci-run", run_main},         {"health", health_main}, {"keep", keep_main},
-		{"unpublish", unpublish_main}, {"guard", guard_main},
+		{"unpublish", unpublish_main}, {"guard", guard_main},   {"imprint", imprint_main},
 	};
 	if (getpid() == 1 && (argc < 1 || strcmp(argv[0], "/init") == 0))
 		return agent_main(argc, argv);
@@ -33,8 +33,9 @@ int main(int argc, char **argv)
 	for (size_t i = 0; argc > 1 && i < sizeof(modes) / sizeof(modes[0]); i++)
 		if (strcmp(argv[1], modes[i].name) == 0)
 			return modes[i].run(argc, argv);
-	fprintf(stderr, "usage: launcher "
-	                "shim|attach|undo|perform|hold|agent|probe|tsc|init|oci-run|health|keep|unpublish|guard|'oci "
-	                "INTERPRETER' ...\n");
+	fprintf(stderr,
+	        "usage: launcher "
+	        "shim|attach|undo|perform|hold|agent|probe|tsc|init|oci-run|health|keep|unpublish|guard|imprint|'oci "
+	        "INTERPRETER' ...\n");
 	return EXIT_USAGE;
 }

@@ -22,6 +22,8 @@ int keep_main(int argc, char **argv);
 int guard_main(int argc, char **argv);
 /* `launcher unpublish`: see unpublish.c. */
 int unpublish_main(int argc, char **argv);
+/* `launcher imprint`: save a process. */
+int imprint_main(int argc, char **argv);
 /* `launcher tsc`: the rate of the time stamp counter. */
 int tsc_main(int argc, char **argv);
 

@@ -4,11 +4,13 @@
 #include <linux/random.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "child.h"
 #include "netlink.h"
 
 #define MAX_SEED_BYTES 512
+#define MAX_FORGETS 16 /* a source that answers at once has no end */
 
 int seed_add(int random, const void *entropy, size_t length)
 {
@@ -22,6 +24,13 @@ int seed_add(int random, const void *entropy, size_t length)
 	pool.info.buf_size = (int)length;
 	memcpy(pool.info.buf, entropy, length);
 	return ioctl(random, RNDADDENTROPY, &pool) < 0 || ioctl(random, RNDRESEEDCRNG) < 0 ? -errno : 0;
+}
+
+void seed_forget(int source)
+{
+	unsigned char other[64];
+	for (int reads = 0; reads < MAX_FORGETS && read(source, other, sizeof(other)) > 0; reads++)
+		;
 }
 
 int op_network(struct setup *setup, const struct op *op)

@@ -43,7 +43,7 @@ class Config(NamedTuple):
     vm_kernel: str = ""  # a vmlinux or bzImage to boot guests with; "" finds one
     vm_boot_timeout_s: float = 60.0
     vm_template: bool = True  # start guests from a saved one; false boots each of them
-    vm_spare: bool = True  # without KVM, keep one guest in waiting while machines are started now and then
+    vm_spare: bool = True  # without KVM, start from the saved process of a guest that has rehearsed
 
     trace: str = ""  # a file to which each start appends the moments of its steps; "" for none
 

@@ -14,6 +14,7 @@ TwinhullError                  exit  HTTP
 ├── SupervisorLost              125   500   the shim vanished in the middle of a conversation
 └── GuestError                  125   500   the guest did not come up, or its agent left the protocol
     └── TemplateFailed          125   500   a saved guest did not start; a boot still may
+        └── ImprintFailed       125   500   a saved process did not go on; its template still may
 
 A workload's own exit status is a value (ExitStatus), never an exception.
 """
@@ -135,6 +136,17 @@ class GuestError(TwinhullError):
 
 
 class TemplateFailed(GuestError):
-    """A saved guest did not start, and nothing is left of it; a boot still may."""
+    """A saved guest did not start, and nothing is left of it; a boot still may.
+
+    Attributes:
+        once_more: the same start is another one next time.
+    """
 
     code = "template_failed"
+    once_more = False
+
+
+class ImprintFailed(TemplateFailed):
+    """A saved process did not go on, and is forgotten; the template that it was made from still may."""
+
+    once_more = True

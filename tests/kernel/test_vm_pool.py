@@ -62,14 +62,15 @@ def test_starts_take_what_waits_each_another_and_it_is_made_again(vm: Twinhull) 
 
 
 def test_a_budget_bounds_it_and_draining_leaves_nothing(vm: Twinhull) -> None:
-    vm("vm", "pool", "set", "2", "--wait", timeout_s=120, check=True)
+    vm("vm", "pool", "set", "20", "--wait", timeout_s=120, check=True)
     used = vm("vm", "pool", "ls", "--format", "json", check=True).json()["used_bytes"]
-    vm("vm", "pool", "set", "9", "--memory-budget", str(used * 2), "--wait", timeout_s=120, check=True)
+    assert used < 20 * (30 << 20), "30 MB for each are promised"
+    vm("vm", "pool", "set", "40", "--memory-budget", str(used), "--wait", timeout_s=120, check=True)
     row = listed(vm)
-    assert 2 < row["waiting"] < 9 and row["wanted"] == 9
-    few = vm("vm", "pool", "set", "9", "--memory-budget", str(used // 2), "--wait", timeout_s=120, check=True)
-    assert "of 9 wait: a budget of" in few.stderr
-    assert listed(vm)["waiting"] < 2
+    assert 8 < row["waiting"] < 40 and row["wanted"] == 40
+    few = vm("vm", "pool", "set", "40", "--memory-budget", "6m", "--wait", timeout_s=120, check=True)
+    assert "of 40 wait: a budget of" in few.stderr
+    assert listed(vm)["waiting"] < row["waiting"]
     vm("vm", "pool", "drain", check=True)
     assert (names(vm), listed(vm)["wanted"]) == (set(), 0)
     vm(*RUN, check=True)

@@ -1,4 +1,7 @@
-"""Guests in waiting: made behind a start's back, taken by the next one, undone when nobody wants them. Real QEMU."""
+"""Guests in waiting, of a pool of one: made behind a start's back, taken by the next, undone when unwanted.
+
+Real QEMU.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Twinhull:
 
 @pytest.fixture
 def vm(home: Twinhull, nothing_is_left_behind: None) -> Iterator[Twinhull]:
+    home("vm", "pool", "set", "1", timeout_s=120, check=True)
     yield home
+    home("vm", "pool", "drain", check=True)
     home.remove_all()
     wait_until(lambda: not makers(), "the end of the maker")
     wait_until(lambda: not any(locks.is_held(f"{path}/alive") for path in spares(home)), "the end of the spares")

@@ -51,12 +51,25 @@ def test_the_kernel_says_so_of_what_was_written_to_a_private_mapping(tmp_path: P
 
 
 def test_the_memory_of_a_guest_is_found_by_its_private_mappings() -> None:
-    found = pages.parse_maps(MAPS)
+    found = pages.parse_maps(MAPS, 256 << 20)
     assert [mapping.offset for mapping in found] == [0, 0x8000000]
     assert pages.covers(found, 256 << 20)
     assert not pages.covers(found, 512 << 20)
     assert not pages.covers(found[1:], 128 << 20)
-    assert pages.covers(pages.parse_maps(""), 0)
+    assert pages.covers(pages.parse_maps("", 0), 0)
+
+
+def test_what_an_imprint_lays_over_a_guest_s_memory_is_its_own() -> None:
+    text = """\
+7f0000000000-7f0000001000 rw-p 00000000 00:01 9 /memfd:imprint (deleted)
+7f0000100000-7f0000102000 rw-p 00000000 00:01 7 /memfd:template (deleted)
+7f0000102000-7f0000103000 rw-p 00005000 00:01 9 /memfd:imprint (deleted)
+7f0000103000-7f0000104000 rw-p 00003000 00:01 7 /memfd:template (deleted)
+7f0000104000-7f0000105000 rw-p 00007000 00:01 9 /memfd:imprint (deleted)
+"""
+    found = pages.parse_maps(text, 0x4000)
+    assert [(mapping.offset, mapping.own) for mapping in found] == [(0, False), (0x2000, True), (0x3000, False)]
+    assert pages.covers(found, 0x4000)
 
 
 def index(*ranges: tuple[int, int], content: int | None = None) -> bytes:

@@ -27,7 +27,7 @@ MB = 1 << 20
     ],
 )
 def test_number_and_budget_both_count(wanted: Pool, waiting: int, used_bytes: int, most: int) -> None:
-    assert allowed(wanted, waiting, used_bytes) == most
+    assert allowed(wanted, 1, waiting, used_bytes) == most
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def configure_set(parser: Parser) -> None:
         "count",
         type=size_of_pool,
         metavar="N",
-        help="how many; 0 for none beyond the one that a start leaves to the next",
+        help="how many; 0 for none",
     )
 
 

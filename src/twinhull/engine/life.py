@@ -245,11 +245,13 @@ def launch(
     """Steps 3 to 7, once more from the beginning where a saved guest does not start. The instance's lock is held."""
     saved: list[Origin] = [spare] if spare else []
     saved += ["template"] if home.config.vm_template and not request.boots else []
-    for origin in saved:
+    while saved:
+        origin = saved.pop(0)
         try:
             return attempt(home, instance, image, request, size, origin)
         except TemplateFailed as error:
-            following = "booting" if origin is saved[-1] else "starting from the template"
+            saved[:0] = [origin] if error.once_more else []
+            following = "starting from the template" if saved else "booting"
             home.notice(f"{error.message}; {following} instead")
         instance = reconnect(home, instance, request)
     try:

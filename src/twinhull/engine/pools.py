@@ -74,13 +74,13 @@ def wanted_of(config: Config, key: str) -> int:
     return pool.wanted_of(config, templates.directory_of(config, key))
 
 
-def allowed(config: Config) -> int:
-    """How many may wait for each template, by number and by budget."""
+def allowed(config: Config, least: int) -> int:
+    """How many may wait for each template, by number and by budget; without a pool so many."""
     wanted = pool.read(config)
     if not wanted.budget_bytes:
-        return pool.allowed(wanted, 0, 0)
+        return pool.allowed(wanted, least, 0, 0)
     waiting = sum(holder.waiting(config, key) for key in holder.keys(config))
-    return pool.allowed(wanted, waiting, used_bytes(config))
+    return pool.allowed(wanted, least, waiting, used_bytes(config))
 
 
 def used_bytes(config: Config) -> int:

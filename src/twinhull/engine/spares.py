@@ -12,7 +12,7 @@ import time
 from twinhull import jsontext
 from twinhull.config import Config, restored
 from twinhull.engine.state import Home
-from twinhull.errors import Conflict, TwinhullError
+from twinhull.errors import Conflict, HostUnfit, TwinhullError
 from twinhull.host import files, locks
 from twinhull.model import Endpoint, Image, Request
 from twinhull.scopes import contextmanager
@@ -94,14 +94,38 @@ def taken(home: Home, request: Request, *, native: bool = True) -> Iterator[Spar
 
 
 def have_made(home: Home, machine: Machine, key: str) -> None:
-    """Have the next guest made, unless one is being made; the start that asks for it has what it wanted already."""
+    """Have made what the next start wants, unless that is there, or being made; this one has what it wanted already."""
     from twinhull.runtime import spare
 
+    if not is_lacking(home.config, key):
+        return
     try:
         with locks.locked(spare.lock_path(home.config, key), wait=False) as lock:
             home.children.extend(spawn_maker(home.config, machine, lock))
     except (Conflict, OSError):
         pass
+
+
+def is_lacking(config: Config, key: str) -> bool:
+    """True if a template's holder has no imprint, or fewer guests in waiting than are wanted."""
+    from twinhull.runtime import holder, pool
+
+    waiting, imprinted = holder.stock(config, key)
+    if not imprinted and not os.path.exists(refusal_path(config, key)):
+        return True
+    return waiting < max(pool.read(config).size, least(imprinted=imprinted))
+
+
+def least(*, imprinted: bool) -> int:
+    """How many guests wait where no pool is wanted: one, unless starts go on from an imprint."""
+    return 0 if imprinted else 1
+
+
+def refusal_path(config: Config, key: str) -> str:
+    """Where it is written down why no imprint can be made of a template's guests, until its directory is gone."""
+    from twinhull.runtime import holder
+
+    return f"{holder.directory_of(config, key)}/no-imprint"
 
 
 def is_ordinary() -> bool:
@@ -184,15 +208,16 @@ def clear(home: Home, directory: str, *, young: bool) -> None:
 
 
 def await_one(config: Config) -> bool:
-    """Return once no guest is being made: True if one waits."""
-    from twinhull.runtime import spare
+    """Return once nothing is being made: True if a guest waits, or a start goes on from an imprint."""
+    from twinhull.runtime import holder, spare
 
     deadline = time.monotonic() + MAKING_S
     while spare.is_being_made(config) and time.monotonic() < deadline:
         time.sleep(POLL_S)
     root = f"{config.state}/spares"
     names = os.listdir(root) if os.path.isdir(root) else []
-    return any(locks.is_held(f"{root}/{name}/alive") for name in names)
+    imprinted = any(holder.stock(config, key)[1] for key in holder.keys(config))
+    return imprinted or any(locks.is_held(f"{root}/{name}/alive") for name in names)
 
 
 def await_made(config: Config) -> None:
@@ -253,9 +278,10 @@ def make(config: Config, machine: Machine) -> None:
 
     ready = vm.prepare(config)
     saved = template.find_template(config, ready.guest, machine)
+    if saved and machine.accelerator == "tcg" and not holder.stock(config, saved.key)[1]:
+        make_imprint(config, ready, machine, saved)
     while saved and is_wanted(config, saved.key):
-        memory = holder.lent_memory(config, saved.key)
-        if not memory or not make_from(config, ready, machine, (saved, memory)):
+        if not make_one(config, ready, machine, saved):
             return  # a holder that has ended had its reasons
 
 
@@ -264,15 +290,55 @@ def is_wanted(config: Config, key: str) -> bool:
     from twinhull.engine import pools
     from twinhull.runtime import holder
 
-    most, waiting = pools.allowed(config), holder.waiting(config, key)
+    waiting, imprinted = holder.stock(config, key)
+    most = pools.allowed(config, least(imprinted=imprinted))
     if waiting > most:
         holder.want(config, key, most)
     return waiting < most
 
 
-def make_from(config: Config, ready: Prerequisites, machine: Machine, template: tuple[Template, int]) -> bool:
-    """Make one, and give it to the template's holder; False if that did not take it."""
-    from twinhull.runtime import rehearsal, spare
+def make_imprint(config: Config, ready: Prerequisites, machine: Machine, saved: Template) -> None:
+    """Have a guest rehearse, and give its process to the holder; where that cannot be, write down why."""
+    from twinhull.runtime import holder, rehearsal
+
+    memory = holder.lent_memory(config, saved.key)
+    if not memory or os.path.exists(refusal_path(config, saved.key)):
+        return
+    try:
+        with new_place(config) as place:
+            imprint = rehearsal.make_imprint(config, ready, machine, (saved, memory), place, play(config))
+        holder.keep_imprint(config, saved.key, imprint)
+        os.close(imprint)
+        files.remove_tree(place[1])
+    except HostUnfit as error:
+        files.publish(refusal_path(config, saved.key), f"{error.message}\n".encode())
+
+
+def make_one(config: Config, ready: Prerequisites, machine: Machine, saved: Template) -> bool:
+    """Make a guest that waits, and give it to the template's holder; False if that did not take it."""
+    from twinhull.runtime import holder, rehearsal, spare
+
+    lent = holder.lent_imprint(config, saved.key)
+    memory = lent[0] if lent else holder.lent_memory(config, saved.key)
+    if not memory:
+        return False
+    with new_place(config) as place:
+        if lent:
+            made = rehearsal.copy_imprint(config, ready, machine, lent, place)
+        else:
+            made = rehearsal.make_spare(config, ready, machine, (saved, memory), place, play(config))
+    for fd in lent or (memory,):
+        os.close(fd)
+    kept = spare.give(config, saved.key, made)
+    if not kept:
+        dismiss(config, made)
+    return kept
+
+
+@contextmanager
+def new_place(config: Config) -> Iterator[tuple[str, str]]:
+    """Give an identity, and a directory made for it, which is gone again if the block raises."""
+    from twinhull.runtime import spare
 
     identity = os.urandom(32).hex()
     directory, early = (spare.directory_of(config, name) for name in (identity, f".{identity}"))
@@ -281,14 +347,10 @@ def make_from(config: Config, ready: Prerequisites, machine: Machine, template: 
     with locks.locked(f"{early}/lock"):
         os.rename(early, directory)
         try:
-            made = rehearsal.make_spare(config, ready, machine, template, (identity, directory), play(config))
+            yield identity, directory
         except BaseException:
             files.remove_tree(directory)
             raise
-    kept = spare.give(config, template[0].key, made)
-    if not kept:
-        dismiss(config, made)
-    return kept
 
 
 def dismiss(config: Config, spare: Spare) -> None:

@@ -10,7 +10,18 @@ from twinhull.model import Facts, Volume
 from twinhull.plan.cgroups import Groups, cgroup_ops
 from twinhull.plan.netlink import PAIR, TAP_INDEX
 from twinhull.plan.ops import Op, Plan
-from twinhull.plan.qemu import AGENT_FD, MAX_NICS, MEMORY_FD, QMP_FD, SHARES, SPARE_NICS, STATE_FD, TAP_FD
+from twinhull.plan.qemu import (
+    AGENT_FD,
+    ENTROPY_FD,
+    IMPRINT_FD,
+    MAX_NICS,
+    MEMORY_FD,
+    QMP_FD,
+    SHARES,
+    SPARE_NICS,
+    STATE_FD,
+    TAP_FD,
+)
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -39,6 +50,7 @@ SHARE_CAPABILITIES = sum(1 << number for number in (CHOWN, DAC_OVERRIDE, FOWNER,
 OVERHEAD_BYTES = 384 << 20
 # QEMU's threads beside those of the guest's processors: up to 64 that read and write files, and a handful.
 THREADS = 128
+ENTROPY, RDONLY_OPEN = "/dev/urandom", 0
 MAX_FILES = 1 << 16
 
 
@@ -67,6 +79,7 @@ class Jail(NamedTuple):
         sockets: (number, name) of sockets that listen in the instance directory.
         terminal: rows and columns of the pty that its standard streams are; without one they are pipes, and the
             agent's port leads to the shim's relay.
+        imprint: a descriptor of the process that it goes on from, 0 for none; argv only tells what that was.
         nics: network cards; each that no op of the network makes a tap for gets one that leads nowhere.
     """
 
@@ -86,6 +99,7 @@ class Jail(NamedTuple):
     terminal: tuple[int, ...] = ()
     nics: int = 1
     groups: Groups | None = None
+    imprint: int = 0
 
 
 def jail_plan(jail: Jail, facts: Facts, network_host: Iterable[Op] = (), network_undo: Iterable[Op] = ()) -> Plan:
@@ -98,7 +112,7 @@ def jail_plan(jail: Jail, facts: Facts, network_host: Iterable[Op] = (), network
         *(Op("open", (file.number, file.path, file.flags)) for file in jail.opened),
         *(Op("inherit", (number,)) for number in jail.inherited),
         *(Op("listen", socket) for socket in jail.sockets),
-        *(() if jail.terminal else (Op("channel", (AGENT_FD,)),)),
+        *(() if jail.terminal else (Op("open", (ENTROPY_FD, ENTROPY, RDONLY_OPEN)), Op("channel", (AGENT_FD,)))),
     )
     child = (*root_ops(jail, rootless=facts.rootless), *process_ops(jail, facts))
     return Plan(host, child, (*network_undo, *groups.undo))
@@ -208,6 +222,7 @@ def process_ops(jail: Jail, facts: Facts) -> tuple[Op, ...]:
         Op("directory-of-work", ("/",)),
         Op("stdin", (STDIN_OPEN if jail.terminal else STDIN_NONE,)),
         *(Op("argument", (value,)) for value in jail.argv),
+        *((Op("imprint", (jail.imprint,)),) if jail.imprint else ()),
         Op("exec", (jail.argv[0],)),
     )
 
@@ -224,3 +239,8 @@ def restored(jail: Jail, state: str) -> Jail:
         opened=(*jail.opened, Opened(STATE_FD, state, 0)),
         inherited=(*jail.inherited, MEMORY_FD),
     )
+
+
+def imprinted(jail: Jail) -> Jail:
+    """Return a jail that goes on from the imprint of a QEMU: with it the template's memory is inherited."""
+    return jail._replace(inherited=(*jail.inherited, MEMORY_FD, IMPRINT_FD), imprint=IMPRINT_FD)

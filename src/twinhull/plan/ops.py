@@ -148,6 +148,8 @@ TABLE = (
     OpType(78, "child", "filesystem-copied", ("s:type", "s:source", "s:target", "i:attributes", "s:data"),
            "as filesystem, and it holds a copy of what it hides"),
     OpType(79, "child", "init", (), "the first process is ours: it passes signals on, reaps, ends as the program does"),
+    OpType(89, "child", "imprint", ("i:fd",),
+           "in place of exec become the process that was saved to this descriptor (launcher imprint)"),
     # --- child: what is done beside a workload, without running anything of it
     OpType(72, "child", "tool", ("s:name", "s:path", "i:flags"),
            "last, in place of exec: a part of the launcher (usage, processes, limit, hold, read, write, changes), "

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 # The numbers QEMU sees.
 MEMORY_FD, STATE_FD, KERNEL_FD, INITRD_FD = 10, 11, 12, 13
-IMAGE_FD, SCRATCH_FD = 20, 21
+IMAGE_FD, SCRATCH_FD, ENTROPY_FD = 20, 21, 22
 TAP_FD = 61  # as the network's plan of a guest makes it; those of further networks lie below
 MAX_NICS = 8  # the board has 24 places for devices
 SPARE_NICS = 1  # beyond those of the networks: for one that is joined later, since the board takes none then
 USUAL_NICS = 1 + SPARE_NICS
 QMP_FD, AGENT_FD = 30, 31
-IMAGE_SET, SCRATCH_SET = 1, 2
+IMPRINT_FD = 45
+IMAGE_SET, SCRATCH_SET, ENTROPY_SET = 1, 2, 3
 
 AGENT_PORT = "agent"
 SHARES = "shares"  # directory of QEMU's root that is shared with the guest, and the tag of the share
@@ -51,6 +52,8 @@ ERRORS = "werror=report,rerror=report"
 CONSOLES = {"amd64": "ttyS0", "arm64": "ttyAMA0"}
 # Signed pointers by the architecture's own algorithm would take most of the emulator's time.
 PROCESSORS = {"amd64": "max", "arm64": "max,pauth-impdef=on"}
+# QEMU makes up the processor's random numbers, from a state that all guests of one imprint begin with.
+NOT_RANDOM = {"amd64": ",rdrand=off,rdseed=off", "arm64": ""}
 # A guest tells what memory it does not use, and QEMU gives it back to the host. Only of memory that is nobody else's:
 # what a template lends is mapped from a file, in which QEMU would make holes, and the file's seals forbid them.
 RETURNS = ("-device", "virtio-balloon-device,id=balloon0,free-page-reporting=on")
@@ -125,9 +128,10 @@ def machine_arguments(machine: Machine, memory: Memory) -> tuple[str, ...]:
     )
     if memory == "private":
         backend = f"memory-backend-ram,{size}"
+    processor = PROCESSORS[machine.architecture] + (NOT_RANDOM[machine.architecture] if memory != "private" else "")
     return (
         *("-machine", *board(machine)),
-        *accelerator_arguments(machine.accelerator, machine.cpus, machine.architecture),
+        *accelerator_arguments(machine.accelerator, machine.cpus, processor),
         *("-smp", str(machine.cpus), "-m", f"size={machine.memory_bytes >> 20}M", "-object", backend),
     )
 
@@ -144,12 +148,12 @@ def board(machine: Machine) -> tuple[str, ...]:
     return (kind, *more)
 
 
-def accelerator_arguments(accelerator: Accelerator, cpus: int, architecture: Architecture = "amd64") -> tuple[str, ...]:
+def accelerator_arguments(accelerator: Accelerator, cpus: int, processor: str = PROCESSORS["amd64"]) -> tuple[str, ...]:
     """What runs the guest's instructions, and the processor that it sees."""
     if accelerator == "kvm":
         return ("-accel", "kvm", "-cpu", "host")
     thread = "single" if cpus == 1 else "multi"
-    return ("-accel", f"tcg,thread={thread},tb-size={TRANSLATION_CACHE_MB}", "-cpu", PROCESSORS[architecture])
+    return ("-accel", f"tcg,thread={thread},tb-size={TRANSLATION_CACHE_MB}", "-cpu", processor)
 
 
 def control_arguments() -> tuple[str, ...]:
@@ -189,7 +193,9 @@ def device_arguments(machine: Machine, drives: Drives) -> tuple[str, ...]:
         *("-device", "virtio-serial-device,id=serial0"),
         *("-chardev", f"socket,id=agent,fd={AGENT_FD}"),
         *("-device", f"virtserialport,bus=serial0.0,chardev=agent,name={AGENT_PORT}"),
-        *("-object", "rng-builtin,id=entropy", "-device", "virtio-rng-device,id=rng0,rng=entropy"),
+        *("-add-fd", f"fd={ENTROPY_FD},set={ENTROPY_SET},opaque=entropy"),
+        *("-object", f"rng-random,id=entropy,filename=/dev/fdset/{ENTROPY_SET}"),
+        *("-device", "virtio-rng-device,id=rng0,rng=entropy"),
         *(word for number in range(machine.nics) for word in nic_arguments(machine, number)),
         *(shares if machine.shares else ()),
     )

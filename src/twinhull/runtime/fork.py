@@ -177,7 +177,7 @@ def require_same(identity: str, machine: Machine, binary: str, root: str, *, dis
     """
     with pages.qemu_of(identity) as process:
         words = tuple(process.read("cmdline").decode("utf-8", "replace").split("\0")[:-1])
-        program = process.open("exe", os.O_PATH)
+        program = process.program(binary)
         try:
             same = os.path.samestat(os.fstat(program), os.stat(f"{root}{binary}"))
         finally:

@@ -18,7 +18,8 @@ SOCKET, PID = "sock", "holder"  # in <run>/templates/<key>
 TIMEOUT_S = 20.0
 # Requests of launcher/hold.c.
 MEMORY, TAKE, KEEP, COUNT, WANT = b"m", b"s", b"k", b"c", b"w"
-NAME_BYTES, SPARE_FDS = 64, 3
+IMPRINT, KEEP_IMPRINT, FORGET_IMPRINT = b"i", b"I", b"d"
+NAME_BYTES, SPARE_FDS, COUNT_BYTES = 64, 3, 3
 
 
 def directory_of(config: Config, key: str) -> str:
@@ -69,9 +70,37 @@ def take_spare(config: Config, key: str) -> tuple[str, tuple[int, ...]] | None:
 
 def waiting(config: Config, key: str) -> int:
     """How many guests a holder keeps; none without one."""
+    return stock(config, key)[0]
+
+
+def stock(config: Config, key: str) -> tuple[int, bool]:
+    """How many guests a holder keeps, and whether it has an imprint."""
     connection = connect(directory_of(config, key))
     answer = ask(connection, COUNT)[0] if connection else b""
-    return answer[1] if len(answer) == 2 else 0
+    return (answer[1], bool(answer[2])) if len(answer) == COUNT_BYTES else (0, False)
+
+
+def lent_imprint(config: Config, key: str) -> tuple[int, int] | None:
+    """Return descriptors of a template's memory and of the imprint that goes with it; None without one."""
+    connection = connect(directory_of(config, key))
+    _, fds = ask(connection, IMPRINT) if connection else (b"", ())
+    if len(fds) == 2:
+        return fds[0], fds[1]
+    for fd in fds:
+        os.close(fd)
+    return None
+
+
+def keep_imprint(config: Config, key: str, imprint: int) -> bool:
+    """Give an imprint to the holder, which keeps it as long as the memory; False without one."""
+    connection = connect(directory_of(config, key))
+    return connection is not None and ask(connection, KEEP_IMPRINT, (imprint,))[0] == KEEP_IMPRINT
+
+
+def forget_imprint(config: Config, key: str) -> None:
+    """Have a holder let go of an imprint that does not start."""
+    if connection := connect(directory_of(config, key)):
+        ask(connection, FORGET_IMPRINT)
 
 
 def want(config: Config, key: str, count: int) -> None:

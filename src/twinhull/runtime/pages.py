@@ -30,7 +30,7 @@ ENTRY_BYTES = 8
 # The last byte of an entry: bit 63 present, 62 swapped out, 61 the file's.
 PRESENT, SWAPPED, FILES = 0x80, 0x40, 0x20
 IS_OWN = bytes(bool(byte & (PRESENT | SWAPPED)) and not byte & FILES for byte in range(256))
-BACKING = "/memfd:template"
+BACKING, IMPRINT = "/memfd:template", "/memfd:imprint"
 # What the holder gives a template's memory (memfd_create(2)): it is what it was for ever.
 F_GET_SEALS, SEALS = 1034, 0x1 | 0x2 | 0x4 | 0x8
 COUNT, RANGE = Struct("<Q"), Struct("<QQ")
@@ -60,11 +60,16 @@ class Saved(NamedTuple):
 
 
 class Mapping(NamedTuple):
-    """A part of the guest's memory in QEMU: addresses there, and where it lies in the guest's."""
+    """A part of the guest's memory in QEMU: addresses there, and where it lies in the guest's.
+
+    Attributes:
+        own: all of it is: it began as the imprint of another guest of the same template.
+    """
 
     start: int
     end: int
     offset: int
+    own: bool = False
 
 
 def own_ranges(pagemap: bytes) -> list[Range]:
@@ -79,14 +84,27 @@ def own_ranges(pagemap: bytes) -> list[Range]:
     return found
 
 
-def parse_maps(text: str) -> list[Mapping]:
-    """Return the mappings of the guest's memory in /proc/PID/maps, in the memory's order."""
-    found = []
+def parse_maps(text: str, size: int) -> list[Mapping]:
+    """Return the mappings of the guest's memory, of this size, in /proc/PID/maps, in the memory's order.
+
+    Those of an imprint lie between the template's, at the addresses that the guest's memory has there.
+    """
+    found: list[Mapping] = []
+    imprint: list[tuple[int, int]] = []
     for line in text.splitlines():
         fields = line.split(maxsplit=5)
-        if len(fields) == 6 and fields[5].startswith(BACKING) and fields[1].endswith("p"):
-            start, _, end = fields[0].partition("-")
-            found.append(Mapping(int(start, 16), int(end, 16), int(fields[2], 16)))
+        if len(fields) != 6 or not fields[1].endswith("p"):
+            continue
+        start, end = (int(address, 16) for address in fields[0].split("-"))
+        if fields[5].startswith(BACKING):
+            found.append(Mapping(start, end, int(fields[2], 16)))
+        elif fields[5].startswith(IMPRINT):
+            imprint.append((start, end))
+    bases = {mapping.start - mapping.offset for mapping in found}
+    if imprint and len(bases) == 1:
+        base = bases.pop()
+        inside = [(start, end) for start, end in imprint if base <= start and end <= base + size]
+        found += [Mapping(start, end, start - base, own=True) for start, end in inside]
     return sorted(found, key=lambda mapping: mapping.offset)
 
 
@@ -136,13 +154,26 @@ class Process:
         finally:
             os.close(fd)
 
+    def program(self, path: str) -> int:
+        """Return a descriptor (O_PATH) of the file that it runs: its memory shows that, after an imprint too.
+
+        Raises:
+            GuestError: it runs nothing of this path.
+        """
+        for line in self.read("maps").decode("utf-8", "replace").splitlines():
+            fields = line.split(maxsplit=5)
+            if len(fields) == 6 and fields[5] == path and "x" in fields[1]:
+                start, end = (int(address, 16) for address in fields[0].split("-"))
+                return self.open(f"map_files/{start:x}-{end:x}", os.O_PATH)
+        raise GuestError("the virtual machine runs another program than it was started with")
+
     def mappings(self, size: int) -> list[Mapping]:
         """Return where its guest's memory is.
 
         Raises:
             GuestError: it has none that began as a template.
         """
-        found = parse_maps(self.read("maps").decode("utf-8", "replace"))
+        found = parse_maps(self.read("maps").decode("utf-8", "replace"), size)
         if not covers(found, size):
             raise GuestError("its memory is no template's")
         return found
@@ -181,7 +212,7 @@ def borrow_template(process: Process, mappings: list[Mapping]) -> int:
     """
     from fcntl import fcntl
 
-    first = mappings[0]
+    first = next(mapping for mapping in mappings if not mapping.own)
     memory = process.open(f"map_files/{first.start:x}-{first.end:x}")
     if fcntl(memory, F_GET_SEALS) & SEALS == SEALS:
         return memory
@@ -198,9 +229,10 @@ def save(process: Process, mappings: list[Mapping], path: str) -> int:
     try:
         found = []
         for mapping in mappings:
-            size = (mapping.end - mapping.start) // page * ENTRY_BYTES
-            entries = read_exactly(pagemap, size, mapping.start // page * ENTRY_BYTES)
-            found += [(mapping, first * page, end * page) for first, end in own_ranges(entries)]
+            pages = (mapping.end - mapping.start) // page
+            entries = read_exactly(pagemap, pages * ENTRY_BYTES, mapping.start // page * ENTRY_BYTES)
+            ranges = [(0, pages)] if mapping.own else own_ranges(entries)
+            found += [(mapping, first * page, end * page) for first, end in ranges]
         ranges = [(mapping.offset + first, mapping.offset + end) for mapping, first, end in found]
         files.write_all(out, COUNT.pack(len(ranges)) + b"".join(RANGE.pack(*each) for each in ranges))
         for mapping, first, end in found:

@@ -66,9 +66,9 @@ def write(config: Config, pool: Pool) -> None:
     files.publish(path_of(config), jsontext.dumps(pool._asdict()).encode())
 
 
-def allowed(pool: Pool, waiting: int, used_bytes: int) -> int:
+def allowed(pool: Pool, least: int, waiting: int, used_bytes: int) -> int:
     """How many may wait, where so many use so much: each will use as much as another."""
-    most = max(pool.size, 1)
+    most = max(pool.size, least)
     if not pool.budget_bytes or not waiting or not used_bytes:
         return most
     return min(most, pool.budget_bytes * waiting // used_bytes)

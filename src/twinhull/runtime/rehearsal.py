@@ -19,8 +19,8 @@ from twinhull.host.facts import read_facts
 from twinhull.host.netns import entered
 from twinhull.host.stamp import stamp
 from twinhull.plan.frames import Kind
-from twinhull.plan.jail import Jail, jail_plan, restored
-from twinhull.plan.qemu import IMAGE_SET, MEMORY_FD, PLACEHOLDER_BYTES, Drives, Machine, arguments
+from twinhull.plan.jail import Jail, imprinted, jail_plan, restored
+from twinhull.plan.qemu import IMAGE_SET, IMPRINT_FD, MEMORY_FD, PLACEHOLDER_BYTES, Drives, Machine, arguments
 from twinhull.runtime import jailed, qmp, vm
 from twinhull.runtime.guest import kvm_device
 from twinhull.runtime.spare import Spare, group_of, lay, put_disk
@@ -67,19 +67,101 @@ def make_spare(
         GuestError: it did not come up, or could not be made ready.
         LaunchError: an op of its jail failed.
     """
+    started = start_rehearsed(config, ready, machine, template, place, rehearsal)
+    try:
+        return spare_of(started, place)
+    except BaseException:
+        jailed.end(started)
+        raise
+
+
+def copy_imprint(
+    config: Config, ready: Prerequisites, machine: Machine, lent: tuple[int, int], place: tuple[str, str]
+) -> Spare:
+    """Return a guest in waiting that goes on from an imprint.
+
+    Args:
+        lent: descriptors of the template's memory and of the imprint.
+
+    Raises:
+        LaunchError: an op of its jail failed.
+    """
+    identity, directory = place
+    plan = jail_plan(imprinted(jail_of(ready, machine, identity)), read_facts())
+    inherit = dict(zip((MEMORY_FD, IMPRINT_FD), lent, strict=True))
+    started = jailed.start(ready.guest.launcher, directory, plan, inherit=inherit, flags=shim_flags(config, identity))
+    try:
+        return spare_of(started, place)
+    except BaseException:
+        jailed.end(started)
+        raise
+
+
+def spare_of(started: jailed.Started, place: tuple[str, str]) -> Spare:
+    """What whoever takes a guest in waiting needs of it."""
+    namespace, inside = enter(started.qemu_pid)
+    return Spare(*place, started.sandbox, namespace, inside)
+
+
+def shim_flags(config: Config, identity: str) -> tuple[str, ...]:
+    """What the shim of a guest in waiting is told."""
+    return ("--exited", f"{config.run}/exited/{identity}", "--log-max", str(config.log_max_bytes))
+
+
+def start_rehearsed(
+    config: Config,
+    ready: Prerequisites,
+    machine: Machine,
+    template: tuple[Template, int],
+    place: tuple[str, str],
+    rehearsal: Rehearsal,
+) -> jailed.Started:
+    """Start a guest from its template, have it rehearse, and stop it."""
     saved, memory = template
     identity, directory = place
     jail = restored(jail_of(ready, machine, identity), saved.state)
-    flags = ("--exited", f"{config.run}/exited/{identity}", "--log-max", str(config.log_max_bytes))
-    plan = jail_plan(jail, read_facts())
+    plan, flags = jail_plan(jail, read_facts()), shim_flags(config, identity)
     started = jailed.start(ready.guest.launcher, directory, plan, inherit={MEMORY_FD: memory}, flags=flags)
     try:
         vm.resume(directory)
         rehearse(started, rehearsal)
-        namespace, inside = enter(started.qemu_pid)
-        return Spare(identity, directory, started.sandbox, namespace, inside)
+        return started
     except BaseException:
         jailed.end(started)
+        raise
+
+
+def make_imprint(
+    config: Config,
+    ready: Prerequisites,
+    machine: Machine,
+    template: tuple[Template, int],
+    place: tuple[str, str],
+    rehearsal: Rehearsal,
+) -> int:
+    """Return a descriptor of the imprint of a QEMU whose guest has rehearsed; nothing else of that is left.
+
+    Raises:
+        HostUnfit: the process cannot be saved here.
+        GuestError, LaunchError: as for a guest in waiting.
+    """
+    started = start_rehearsed(config, ready, machine, template, place, rehearsal)
+    try:
+        return take_imprint(ready.guest.launcher, started.qemu_pid)
+    finally:
+        jailed.end(started)
+
+
+def take_imprint(launcher: str, pid: int) -> int:
+    """Save a process, which stands still from then on; return the descriptor of a memfd that nobody can change."""
+    imprint = os.memfd_create("imprint", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        done = spawn.run_tool([launcher, "imprint", str(pid), str(imprint)], pass_fds=(imprint,))
+        if done.returncode:
+            raise HostUnfit(f"QEMU's process cannot be saved: {done.stderr.strip()[-300:]}")
+        return imprint
+    except BaseException:
+        os.close(imprint)
         raise
 
 

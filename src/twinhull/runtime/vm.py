@@ -162,6 +162,7 @@ def start(
 
     Raises:
         TemplateFailed: the template or spare did not start; what was made for it is undone, the network too.
+        ImprintFailed: the same of an imprint, which is forgotten.
         NoWall: the workload needs the processor's, and this would not be one.
         GuestError: it did not come up in time.
         LaunchError: an op failed, on the host or in the guest.
@@ -181,6 +182,11 @@ def start(
         return fork.start(config, ready, origin, workload, flags)._replace(accelerator=used)
     if origin == "cold":
         return start_cold(config, ready, machine, workload, flags=flags)._replace(accelerator=used)
+    if config.vm_spare and used == "tcg":
+        from twinhull.runtime import imprint
+
+        if lent := imprint.borrow(config, ready, machine):
+            return imprint.start(config, ready, machine, workload, lent, flags)._replace(accelerator=used)
     try:
         prepared = start_template(config, ready, machine, workload, flags=flags, progress=progress)
         return prepared._replace(accelerator=used)

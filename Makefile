@@ -40,7 +40,7 @@ QUICK := tests/style tests/unit tests/golden
 # What is made of a comparison, half of the quick tests' time.
 REPORTS := $(wildcard tests/unit/test_outputs_*.py tests/unit/test_advi*.py) tests/unit/test_report.py tests/unit/test_parser.py
 
-.PHONY: setup setup-dev extras launcher launcher-test run test check check-source check-tests check-outputs docs golden parity guest-kernel test-clients bench repeats fuzz soak wheel clean
+.PHONY: setup setup-dev extras launcher launcher-test run test check check-source check-tests check-outputs docs golden parity guest-kernel test-clients conformance bench repeats fuzz soak wheel clean
 
 setup:
 	@sh scripts/setup
@@ -100,6 +100,11 @@ guest-kernel: setup-dev
 test-clients: setup-dev
 	@sh scripts/setup bench
 	TWINHULL_PEERS=1 $(PYTEST) tests/clients tests/kernel/test_external_runtime.py tests/oci/test_runtime_life.py tests/oci/test_runtime_spec.py
+
+# Other projects' tests of OCI runtimes: fetched, built, and run against runc, crun and twinhull-oci.
+conformance: setup-dev
+	@sh scripts/setup conformance
+	@$(BIN)/python -m scripts.conformance $(if $(SUITE),--suite $(SUITE)) $(if $(ONLY),--only $(ONLY)) $(RUNTIMES)
 
 bench: setup
 	@PYTHONPATH=src $(BIN)/python -m bench $(if $(LONG),--long) $(ROUNDS)

@@ -88,6 +88,7 @@ def test_every_package_of_the_table_says_how_it_is_seen() -> None:
                 "run",
                 "extras",
                 "debian",
+                "conformance",
                 "kernel",
                 "compile",
                 "arm64",

@@ -1,0 +1,36 @@
+"""crun's tests: Python programs that make a bundle around one static program and print TAP."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from scripts.conformance.suite import Place, Result, Suite, run_test
+from scripts.conformance.tap import tap_results
+
+# What crun's configure script would find.
+_CONFIG = "#define HAVE_LINUX_IOPRIO_H 1\n#define HAVE_SECCOMP 1\n#define HAVE_ERROR_H 1\n"
+
+
+def build(source: Path) -> None:
+    """Compile the program that the containers of the tests run."""
+    init = source / "tests/init"
+    if not init.exists():
+        (source / "config.h").write_text(_CONFIG)
+        compiler = ["gcc", "-static", f"-I{source}", "-o", str(init), f"{init}.c"]
+        subprocess.run(compiler, check=True)
+
+
+def run(place: Place) -> Iterator[Result]:
+    """Run each of the test programs."""
+    for file in filter(place.wants, sorted(path.name for path in (place.source / "tests").glob("test_*.py"))):
+        program = [sys.executable, "-u", f"tests/{file}"]
+        status, output = run_test(place, program, timeout=300, OCI_RUNTIME=str(place.runtime))
+        yield from tap_results(file, output)
+        if status != 0:
+            yield Result(f"{file}: whole", "failed", output)
+
+
+SUITE = Suite("crun", "crun", "trixie", build, run)

@@ -101,6 +101,8 @@ int userns_become_root(void);
 /* The pipes were made by the host's root, whom nobody inside may speak for: give them to root by these maps. */
 int userns_give_streams(const struct ends *ends, const char *uids, const char *gids);
 int userns_make(struct host *host, const struct op *maps, bool network);
+/* Go into one ourselves, as the own-users op says. */
+int userns_own(const struct host *host, const struct op *op);
 /* One that is joined: note its maps, and make a network namespace that belongs to it. */
 int userns_visit(struct host *host, bool network);
 

@@ -3,6 +3,7 @@
 #include "front.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,11 +57,17 @@ static int passes(char **words)
 	return is_named(words[0], "debug", "debug") || value_of(words[0], "rootless") ? 1 : 0;
 }
 
-/* Who is not root of this machine has his containers elsewhere: cli/oci.py knows where. */
-static bool has_own_place(void)
+/* Who is not root of this machine has his containers elsewhere, as cli/oci.py says. "" is not for us. */
+static const char *usual_root(void)
 {
+	static char path[PATH_MAX];
 	struct stat top;
-	return getenv("XDG_RUNTIME_DIR") && (geteuid() != 0 || stat("/", &top) < 0 || top.st_uid != 0);
+	const char *own = getenv("XDG_RUNTIME_DIR");
+	bool user = geteuid() != 0;
+	if (!own || !*own || (!user && stat("/", &top) == 0 && top.st_uid == 0))
+		return user ? "" : DEFAULT_ROOT;
+	int length = snprintf(path, sizeof(path), "%s/twinhull-oci", own);
+	return own[0] == '/' && (size_t)length < sizeof(path) ? path : "";
 }
 
 static bool parse_general(char ***words, struct call *call)
@@ -96,10 +103,9 @@ static bool parse(char **words, struct call *call)
 	call->words = words;
 	while (words[call->count])
 		call->count++;
-	if (*call->root)
-		return true;
-	call->root = DEFAULT_ROOT;
-	return !has_own_place();
+	if (!*call->root)
+		call->root = usual_root();
+	return *call->root != '\0';
 }
 
 static bool is_id(const char *word)
@@ -112,7 +118,7 @@ static bool is_id(const char *word)
 static int perform(char **words)
 {
 	struct call call = {.root = ""};
-	if (geteuid() != 0 || !parse(words, &call) || !is_id(call.words[0]))
+	if (!parse(words, &call) || !is_id(call.words[0]))
 		return LEAVE_IT;
 	if (strcmp(call.verb, "kill") == 0 && call.count <= 2)
 		return front_kill(call.root, call.words[0], call.count == 2 ? call.words[1] : "TERM", call.all);

@@ -4,7 +4,8 @@
  *
  * Frames on CLIENT_FD: PLAN, u32 the process to join or 0, with descriptors: the plan, the container's directory, and
  * its lock if it is held: we hold it, too, for the client may die while we work.
- * From us READY where the plan awaits hooks, answered by START; DESCRIPTOR; STARTED or ERROR last. */
+ * From us MAPS where ours are to be written, and READY where the plan awaits hooks, each answered by START;
+ * DESCRIPTOR; STARTED or ERROR last. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -66,17 +67,27 @@ static int complain(int client, const struct failure *why)
 	return (int)why->exit_code;
 }
 
-/* Its hooks may take as long as they like; a client that is gone ends the container. */
-static int on_hooks(const struct host *host, pid_t pid)
+/* What the client does may take as long as it likes; one that is gone ends the container. */
+static int ask(const struct host *host, uint16_t kind, pid_t pid)
 {
 	uint8_t bytes[FRAME_HEADER_BYTES];
 	struct frame frame;
-	int error = send_number(host->client_fd, FRAME_READY, (uint32_t)pid, -1);
+	int error = send_number(host->client_fd, kind, (uint32_t)pid, -1);
 	if (error)
 		return error;
 	if (recv(host->client_fd, bytes, sizeof(bytes), MSG_WAITALL) != sizeof(bytes))
 		return -ECANCELED;
 	return frame_parse(bytes, sizeof(bytes), &frame) > 0 && frame.kind == FRAME_START ? 0 : -ECANCELED;
+}
+
+static int on_hooks(const struct host *host, pid_t pid)
+{
+	return ask(host, FRAME_READY, pid);
+}
+
+static int on_maps(const struct host *host)
+{
+	return ask(host, FRAME_MAPS, getpid());
 }
 
 static int on_listener(const struct host *host, pid_t pid, int listener)
@@ -103,6 +114,7 @@ static int set_up(struct host *host, const struct plan *plan, const struct order
 	host->lock_fd = order->lock;
 	host->orphans = true;
 	host->on_hooks = on_hooks;
+	host->on_maps = on_maps;
 	host->on_listener = on_listener;
 	if (listens(plan))
 		host->listener = mmap(NULL, sizeof(int), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -28,6 +28,7 @@ enum op_code {
 	OP_CHANNEL = 22,
 	OP_INHERIT = 23,
 	OP_JOIN_NAMESPACE = 24,
+	OP_OWN_USERS = 25,
 	OP_NAMESPACES = 30,
 	OP_ID_MAPS = 31,
 	OP_PRIVATE_MOUNTS = 32,
@@ -109,6 +110,7 @@ enum op_stage { STAGE_HOST = 1, STAGE_CHILD, STAGE_UNDO };
 	X(OP_CHANNEL, "channel", STAGE_HOST, "f", 0) \
 	X(OP_INHERIT, "inherit", STAGE_HOST, "f", 0) \
 	X(OP_JOIN_NAMESPACE, "join-namespace", STAGE_HOST, "is", 1) \
+	X(OP_OWN_USERS, "own-users", STAGE_HOST, "sss", 0) \
 	X(OP_NAMESPACES, "namespaces", STAGE_CHILD, "i", -1) \
 	X(OP_ID_MAPS, "id-maps", STAGE_CHILD, "ss", -1) \
 	X(OP_PRIVATE_MOUNTS, "private-mounts", STAGE_CHILD, "", -1) \

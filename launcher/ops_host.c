@@ -396,7 +396,20 @@ static host_op *const PERFORM[MAX_OP_CODE + 1] = {
 	[OP_JOIN_NAMESPACE] = op_join_namespace,
 };
 
-/* Before everything else, because what the host stage makes belongs to the user namespace. */
+/* Before everything else, because what is made later belongs to the namespace that we are in. */
+static int enter_own_users(struct host *host, const struct plan *plan, struct failure *why)
+{
+	for (size_t i = 0; i < plan->count; i++) {
+		int error = plan->ops[i].code == OP_OWN_USERS ? userns_own(host, &plan->ops[i]) : 0;
+		if (error) {
+			failure_of_op(why, plan, i, -error, NULL);
+			return error;
+		}
+	}
+	return 0;
+}
+
+/* Then, because what the host stage makes belongs to the workload's user namespace. */
 static int make_userns(struct host *host, const struct plan *plan, struct failure *why)
 {
 	const struct op *maps = NULL;
@@ -414,9 +427,11 @@ static int make_userns(struct host *host, const struct plan *plan, struct failur
 
 int host_perform(struct host *host, const struct plan *plan, struct failure *why)
 {
-	int error = make_userns(host, plan, why);
+	int error = enter_own_users(host, plan, why);
+	if (!error)
+		error = make_userns(host, plan, why);
 	for (size_t i = 0; !error && i < plan->count; i++) {
-		if (stage_of(plan->ops[i].code) != STAGE_HOST)
+		if (stage_of(plan->ops[i].code) != STAGE_HOST || plan->ops[i].code == OP_OWN_USERS)
 			continue;
 		host_op *perform = PERFORM[plan->ops[i].code];
 		error = perform ? perform(host, &plan->ops[i]) : -ENOSYS;

@@ -36,6 +36,7 @@ enum frame_kind {
 	FRAME_HOLD = 26,
 	FRAME_RESUME = 27,
 	FRAME_DESCRIPTOR = 28,
+	FRAME_MAPS = 29,
 };
 
 enum frame_flag {

@@ -45,6 +45,7 @@ struct host {
 	int wait_fd, error_fd; /* what the main process waits at before exec, and writes its failure to, or -1 */
 	int *listener;         /* shared memory: the child's number of a seccomp listener, once it has one */
 	int (*on_hooks)(const struct host *host, pid_t pid);
+	int (*on_maps)(const struct host *host); /* who has ours written, or NULL */
 	int (*on_listener)(const struct host *host, pid_t pid, int listener);
 };
 

@@ -22,6 +22,7 @@ pytest_plugins = (
     "tests.support.shim",
     "tests.support.registry",
     "tests.support.rootless",
+    "tests.support.oci_user",
     "tests.support.images",
     "tests.support.machines",
     "tests.support.netlab",

@@ -76,15 +76,3 @@ def test_a_container_joins_the_user_namespace_of_another(podman: Engine, userns:
     done = podman("run", "--rm", *joining, "/bin/cat", "/proc/self/uid_map")
     assert done.returncode == 0, done.stderr
     assert done.stdout == podman("exec", "ua", "/bin/cat", "/proc/self/uid_map").stdout
-
-
-def test_who_is_root_nowhere_is_told_so(rootless: Rootless) -> None:
-    bundle = rootless.home / "bundle"
-    (bundle / "rootfs").mkdir(parents=True)
-    (bundle / "config.json").write_text('{"ociVersion": "1.2.0", "process": {"args": ["x"], "cwd": "/"}}')
-    words = ("--root", str(rootless.home / "state"), "run", "--bundle", str(bundle), "it")
-    done = subprocess.run(
-        [*rootless.command[:-1], str(TWINHULL_OCI), *words], capture_output=True, text=True, check=False
-    )
-    assert done.returncode != 0
-    assert "a container is made by root, or by root of a user namespace" in done.stderr

@@ -145,6 +145,8 @@ def root_of(options: Options) -> str:
     if not root:
         runtime = os.environ.get("XDG_RUNTIME_DIR")
         own = runtime and (os.geteuid() or is_rootless())
+        if not own and os.geteuid():
+            raise HostUnfit("XDG_RUNTIME_DIR is not set, below which a user's containers are: set it, or give --root")
         root = f"{runtime}/twinhull-oci" if own else DEFAULT_ROOT
     return os.path.abspath(root)
 

@@ -51,6 +51,7 @@ class Kind:
     HOLD = 26  # C → S, stream 0: freeze the workload and say nothing more until RESUME; answered by HOLD: errno u32
     RESUME = 27  # C → S, stream 0: go on; of one that is held a PLAN and a START make another machine
     DESCRIPTOR = 28  # S → C, of `init`: u32 0 the terminal's master, 1 a seccomp listener, u32 whose; it comes along
+    MAPS = 29  # S → C, of `init`: u32 its pid; it is in a user namespace whose maps are to be written. Then START
 
 
 class Flag:

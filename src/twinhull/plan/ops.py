@@ -80,6 +80,9 @@ TABLE = (
     OpType(22, "host", "channel", ("i:fd",), "one end of the guest agent's socketpair; the relay keeps the other"),
     OpType(23, "host", "inherit", ("i:fd",), "a descriptor that whoever spawned the shim left open"),
     OpType(24, "host", "join-namespace", ("i:flags", "s:path"), "the child enters this namespace of the host's"),
+    OpType(25, "host", "own-users", ("s:path", "s:uids", "s:gids"),
+           "before all others, for who is not root: do everything in this user namespace, or in a new one with these "
+           "maps; without maps the client has them written"),
     # --- child: namespaces and mounts
     OpType(30, "child", "namespaces", ("i:flags",), "CLONE_NEW* flags of the clone; first in its stage"),
     OpType(31, "child", "id-maps", ("s:uids", "s:gids"), "write the maps of a new user namespace"),

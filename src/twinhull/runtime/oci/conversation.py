@@ -49,6 +49,7 @@ def perform(
     lock: int = -1,
     on_hooks: Callable[[int], None] | None = None,
     on_listener: Callable[[int, int], None] | None = None,
+    on_maps: Callable[[int], None] | None = None,
 ) -> Started:
     """Have a plan performed; our standard streams are the process's.
 
@@ -58,6 +59,7 @@ def perform(
         init: who performs it; None: it is started here.
         lock: the container's, held here; it holds that until it has done its work, should we be killed.
         on_hooks: called with the pid where the plan awaits hooks.
+        on_maps: called with the pid of `launcher init` where maps of its user namespace are to be written.
         on_listener: called with the pid and a seccomp listener's descriptor, which the process may be waiting for.
 
     Raises:
@@ -67,7 +69,7 @@ def perform(
     connection = socket(fileno=fd)
     try:
         order(connection, encode(plan.host + plan.child), directory, join, lock)
-        started = converse(connection, on_hooks, on_listener)
+        started = converse(connection, {Kind.READY: on_hooks, Kind.MAPS: on_maps}, on_listener)
         os.waitpid(pid, 0)
         return started
     except BaseException:
@@ -125,7 +127,7 @@ def reap() -> None:
 
 def converse(
     connection: socket,
-    on_hooks: Callable[[int], None] | None,
+    asked: Mapping[int, Callable[[int], None] | None],
     on_listener: Callable[[int, int], None] | None,
 ) -> Started:
     """Listen until it has started, or has failed."""
@@ -145,8 +147,8 @@ def converse(
             if maker := int.from_bytes(frame.payload[4:8], "little"):
                 os.waitpid(maker, 0)
             return Started(number, terminal)
-        elif frame.kind == Kind.READY and on_hooks:
-            on_hooks(number)
+        elif act := asked.get(frame.kind):
+            act(number)
             connection.sendall(frames.encode(Frame(Kind.START, 0)))
 
 

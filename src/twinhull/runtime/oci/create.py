@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from twinhull.model import Facts
-    from twinhull.plan.ops import Plan
+    from twinhull.plan.ops import Op, Plan
 
 
 class Streams(NamedTuple):
@@ -96,11 +96,8 @@ def create(
         Conflict: the id is in use.
         InvalidRequest, UnsupportedSpec: the configuration; the message names the field.
         LaunchError: the kernel refused a step, and everything was taken back.
-        HostUnfit: this is not root, not even of a user namespace.
+        HostUnfit: a user without root lacks something; the message says what repairs it.
     """
-    if os.geteuid() != 0:
-        why = "a container is made by root, or by root of a user namespace as under rootless Podman"
-        raise HostUnfit(why, hint="podman --runtime twinhull-oci, unshare --map-root-user --map-auto, or sudo")
     directory = records.directory(root, identity)
     files.make_directory(root, 0o711)
     try:
@@ -125,21 +122,13 @@ def make(
 ) -> Started:
     """Fill the directory, perform the plan, and keep the record."""
     directory, facts = records.directory(root, identity), read_facts()
+    user: tuple[Op, ...] = ()
+    on_maps = None
     files.replace(f"{directory}/config.json", jsontext.dumps(spec).encode())
+    if os.geteuid() != 0:
+        facts, user, spec, on_maps = without_root(facts, spec, guest=guest)
     linux = spec.get("linux") or {}
-    record = Record(
-        id=identity,
-        bundle=bundle,
-        rootfs=rootfs(spec, bundle),
-        created=now(),
-        pid=0,
-        start_time=0,
-        version=spec["ociVersion"],
-        annotations=spec.get("annotations") or {},
-        unified="",
-        legacy=[],
-        marks=records.marks_of(spec, guest=guest),
-    )
+    record = draft(identity, bundle, spec, guest=guest)
     cgroup = place(linux.get("cgroupsPath") or "", identity, facts)
     if facts.rootless:
         from twinhull.runtime.oci.rootless import reachable
@@ -156,7 +145,14 @@ def make(
     hooks, listen = hooks_of(root, record, spec), listener_of(root, record, seccomp, "creating")
     with fields_named(spec):
         started = perform(
-            plan, directory, inherit=inherited, init=streams.init, lock=lock, on_hooks=hooks, on_listener=listen
+            plan._replace(host=(*user, *plan.host)),
+            directory,
+            inherit=inherited,
+            init=streams.init,
+            lock=lock,
+            on_hooks=hooks,
+            on_listener=listen,
+            on_maps=on_maps,
         )
     record = record._replace(pid=started.pid, start_time=records.start_time(started.pid))
     records.save(root, record)
@@ -168,12 +164,50 @@ def make(
     return started
 
 
+def draft(identity: str, bundle: str, spec: Mapping[str, Any], *, guest: bool) -> Record:
+    """The record of a container whose process is not there yet, and whose groups are not known."""
+    return Record(
+        id=identity,
+        bundle=bundle,
+        rootfs=rootfs(spec, bundle),
+        created=now(),
+        pid=0,
+        start_time=0,
+        version=spec["ociVersion"],
+        annotations=spec.get("annotations") or {},
+        unified="",
+        legacy=[],
+        marks=records.marks_of(spec, guest=guest),
+    )
+
+
+def without_root(
+    facts: Facts, spec: Mapping[str, Any], *, guest: bool
+) -> tuple[Facts, tuple[Op, ...], Mapping[str, Any], Callable[[int], None]]:
+    """For a user: the facts, what is done first, the spec as it is seen then, and who writes maps for `launcher init`.
+
+    Raises:
+        HostUnfit: it is to become a virtual machine.
+    """
+    from twinhull.plan.own_users import own_users
+    from twinhull.runtime.oci.rootless import write_maps
+
+    if guest:
+        raise HostUnfit("a bundle becomes a virtual machine by root only: sudo, or twinhull run --vm")
+    entered, inside = own_users(spec, os.geteuid(), os.getegid())
+    return facts._replace(rootless=True), (entered,), inside, lambda pid: write_maps(pid, spec["linux"])
+
+
 @contextmanager
 def fields_named(spec: Mapping[str, Any]) -> Iterator[None]:
     """Let the error of an op begin with the field that it comes from."""
     try:
         yield
     except LaunchError as error:
+        if error.op == "own-users":
+            from twinhull.runtime.oci.rootless import refused
+
+            raise refused(error) from None
         if field := field_of(error.op, error.target, spec):
             error.message = f"{field}: {error.message}"
         raise

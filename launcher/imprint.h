@@ -37,7 +37,8 @@ struct segment {
 
 enum saved_kind {
 	SAVED_GIVEN = 1, /* whoever makes the process gives it; value: what a tap is set to */
-	SAVED_COPY,      /* of the descriptor `value` */
+	SAVED_COPY,      /* of the descriptor `value`, which is given */
+	SAVED_DIRECTORY, /* below the root: value is the place of its name */
 	SAVED_EPOLL,
 	SAVED_EVENT,  /* value: its count */
 	SAVED_SIGNAL, /* value: its mask */

@@ -203,7 +203,7 @@ static int set_tap(const struct saved_descriptor *saved)
 	return ioctl(saved->number, TUNSETOFFLOAD, offloads & ~(unsigned)TUN_F_UFO) < 0 ? -errno : 0;
 }
 
-static int make_descriptor(const struct saved_descriptor *saved)
+static int make_descriptor(const struct loader *loader, const struct saved_descriptor *saved)
 {
 	uint64_t mask = saved->value;
 	int flags = (int)saved->flags & (O_NONBLOCK | O_CLOEXEC), fd = -1;
@@ -211,10 +211,11 @@ static int make_descriptor(const struct saved_descriptor *saved)
 	case SAVED_GIVEN:
 		if (fcntl(saved->number, F_GETFD) < 0)
 			return -errno;
-		if ((saved->flags & O_NONBLOCK) && fcntl(saved->number, F_SETFL, O_NONBLOCK) < 0)
+		if (flags & O_NONBLOCK && fcntl(saved->number, F_SETFL, O_NONBLOCK) < 0)
 			return -errno;
 		return saved->tap ? set_tap(saved) : 0;
 	case SAVED_COPY: fd = dup((int)saved->value); break;
+	case SAVED_DIRECTORY: fd = dup(loader->files[saved->value / 2]); break;
 	case SAVED_EPOLL: fd = epoll_create1(0); break;
 	case SAVED_EVENT: fd = eventfd((unsigned)saved->value, flags & O_NONBLOCK); break;
 	case SAVED_SIGNAL: fd = (int)syscall(SYS_signalfd4, -1, &mask, sizeof(mask), flags & O_NONBLOCK); break;
@@ -228,14 +229,17 @@ static int make_descriptor(const struct saved_descriptor *saved)
 	return error;
 }
 
-static int make_descriptors(const struct imprint *imprint)
+/* Copies first: another may have the number of what they are copied from, which QEMU had closed. */
+static int make_descriptors(const struct loader *loader)
 {
-	for (size_t i = 0; i < imprint->descriptors; i++) {
-		int error = make_descriptor(&imprint->descriptor[i]);
-		if (error)
-			return error;
+	const struct imprint *imprint = loader->imprint;
+	int error = 0;
+	for (size_t i = 0; !error && i < 2 * (size_t)imprint->descriptors; i++) {
+		const struct saved_descriptor *saved = &imprint->descriptor[i % imprint->descriptors];
+		bool now = (saved->kind == SAVED_COPY) == (i < imprint->descriptors);
+		error = now ? make_descriptor(loader, saved) : 0;
 	}
-	return 0;
+	return error;
 }
 
 /* --- the script */
@@ -417,7 +421,7 @@ int imprint_load(int fd)
 	if (!error)
 		error = open_files(&loader);
 	if (!error)
-		error = make_descriptors(loader.imprint);
+		error = make_descriptors(&loader);
 	if (!error)
 		error = add_memory(&loader);
 	if (error)

@@ -136,19 +136,25 @@ static bool has_own(const struct saver *saver, const struct mapping *mapping)
 	return false;
 }
 
-static int add_file(struct saver *saver, const struct mapping *mapping, struct segment segment)
+int saver_name(struct saver *saver, const char *path)
 {
 	struct imprint *imprint = saver->imprint;
-	size_t length = strlen(mapping->path) + 1;
-	for (segment.name = 0; segment.name < imprint->names;
-	     segment.name += (uint32_t)strlen(imprint->name + segment.name) + 1)
-		if (!strcmp(imprint->name + segment.name, mapping->path))
-			return add_segment(saver, segment);
+	size_t length = strlen(path) + 1;
+	for (uint32_t at = 0; at < imprint->names; at += (uint32_t)strlen(imprint->name + at) + 1)
+		if (!strcmp(imprint->name + at, path))
+			return (int)at;
 	if (imprint->names + length > IMPRINT_NAMES)
 		return -E2BIG;
-	memcpy(imprint->name + imprint->names, mapping->path, length);
+	memcpy(imprint->name + imprint->names, path, length);
 	imprint->names += (uint32_t)length;
-	return add_segment(saver, segment);
+	return (int)(imprint->names - length);
+}
+
+static int add_file(struct saver *saver, const struct mapping *mapping, struct segment segment)
+{
+	int name = saver_name(saver, mapping->path);
+	segment.name = (uint32_t)name;
+	return name < 0 ? name : add_segment(saver, segment);
 }
 
 static int add_special(struct imprint *imprint, const struct mapping *mapping)

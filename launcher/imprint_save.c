@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "descriptor.h"
@@ -62,9 +63,10 @@ static int save_tap(struct saver *saver, struct saved_descriptor *saved)
 
 static int save_descriptor(struct saver *saver, struct saved_descriptor *saved)
 {
-	char path[64], target[256], info[4096];
-	snprintf(path, sizeof(path), "fd/%d", saved->number);
-	ssize_t length = readlinkat(saver->directory, path, target, sizeof(target) - 1);
+	char link[64], path[64], target[256], info[4096];
+	struct stat file;
+	snprintf(link, sizeof(link), "fd/%d", saved->number);
+	ssize_t length = readlinkat(saver->directory, link, target, sizeof(target) - 1);
 	target[length > 0 ? length : 0] = '\0';
 	snprintf(path, sizeof(path), "fdinfo/%d", saved->number);
 	if (length <= 0 || file_read(saver->directory, path, info, sizeof(info)) < 0)
@@ -91,6 +93,11 @@ static int save_descriptor(struct saver *saver, struct saved_descriptor *saved)
 		saved->value = IMPRINT_ENTROPY;
 	} else if (!strncmp(target, "anon_inode:", 11)) {
 		return -ENOTSUP;
+	} else if (fstatat(saver->directory, link, &file, 0) == 0 && S_ISDIR(file.st_mode)) {
+		int name = saver_name(saver, target);
+		saved->kind = SAVED_DIRECTORY;
+		saved->value = (uint64_t)name;
+		return name < 0 ? name : 0;
 	}
 	return 0;
 }

@@ -22,6 +22,9 @@ struct saver {
 /* Read the process's memory. Returns 0 or -errno. */
 int saver_read(const struct saver *saver, uint64_t address, void *to, size_t length);
 
+/* imprint_memory.c: the place of a name among the imprint's, or -errno. */
+int saver_name(struct saver *saver, const char *path);
+
 /* imprint_threads.c, imprint_memory.c: stop all threads and save them; save the memory. Return 0 or -errno. */
 int save_threads(struct saver *saver);
 int save_memory(struct saver *saver);

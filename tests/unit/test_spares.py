@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from twinhull.config import Config
-from twinhull.engine import spares
+from twinhull.engine import rehearsing, spares
 from twinhull.model import Port, Request, Volume
 from twinhull.plan import codec, netlink
 from twinhull.plan.frames import HEADER, MAX_PAYLOAD_BYTES, Flag, Kind
@@ -38,7 +38,7 @@ def test_the_configuration_can_do_without(setting: str) -> None:
 
 
 def test_a_rehearsal_is_seed_plan_time_and_start_in_one_payload() -> None:
-    plan = spares.rehearsed_plan(Config())
+    plan = rehearsing.rehearsed_plan(Config())
     data = rehearsal(plan, b"seed", 5_000_000_007)
     assert len(data) <= MAX_PAYLOAD_BYTES
     seen = []
@@ -55,8 +55,8 @@ def test_a_rehearsal_is_seed_plan_time_and_start_in_one_payload() -> None:
 
 
 def test_a_rehearsal_takes_its_address_back_before_anything_runs() -> None:
-    names = [op.name for op in spares.rehearsed_plan(Config()).child]
-    (given, taken) = (op for op in spares.rehearsed_plan(Config()).child if op.name == "network")
+    names = [op.name for op in rehearsing.rehearsed_plan(Config()).child]
+    (given, taken) = (op for op in rehearsing.rehearsed_plan(Config()).child if op.name == "network")
     assert names.index("exec") > len(names) - 1 - names[::-1].index("network")
     messages = [op.args[0] for op in (given, taken)]
     assert all(isinstance(message, bytes) and netlink.pack_address("192.0.2.2") in message for message in messages)

@@ -1,4 +1,4 @@
-"""Guests in waiting: one start takes what an earlier one left, and has the next one made behind its back.
+"""What is made behind a start's back for the next ones: an imprint, and the guests in waiting of a pool.
 
 Promise: a start without one is a start from a template. One that was taken and not used is undone; one
 whose holder or maker is gone is cleared away by the next command.
@@ -10,37 +10,24 @@ import os
 import time
 
 from twinhull import jsontext
-from twinhull.config import Config, restored
+from twinhull.config import Config
 from twinhull.engine.state import Home
-from twinhull.errors import Conflict, HostUnfit, TwinhullError
+from twinhull.errors import Conflict, TwinhullError
 from twinhull.host import files, locks
-from twinhull.model import Endpoint, Image, Request
+from twinhull.model import Request
 from twinhull.scopes import contextmanager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from twinhull.plan.ops import Plan
     from twinhull.plan.qemu import Machine
-    from twinhull.runtime.rehearsal import Rehearsal
     from twinhull.runtime.spare import Spare
-    from twinhull.runtime.template import Template
-    from twinhull.runtime.vm import Prerequisites
 
-# The start that asked for a spare goes first: the maker has the processor to itself a little later.
-PATIENCE_S = 0.2
 MAKING_S, POLL_S = 30.0, 0.05
 UNFINISHED_S = 60.0  # far longer than it takes to make three directories
-MAKER = "import sys; sys.path.insert(0, sys.argv[1]); from twinhull.engine.spares import main; main(sys.argv[2])"
+MAKER = "import sys; sys.path.insert(0, sys.argv[1]); from twinhull.engine.rehearsing import main; main(sys.argv[2])"
 LOCK_FD = 3
-SEED_BYTES = 48
-HOST_NAME = "rehearsal"
-# Addresses that are nobody's (RFC 5737).
-ENDPOINT = Endpoint(
-    network="", bridge="", bridge_index=0, address="192.0.2.2", prefix=24, gateway="192.0.2.1", mac="", host_link=""
-)
-IMAGE_CONFIG = {"config": {"Env": ["PATH=/bin"], "Cmd": ["sh", "-c", "echo rehearsed"]}}
 
 
 def is_eligible(config: Config, request: Request) -> bool:
@@ -49,9 +36,13 @@ def is_eligible(config: Config, request: Request) -> bool:
     Volumes, processors, network cards and ports are made with the machine or by its shim; memory is the machine's size.
     """
     made_before = request.volumes or request.cpus or request.ports or request.cpu_shares or request.cpuset
-    several = len(request.networks) > 1
+    return is_rehearsable(config, request) and not made_before and len(request.networks) <= 1
+
+
+def is_rehearsable(config: Config, request: Request) -> bool:
+    """True if what the next start like this one needs can be made behind its back."""
     wanted = config.vm_template and not request.boots and request.isolation == "vm"
-    return wanted and not made_before and not several and (config.vm_spare or has_pool(config)) and is_ordinary()
+    return wanted and (config.vm_spare or has_pool(config)) and is_ordinary()
 
 
 def has_pool(config: Config) -> bool:
@@ -70,15 +61,15 @@ def taken(home: Home, request: Request, *, native: bool = True) -> Iterator[Spar
     Args:
         native: the image is for this machine's processor, which is that of every guest in waiting.
     """
-    eligible = native and is_eligible(home.config, request)
-    wanted = machine_of(home.config, request, home.notice) if eligible else None
+    rehearsable = native and is_rehearsable(home.config, request)
+    wanted = machine_of(home.config, request, home.notice) if rehearsable else None
     if wanted is None:
         yield None
         return
     from twinhull.runtime import spare
 
     machine, key = wanted
-    found = spare.take(home.config, key)
+    found = spare.take(home.config, key) if is_eligible(home.config, request) else None
     try:
         yield found
     except BaseException as error:
@@ -97,7 +88,7 @@ def have_made(home: Home, machine: Machine, key: str) -> None:
     """Have made what the next start wants, unless that is there, or being made; this one has what it wanted already."""
     from twinhull.runtime import spare
 
-    if not is_lacking(home.config, key):
+    if not is_lacking(home.config, machine, key):
         return
     try:
         with locks.locked(spare.lock_path(home.config, key), wait=False) as lock:
@@ -106,14 +97,14 @@ def have_made(home: Home, machine: Machine, key: str) -> None:
         pass
 
 
-def is_lacking(config: Config, key: str) -> bool:
+def is_lacking(config: Config, machine: Machine, key: str) -> bool:
     """True if a template's holder has no imprint, or fewer guests in waiting than are wanted."""
     from twinhull.runtime import holder, pool
 
     waiting, imprinted = holder.stock(config, key)
     if not imprinted and not os.path.exists(refusal_path(config, key)):
         return True
-    return waiting < max(pool.read(config).size, least(imprinted=imprinted))
+    return pool.serves(machine._asdict()) and waiting < max(pool.read(config).size, least(imprinted=imprinted))
 
 
 def least(*, imprinted: bool) -> int:
@@ -145,12 +136,15 @@ def machine_of(config: Config, request: Request, progress: Callable[[str], None]
 
     None under KVM, which translates nothing, unless a pool is wanted.
     """
+    from twinhull.plan.jail import cards_for
     from twinhull.runtime import template, vm
 
     ready = vm.prepare(config, progress)
     if ready.accelerator.accelerator != "tcg" and not has_pool(config):
         return None
-    machine = vm.machine_for(config, ready, memory_bytes=request.memory_bytes)
+    shares, nics = bool(request.volumes), cards_for(len(request.networks))
+    machine = vm.machine_for(config, ready, shares=shares, memory_bytes=request.memory_bytes, cpus=request.cpus)
+    machine = machine._replace(nics=nics)
     return machine, template.template_key(ready.guest, machine)
 
 
@@ -250,109 +244,6 @@ def let_go(config: Config) -> None:
             dismiss(config, found)
 
 
-# --- the maker, a process of its own
-
-
-def main(text: str) -> None:
-    """Make a guest in waiting and leave it to the holder; without one nobody is worse off.
-
-    Our maker left a lock open, which is held until we end.
-    """
-    from twinhull.plan.qemu import Machine
-
-    os.setsid()
-    os.chdir("/")
-    os.set_inheritable(LOCK_FD, False)
-    os.closerange(LOCK_FD + 1, os.sysconf("SC_OPEN_MAX"))  # what the command's caller left open is waited for by others
-    time.sleep(PATIENCE_S)
-    values, shape = jsontext.loads(text)
-    try:
-        make(restored(values), Machine(*shape))
-    except (TwinhullError, OSError):
-        pass  # the next start asks again
-
-
-def make(config: Config, machine: Machine) -> None:
-    """Make as many as are wanted for a machine whose template and holder are there."""
-    from twinhull.runtime import holder, template, vm
-
-    ready = vm.prepare(config)
-    saved = template.find_template(config, ready.guest, machine)
-    if saved and machine.accelerator == "tcg" and not holder.stock(config, saved.key)[1]:
-        make_imprint(config, ready, machine, saved)
-    while saved and is_wanted(config, saved.key):
-        if not make_one(config, ready, machine, saved):
-            return  # a holder that has ended had its reasons
-
-
-def is_wanted(config: Config, key: str) -> bool:
-    """True if one more guest shall wait for a start from this template; those beyond the budget are let go of."""
-    from twinhull.engine import pools
-    from twinhull.runtime import holder
-
-    waiting, imprinted = holder.stock(config, key)
-    most = pools.allowed(config, least(imprinted=imprinted))
-    if waiting > most:
-        holder.want(config, key, most)
-    return waiting < most
-
-
-def make_imprint(config: Config, ready: Prerequisites, machine: Machine, saved: Template) -> None:
-    """Have a guest rehearse, and give its process to the holder; where that cannot be, write down why."""
-    from twinhull.runtime import holder, rehearsal
-
-    memory = holder.lent_memory(config, saved.key)
-    if not memory or os.path.exists(refusal_path(config, saved.key)):
-        return
-    try:
-        with new_place(config) as place:
-            imprint = rehearsal.make_imprint(config, ready, machine, (saved, memory), place, play(config))
-        holder.keep_imprint(config, saved.key, imprint)
-        os.close(imprint)
-        files.remove_tree(place[1])
-    except HostUnfit as error:
-        files.publish(refusal_path(config, saved.key), f"{error.message}\n".encode())
-
-
-def make_one(config: Config, ready: Prerequisites, machine: Machine, saved: Template) -> bool:
-    """Make a guest that waits, and give it to the template's holder; False if that did not take it."""
-    from twinhull.runtime import holder, rehearsal, spare
-
-    lent = holder.lent_imprint(config, saved.key)
-    memory = lent[0] if lent else holder.lent_memory(config, saved.key)
-    if not memory:
-        return False
-    with new_place(config) as place:
-        if lent:
-            made = rehearsal.copy_imprint(config, ready, machine, lent, place)
-        else:
-            made = rehearsal.make_spare(config, ready, machine, (saved, memory), place, play(config))
-    for fd in lent or (memory,):
-        os.close(fd)
-    kept = spare.give(config, saved.key, made)
-    if not kept:
-        dismiss(config, made)
-    return kept
-
-
-@contextmanager
-def new_place(config: Config) -> Iterator[tuple[str, str]]:
-    """Give an identity, and a directory made for it, which is gone again if the block raises."""
-    from twinhull.runtime import spare
-
-    identity = os.urandom(32).hex()
-    directory, early = (spare.directory_of(config, name) for name in (identity, f".{identity}"))
-    for path in (early, f"{early}/upper", f"{early}/work"):
-        files.make_directory(path, 0o755 if path.endswith("/upper") else 0o700)
-    with locks.locked(f"{early}/lock"):
-        os.rename(early, directory)
-        try:
-            yield identity, directory
-        except BaseException:
-            files.remove_tree(directory)
-            raise
-
-
 def dismiss(config: Config, spare: Spare) -> None:
     """Undo a guest that nobody keeps."""
     from twinhull.runtime import jailed
@@ -360,38 +251,3 @@ def dismiss(config: Config, spare: Spare) -> None:
 
     jailed.end(jailed.Started(spare.conversation, 0, spare.directory, launcher_path(config.launcher)))
     files.remove_tree(spare.directory)
-
-
-def play(config: Config) -> Rehearsal:
-    """What is rehearsed: the plan of a workload as most are, and its disk."""
-    from twinhull.plan.guest import rehearsal
-    from twinhull.runtime.rehearsal import Rehearsal, image_disk
-
-    return Rehearsal(image_disk(config), rehearsal(rehearsed_plan(config), os.urandom(SEED_BYTES), time.time_ns()))
-
-
-def rehearsed_plan(config: Config) -> Plan:
-    """The plan of a workload on a network of its own, whose address is taken back before it runs."""
-    from twinhull.host.facts import read_facts
-    from twinhull.host.seccomp import default_filter
-    from twinhull.network.endpoint import guest_messages
-    from twinhull.oci.spec import Identity, make_spec
-    from twinhull.plan.compile import STDIN_NONE, Network, Root, compile_plan
-    from twinhull.plan.netlink import GUEST_INDEX, remove_address
-    from twinhull.plan.ops import Op
-    from twinhull.plan.qemu import GUEST_MAC
-
-    facts, request = read_facts(), Request("", isolation="vm")
-    image = Image("", "", "", jsontext.dumps(IMAGE_CONFIG), (), 0)
-    endpoint = ENDPOINT._replace(mac=GUEST_MAC)
-    forget = remove_address(GUEST_INDEX, endpoint.address, endpoint.prefix)
-    return compile_plan(
-        make_spec(image, request, Identity("0", HOST_NAME), cpu_count=facts.cpu_count),
-        facts,
-        Root("", "image", "tmpfs", "", volatile=True),
-        Network(inside=(Op("network", guest_messages(endpoint)), Op("network", (forget, 1)))),
-        place="guest",
-        seccomp=default_filter(config.state),
-        stdin=STDIN_NONE,
-        files=tuple((f"/etc/{name}", b"\n") for name in ("hostname", "hosts", "resolv.conf")),
-    )

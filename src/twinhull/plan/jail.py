@@ -139,8 +139,13 @@ def cards(network: Iterable[Op]) -> int:
     In a namespace that is somebody else's there are no taps but the needed ones.
     """
     names = [op.name for op in network]
-    needed = max(1, names.count("tap"))
-    return needed if "join-namespace" in names else min(needed + SPARE_NICS, MAX_NICS)
+    taps = names.count("tap")
+    return max(1, taps) if "join-namespace" in names else cards_for(taps)
+
+
+def cards_for(networks: int) -> int:
+    """Return the same for so many networks, in a namespace of their own."""
+    return min(max(1, networks) + SPARE_NICS, MAX_NICS)
 
 
 def with_taps(network: tuple[Op, ...], nics: int) -> tuple[Op, ...]:

@@ -175,6 +175,7 @@ int front_delete(const char *root, const char *id, bool force)
 		return LEAVE_IT;
 	enum front_state state = container_state(&container);
 	if (state == STATE_PAUSED || (state == STATE_RUNNING && !force) ||
+	    (state != STATE_STOPPED && container_is(&container, MARK_SHARES_PIDS) && !*container.unified) ||
 	    (state != STATE_STOPPED && end_process(&container) != 0) || undo(container.directory) != 0)
 		return LEAVE_IT;
 	FAULT("delete-undone");

@@ -23,6 +23,7 @@ class UserContainer(Container):
 
     def __init__(self, runtime: str, user: Rootless, scratch: Path, image: Path) -> None:
         self.user = user
+        self.around: list[str] = []  # commands of root's, in the mount namespace that the runtime is called from
         self.command = ["crun"] if runtime == "crun" else RUNTIMES[runtime]
         self.runtime_directory = scratch / "xdg"
         super().__init__(runtime, scratch, image)
@@ -39,7 +40,7 @@ class UserContainer(Container):
     def before(self) -> list[str]:
         """What makes a command the user's. crun refuses the hybrid cgroup layout, and runs where no v2 is mounted."""
         hidden = ["umount /sys/fs/cgroup/unified 2>/dev/null || true"] if self.runtime == "crun" else []
-        usual = in_usual_place(self.user.root, *hidden)
+        usual = in_usual_place(self.user.root, *hidden, *self.around)
         return [*usual, *self.user.command[len(usual) : -1]]
 
     @property

@@ -315,8 +315,8 @@ def write_map(tool: str, pid: int, words: Sequence[str]) -> None:
     """Run newuidmap or newgidmap."""
     try:
         done = spawn.run_tool([tool, str(pid), *words])
-    except FileNotFoundError:
-        raise HostUnfit(f"{tool} is not here", hint=INSTALL_UIDMAP) from None
+    except (FileNotFoundError, PermissionError):
+        raise HostUnfit(f"{tool} is not here, or not for you to execute", hint=INSTALL_UIDMAP) from None
     if done.returncode:
         raise HostUnfit(f"{tool}: {done.stderr.strip() or done.returncode}", hint="twinhull doctor")
 

@@ -73,13 +73,14 @@ def writes(resources: Mapping[str, Any], cgroup: Cgroup, facts: Facts) -> Iterat
     legacy = dict(cgroup.legacy)
     for setting in settings(resources, v2=not facts.cgroup1):
         unified = setting.controller.startswith("unified ")
-        if (unified and cgroup.unified) or setting.controller in facts.cgroup2_controllers:
+        if cgroup.unified and (unified or setting.controller in facts.cgroup2_controllers):
             directory, values = cgroup.unified, setting.v2
         elif setting.controller in legacy:
             directory, values = legacy[setting.controller], setting.v1
         else:
             what = "cgroup v2" if unified else f"cgroup controller {setting.controller!r}"
-            raise UnsupportedSpec(f"linux.resources.{setting.field}: this machine has no {what}")
+            whose = "this machine has" if cgroup.unified or cgroup.legacy else "the container is in"
+            raise UnsupportedSpec(f"linux.resources.{setting.field}: {whose} no {what}")
         for file, value in values:
             if not file.startswith("memory.memsw.") or facts.swap_limit:
                 yield f"{directory}/{file}", value

@@ -63,6 +63,13 @@ def outer_words(rows: Rows, own: int) -> list[str]:
     return words
 
 
+def rows_of(words: Sequence[str]) -> list[dict[str, int]]:
+    """Mappings of a spec from what newuidmap(1) takes."""
+    numbers = [int(word) for word in words]
+    keys = ("containerID", "hostID", "size")
+    return [dict(zip(keys, numbers[at : at + 3], strict=True)) for at in range(0, len(numbers), 3)]
+
+
 def foreign(rows: Rows, own: int, ranges: Sequence[tuple[int, int]]) -> str:
     """The first row that is neither the user himself nor in his ranges (first, size), "" without one."""
     for row in rows:

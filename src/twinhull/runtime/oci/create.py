@@ -190,12 +190,13 @@ def without_root(
         HostUnfit: it is to become a virtual machine.
     """
     from twinhull.plan.own_users import own_users
-    from twinhull.runtime.oci.rootless import write_maps
+    from twinhull.runtime.oci.rootless import with_maps, write_maps
 
     if guest:
         raise HostUnfit("a bundle becomes a virtual machine by root only: sudo, or twinhull run --vm")
-    entered, inside = own_users(spec, os.geteuid(), os.getegid())
-    return facts._replace(rootless=True), (entered,), inside, lambda pid: write_maps(pid, spec["linux"])
+    linux = with_maps(spec.get("linux") or {})
+    entered, inside = own_users({**spec, "linux": linux}, os.geteuid(), os.getegid())
+    return facts._replace(rootless=True), (entered,), inside, lambda pid: write_maps(pid, linux)
 
 
 @contextmanager

@@ -149,6 +149,10 @@ def processes(record: Record) -> list[int]:
     """Pids of all processes of the container, also in cgroups below its own."""
     directory = record.unified or next((path for _, path in record.legacy), "")
     found: list[int] = []
+    if not directory and records.is_alive(record):
+        from twinhull.runtime.oci.rootless import kin
+
+        return kin(record.pid)
     for top, _, _ in os.walk(directory) if directory else ():
         try:
             found += map(int, files.read(f"{top}/cgroup.procs").split())
@@ -188,6 +192,8 @@ def delete(root: str, identity: str, *, force: bool = False, warn: Callable[[str
         if state not in ("stopped", "created") and not force:
             raise Conflict(f"cannot delete container {identity} that is not stopped: {state}")
         if state != "stopped":
+            if records.SHARES_PIDS in record.marks and not record.unified:
+                send_all(record, SIGKILL)
             end(record)
         if records.GUEST in record.marks:
             from twinhull.runtime.oci import guest
@@ -274,7 +280,7 @@ def set_frozen(record: Record, *, frozen: bool) -> None:
         files.write_value(f"{freezer}/freezer.state", word)
         await_line(f"{freezer}/freezer.state", word)
     else:
-        raise Conflict("no cgroup of this machine can freeze a container")
+        raise Conflict("no cgroup of this machine or of yours can freeze the container")
 
 
 def await_line(path: str, wanted: bytes) -> None:

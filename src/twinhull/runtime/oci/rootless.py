@@ -7,7 +7,7 @@ import os
 from twinhull.errors import HostUnfit
 from twinhull.model import Facts
 from twinhull.plan.bundle_cgroups import Cgroup
-from twinhull.plan.own_users import foreign, outer_words
+from twinhull.plan.own_users import MAPPINGS, foreign, outer_words, rows_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +32,39 @@ def may_make(group: str) -> bool:
     while not os.path.isdir(group):
         group = os.path.dirname(group)
     return all(os.access(f"{group}{file}", os.W_OK) for file in ("", "/cgroup.procs"))
+
+
+def kin(pid: int) -> list[int]:
+    """Pids of a container that is in no cgroup, by one of its processes: those in its pid namespace, or its users'."""
+    for kind in ("pid", "user"):
+        own = namespace(pid, kind)
+        if own and own != namespace(os.getpid(), kind):
+            found = (int(name) for name in os.listdir("/proc") if name.isdecimal())
+            return sorted(every for every in found if namespace(every, kind) == own)
+    return [pid]
+
+
+def namespace(pid: int, kind: str) -> str:
+    """The name of a process's namespace, "" for one that has ended or is another's."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/{kind}")
+    except OSError:
+        return ""
+
+
+def with_maps(linux: Mapping[str, Any]) -> Mapping[str, Any]:
+    """linux with mappings where a new user namespace has none, as crun fills them in: the user, and his numbers."""
+    from twinhull.host import rootless
+
+    made = any(row.get("type") == "user" and not row.get("path") for row in linux.get("namespaces") or ())
+    if not made or any(linux.get(key) for key in MAPPINGS):
+        return linux
+    user = rootless.owner()
+    try:
+        words = [words for _, words in rootless.read_maps(user)]
+    except HostUnfit:
+        words = [["0", str(own), "1"] for own in (user.uid, user.gid)]
+    return {**linux, **{key: rows_of(row) for key, row in zip(MAPPINGS, words, strict=True)}}
 
 
 def write_maps(pid: int, linux: Mapping[str, Any]) -> None:

@@ -405,6 +405,8 @@ static int enter_own_users(struct host *host, const struct plan *plan, struct fa
 			failure_of_op(why, plan, i, -error, NULL);
 			return error;
 		}
+		if (plan->ops[i].code == OP_OWN_USERS)
+			FAULT("own-users");
 	}
 	return 0;
 }

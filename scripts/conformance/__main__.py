@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import argparse
 import collections
+import json
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts.conformance import crun
+from scripts.conformance import crun, runtime_tools
 from scripts.conformance.source import fetch
 from scripts.conformance.suite import Outcome, Place, Result, Suite
 
 ROOT = Path(__file__).resolve().parents[2]
-SUITES: tuple[Suite, ...] = (crun.SUITE,)
+SUITES: tuple[Suite, ...] = (runtime_tools.SUITE, crun.SUITE)
 
 
 def main() -> None:
@@ -57,10 +59,21 @@ def compare(suite: Suite, cache: Path, runtimes: list[Path], only: str) -> None:
 
 
 def run(suite: Suite, source: Path, runtime: Path, only: str) -> Iterator[Result]:
-    """A suite's results with one runtime, in a directory that is removed afterwards."""
-    with tempfile.TemporaryDirectory(prefix="conformance-", ignore_cleanup_errors=True) as scratch:
-        Path(scratch).chmod(0o755)  # tests change to users who have to come in
-        yield from suite.run(Place(source, Path(scratch), runtime, only))
+    """A suite's results with one runtime; the directory and the containers that it leaves are removed."""
+    scratch = Path(tempfile.mkdtemp(prefix="conformance-"))
+    scratch.chmod(0o755)  # tests change to users who have to come in
+    try:
+        yield from suite.run(Place(source, scratch, runtime, only))
+    finally:
+        for container in left(runtime, scratch):
+            subprocess.run([runtime, "delete", "--force", container], check=False)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def left(runtime: Path, scratch: Path) -> list[str]:
+    """The containers of a runtime whose bundles are in this directory."""
+    listed = subprocess.run([runtime, "list", "--format", "json"], capture_output=True, text=True, check=True)
+    return [row["id"] for row in json.loads(listed.stdout) or () if Path(row["bundle"]).is_relative_to(scratch)]
 
 
 def differences(results: dict[str, list[Result]]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,8 +25,14 @@ def build(source: Path) -> None:
 
 
 def run(place: Place) -> Iterator[Result]:
-    """Run each of the test programs."""
+    """Run each of the test programs; runc is not asked, for they pass options that it does not take."""
+    if place.runtime.name == "runc":
+        return
     for file in filter(place.wants, sorted(path.name for path in (place.source / "tests").glob("test_*.py"))):
+        if file == "test_delete.py" and os.path.exists("/sys/fs/cgroup/freezer"):
+            # It moves a process into a frozen group of its own, and leaves both there.
+            yield Result(f"{file}: whole", "skipped", "leaves frozen processes behind, with every runtime")
+            continue
         program = [sys.executable, "-u", f"tests/{file}"]
         status, output = run_test(place, program, timeout=300, OCI_RUNTIME=str(place.runtime))
         yield from tap_results(file, output)

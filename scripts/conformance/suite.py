@@ -10,8 +10,10 @@ from typing import Literal, NamedTuple
 
 Outcome = Literal["passed", "failed", "skipped"]
 
-# crun 1.8 takes a hybrid hierarchy for a broken one: it is run where the tree of version 2 is not to be seen.
-_WITHOUT_UNIFIED = ["unshare", "--mount", "sh", "-c", 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"', "sh"]
+# What a test mounts and leaves is gone with it. crun 1.8 takes a hybrid hierarchy for a broken one: it is run where the
+# tree of version 2 is not to be seen.
+_PRIVATE = ["unshare", "--mount"]
+_WITHOUT_UNIFIED = [*_PRIVATE, "sh", "-c", 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"', "sh"]
 
 
 class Result(NamedTuple):
@@ -47,7 +49,7 @@ class Suite(NamedTuple):
 
 def run_test(place: Place, command: Sequence[str], *, timeout: float, **environment: str) -> tuple[int, str]:
     """A test's exit status and what it printed; -1 if it took longer than `timeout` seconds."""
-    prefix = _WITHOUT_UNIFIED if place.runtime.name == "crun" else []
+    prefix = _WITHOUT_UNIFIED if place.runtime.name == "crun" else _PRIVATE
     variables = {**os.environ, "TMPDIR": str(place.scratch), **environment}
     with subprocess.Popen(
         [*prefix, *command],

@@ -30,7 +30,7 @@ def run_hooks(spec: Mapping[str, Any], kind: str, state: Mapping[str, object]) -
 
 
 def run_hook(hook: Mapping[str, Any], field: str, state: Mapping[str, object]) -> None:
-    """Run one hook to its end; its argv[0] is the caller's, as execve takes it."""
+    """Run one hook to its end; its argv[0] is the caller's, as execve takes it. Without `env` it gets ours."""
     from subprocess import TimeoutExpired
 
     path, arguments, environment, timeout_ms = hook_parts(hook, field)
@@ -40,7 +40,7 @@ def run_hook(hook: Mapping[str, Any], field: str, state: Mapping[str, object]) -
             executable=path,
             input_text=jsontext.dumps(state),
             timeout_s=timeout_ms / 1000 or None,
-            environment=dict(entry.partition("=")[::2] for entry in environment),
+            environment=None if hook.get("env") is None else dict(entry.partition("=")[::2] for entry in environment),
         )
     except TimeoutExpired:
         raise HookFailed(f"{field}: {path} did not end within {timeout_ms // 1000} s") from None

@@ -30,6 +30,12 @@ static int same_node(int parent, const char *name, mode_t type, dev_t device)
 	return same ? 0 : -EEXIST;
 }
 
+static int show_node(const struct setup *setup, const char *path, int tree)
+{
+	CLEANUP_FD int target = path_make(setup->root, path, S_IFREG, 0666);
+	return target < 0 ? target : sys_move_mount(tree, target);
+}
+
 /* A user namespace may not make nodes: the host's own is shown, if it has the same under the same name. */
 static int bind_node(struct setup *setup, const char *path, mode_t type, dev_t device)
 {
@@ -42,10 +48,7 @@ static int bind_node(struct setup *setup, const char *path, mode_t type, dev_t d
 	if ((found.st_mode & S_IFMT) != type || found.st_rdev != device)
 		return -ENODEV;
 	CLEANUP_FD int tree = mount_clone(node, "", false, 0);
-	if (tree < 0)
-		return tree;
-	CLEANUP_FD int target = path_make(setup->root, path, S_IFREG, 0666);
-	return target < 0 ? target : sys_move_mount(tree, target);
+	return tree < 0 ? tree : show_node(setup, path, tree);
 }
 
 int op_device(struct setup *setup, const struct op *op)
@@ -56,6 +59,9 @@ int op_device(struct setup *setup, const struct op *op)
 	char name[NAME_MAX + 1];
 	if (type != S_IFCHR && type != S_IFBLK && type != S_IFIFO)
 		return -EINVAL;
+	CLEANUP_FD int made = fd_take(&setup->prepared[op - setup->plan->ops]);
+	if (made >= 0)
+		return show_node(setup, args[0].text, made);
 	CLEANUP_FD int parent = path_parent(setup->root, args[0].text, name);
 	if (parent < 0)
 		return parent;

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -159,14 +160,14 @@ int userns_map(struct setup *setup, int tree, const struct op *op)
 	return mount_change(tree, op->args[2].number & BIND_MAPS_ALL, &changes);
 }
 
-/* The host's number of root inside, from lines of "inside outside count". */
-static int root_of(const char *map, uid_t *outside)
+/* The host's number of an identity inside, from lines of "inside outside count". */
+static int host_number(const char *map, uint64_t wanted, uid_t *outside)
 {
 	while (*map) {
 		char *rest;
 		unsigned long inside = strtoul(map, &rest, 10), host = strtoul(rest, &rest, 10);
-		if (inside == 0 && strtoul(rest, &rest, 10) > 0) {
-			*outside = (uid_t)host;
+		if (wanted >= inside && wanted - inside < strtoul(rest, &rest, 10)) {
+			*outside = (uid_t)(host + (wanted - inside));
 			return 0;
 		}
 		map = rest + strcspn(rest, "\n");
@@ -195,9 +196,9 @@ static int give_to_root(const struct setup *setup, const char *path, int *fd)
 	uid_t uid, gid;
 	if (!setup->shape->maps)
 		return -EINVAL;
-	int error = root_of(setup->shape->maps->args[0].text, &uid);
+	int error = host_number(setup->shape->maps->args[0].text, 0, &uid);
 	if (!error)
-		error = root_of(setup->shape->maps->args[1].text, &gid);
+		error = host_number(setup->shape->maps->args[1].text, 0, &gid);
 	if (!error)
 		error = directory_make(path);
 	if (error)
@@ -244,6 +245,41 @@ static int prepare_overlay(struct setup *setup, const struct op *op)
 	return error < 0 ? error : fd_take(&detached);
 }
 
+/* A node that the host does not have under this name, so that it cannot be shown: one alone in a file system of ours.
+ * Returns its detached mount, or 0 where there is nothing to make, or nobody here may. */
+static int prepare_device(struct setup *setup, const struct op *op)
+{
+	const struct op *maps = setup->shape->maps;
+	mode_t mode = (mode_t)op->args[1].number & 07777, type = (mode_t)op->args[2].number;
+	dev_t device = makedev((unsigned)op->args[3].number, (unsigned)op->args[4].number);
+	struct stat found;
+	uid_t uid, gid;
+	if (type == S_IFIFO) /* which anybody may make */
+		return 0;
+	if (lstat(op->args[0].text, &found) == 0 && (found.st_mode & S_IFMT) == type && found.st_rdev == device)
+		return 0;
+	int error = host_number(maps ? maps->args[0].text : setup->host->maps[0], op->args[5].number, &uid);
+	if (!error)
+		error = host_number(maps ? maps->args[1].text : setup->host->maps[1], op->args[6].number, &gid);
+	if (error)
+		return error;
+	CLEANUP_FD int mount = mount_filesystem("tmpfs", "device", "mode=755", 0);
+	CLEANUP_FD int place = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (mount < 0 || place < 0)
+		return mount < 0 ? mount : -errno;
+	if (mknodat(mount, "node", type | mode, device) < 0)
+		return errno == EPERM ? 0 : -errno;
+	if (fchownat(mount, "node", uid, gid, AT_SYMLINK_NOFOLLOW) < 0 || fchmodat(mount, "node", mode, 0) < 0)
+		return -errno;
+	/* Only what is attached can be cloned, before Linux 6.15. */
+	error = sys_move_mount(mount, place);
+	if (error)
+		return error;
+	CLEANUP_FD int node = mount_clone(mount, "node", false, 0);
+	error = sys_umount("/..", UMOUNT_DETACH);
+	return node < 0 ? node : error < 0 ? error : fd_take(&node);
+}
+
 static int prepare_op(struct setup *setup, const struct op *op)
 {
 	const struct argument *args = op->args;
@@ -255,6 +291,7 @@ static int prepare_op(struct setup *setup, const struct op *op)
 		               : idmapped(setup, args[0].text, args[1].number & ROOT_READONLY ? MOUNT_ATTR_RDONLY : 0);
 	case OP_BIND_IDMAPPED:
 	case OP_BIND: return bind_tree(setup, op);
+	case OP_DEVICE: return prepare_device(setup, op);
 	default: return 0;
 	}
 }
@@ -277,9 +314,9 @@ static int prepare(struct setup *setup)
 int userns_give_streams(const struct ends *ends, const char *uids, const char *gids)
 {
 	uid_t uid, gid;
-	int error = root_of(uids, &uid);
+	int error = host_number(uids, 0, &uid);
 	if (!error)
-		error = root_of(gids, &gid);
+		error = host_number(gids, 0, &gid);
 	for (int i = 0; !error && i < 3; i++) {
 		struct stat found;
 		int fd = ends->io[i];

@@ -34,7 +34,7 @@ def run(place: Place) -> Iterator[Result]:
             yield Result(f"{file}: whole", "skipped", "leaves frozen processes behind, with every runtime")
             continue
         program = [sys.executable, "-u", f"tests/{file}"]
-        status, output = run_test(place, program, timeout=300, OCI_RUNTIME=str(place.runtime))
+        status, output = run_test(place, program, timeout=60, OCI_RUNTIME=str(place.runtime))
         yield from tap_results(file, output)
         if status != 0:
             yield Result(f"{file}: whole", "failed", output)

@@ -1,0 +1,51 @@
+"""linux.devices beside a user namespace, in which nobody may make a node."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.oci import Container
+
+OUTER = 100_000
+ZERO = {"type": "c", "major": 1, "minor": 5}
+
+
+@pytest.fixture
+def mapped(ours: Container) -> Container:
+    """A container with a user namespace. (crun makes such nodes, too; runc shows only what the host has.)"""
+    ours.spec["linux"]["namespaces"].append({"type": "user"})
+    for kind in ("uid", "gid"):
+        ours.spec["linux"][f"{kind}Mappings"] = [{"containerID": 0, "hostID": OUTER, "size": 65_536}]
+    rootfs = ours.bundle / "rootfs"
+    for path in (rootfs, *rootfs.iterdir()):
+        os.lchown(path, OUTER, OUTER)
+    for path in (ours.scratch, *ours.scratch.parents):
+        if path.is_relative_to("/tmp") and path != Path("/tmp"):
+            path.chmod(0o755)
+    return ours
+
+
+def test_a_device_that_the_host_has_not_is_made_for_a_user_namespace(mapped: Container) -> None:
+    mapped.spec["linux"]["devices"] = [
+        {**ZERO, "path": "/dev/first", "uid": 10, "gid": 11, "fileMode": 0o157},
+        {**ZERO, "path": "/dev/below/second", "minor": 3},
+        {**ZERO, "path": "/dev/zero"},
+    ]
+    shown = mapped.output(
+        "stat -c '%F %t:%T %u:%g %a' /dev/first /dev/below/second; head -c 2 /dev/first | od -An -tx1; "
+        "echo gone >/dev/below/second && grep -c first /proc/mounts; ls /dev | tr '\\n' ' '"
+    )
+    first, second, read, mounts, names = shown.splitlines()
+    assert first == "character special file 1:5 10:11 157"
+    assert second.startswith("character special file 1:3 0:0 ")
+    assert (read.split(), mounts) == (["00", "00"], "1")
+    assert {"first", "below", "null", "zero"} <= set(names.split())
+
+
+def test_the_owner_of_such_a_device_has_to_be_mapped(mapped: Container) -> None:
+    mapped.spec["linux"]["devices"] = [{**ZERO, "path": "/dev/first", "uid": 70_000}]
+    assert mapped.create(check=False).returncode == 1
+    assert mapped.errors()[0].startswith("linux.devices")

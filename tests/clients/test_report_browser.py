@@ -43,7 +43,10 @@ def asked() -> dict[str, Any]:
     found = documents.complete(seed=2, factor=1.5)
     expressions = ("vm.startup > 1us", "vm.startup > 99s", "podman.startup > 1s")
     found["conditions"] = conditions.judge_all(map(conditions.parse, expressions), found)
-    subjects, names = ("vm_spare", "vm_cold", "podman", "plain"), (quantity.key for quantity in quantities.QUANTITIES)
+    subjects, names = (
+        ("vm_template", "vm_cold", "podman", "plain"),
+        (quantity.key for quantity in quantities.QUANTITIES),
+    )
     found["gaps"] = {f"{subject}.{name}": "measured of the other starts" for name in names for subject in subjects}
     found["changes"] = changes.changes(documents.complete(seed=1), found, "old.json")
     return found

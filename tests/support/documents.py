@@ -16,7 +16,7 @@ from twinhull.compare import statistics
 REAL = Path(__file__).parent / "compare-busybox.json"
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'`|*_[a](b)&amp;\u202e\x1b[2J\x00=1+1 @team ]]>"
 MIDDLES = {
-    "vm.first_output_s": 0.172, "vm_spare.first_output_s": 0.121, "vm_cold.first_output_s": 1.91,
+    "vm.first_output_s": 0.172, "vm_template.first_output_s": 0.121, "vm_cold.first_output_s": 1.91,
     "container.first_output_s": 0.033, "machine.first_output_s": 9.4, "docker.first_output_s": 0.31,
     "vm.total_s": 0.21, "container.total_s": 0.041, "vm.exec_s": 0.03, "container.exec_s": 0.02, "vm.stop_s": 0.2,
     "vm.memory_bytes": 20.4e6, "container.memory_bytes": 0.31e6, "machine.memory_bytes": 180e6,
@@ -58,7 +58,7 @@ def made_up(seed: int, factor: float) -> dict[str, Any]:
             for name, title, kind in (
                 ("container", "container", "container"),
                 ("vm", "VM, from its template", "vm"),
-                ("vm_spare", "VM, a guest in waiting", "vm"),
+                ("vm_template", "VM, from its template alone", "vm"),
                 ("vm_cold", "VM, cold boot", "vm"),
                 ("machine", "machine (full guest OS)", "machine"),
                 ("docker", "docker run, with a network of its own, under a daemon", "reference"),

@@ -40,12 +40,6 @@ def packed(here: Abilities = HERE, **values: Any) -> Question:
     return TRUSTED._replace(here=here, packed=Packed(known=True, **values))
 
 
-def waiting(question: Question) -> Question:
-    """The same where a guest waits, and starts in 90 ms."""
-    vm = question.measured.vm._replace(waiting_s=0.09)
-    return question._replace(measured=question.measured._replace(vm=vm))
-
-
 def holding(container: int = 99, vm: int = 99, machine: int = 99, **wishes: Any) -> Question:
     """Twenty instances where so many of each fit."""
     left = Room(*((Limit("pids", most, "40 left, 2 each", most, most),) for most in (container, vm, machine)))
@@ -135,11 +129,6 @@ CASES: dict[str, tuple[Question, Question, str]] = {
     "privileges are better over a kernel of its own": (asking(privileges=("CAP_SYS_ADMIN",)), TRUSTED, "vm"),
     "what needs no kernel of its own is cheaper without one": (TRUSTED, wishing(own_kernel=True), "container"),
     "paths of the host are nearer to a container": (asking(volumes=1), TRUSTED, "container"),
-    "in time only where a guest waits": (
-        waiting(wishing(start_within_s=0.1, isolation="vm")),
-        waiting(wishing(start_within_s=0.05, isolation="vm")),
-        "vm",
-    ),
     "TCG is no wall": (wishing(TCG), TRUSTED, "container"),
     "what the kernel of a machine has": (wishing(HERE._replace(missing_modules=("zfs",))), TRUSTED, "machine"),
     "KVM that no guest has proven": (wishing(Abilities(reason="/dev/kvm opens")), wishing(TCG), "container"),

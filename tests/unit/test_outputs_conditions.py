@@ -22,9 +22,9 @@ def outcome(expression: str, document: dict[str, object] | None = None) -> str:
 @pytest.mark.parametrize(
     ("text", "subject", "other", "quantity", "statistic", "bound"),
     [
-        ("vm.startup.template.p50 > 300ms", "vm", "", "first_output_s", "p50", 0.3),
+        ("vm.startup.template.p50 > 300ms", "vm_template", "", "first_output_s", "p50", 0.3),
         ("vm.startup.cold.p95 > 2 s", "vm_cold", "", "first_output_s", "p95", 2.0),
-        ("vm.startup.waiting.p95>250ms", "vm_spare", "", "first_output_s", "p95", 0.25),
+        ("vm.startup.p95>250ms", "vm", "", "first_output_s", "p95", 0.25),
         ("container.startup >= 50ms", "container", "", "first_output_s", "median", 0.05),
         ("container.exec.p50 < 10us", "container", "", "exec_s", "p50", 10e-6),
         ("vm.memory.median > 20MB", "vm", "", "memory_bytes", "median", 20e6),

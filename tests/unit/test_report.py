@@ -100,7 +100,7 @@ def test_no_line_is_wider_than_the_table(found: Findings) -> None:
 @pytest.mark.parametrize("machine", [False, True])
 def test_no_sides_cell_is_empty_in_any_line(found: Findings, machine: bool) -> None:
     """A side that did not run, and what does not apply to it, say so in their cells."""
-    found.subjects += [Description("vm_spare", "", "vm")]
+    found.subjects += [Description("vm_template", "", "vm")]
     found.density, found.load = {"vm": {"limits": []}}, [{"name": "cpu", "subjects": {}}]
     found.probes, found.only, found.template_bytes = (
         [{"name": "a", "outcomes": {}}],
@@ -244,7 +244,7 @@ def test_a_section_that_nobody_measured_is_empty_and_its_key_is_there() -> None:
 
 def test_quick_is_the_default_with_ten_pairs_and_full_has_thirty() -> None:
     assert (QUICK.pairs, QUICK.minimum) == (10, 10)
-    assert min(FULL.pairs, FULL.minimum, FULL.cold, FULL.waiting, FULL.lives * FULL.execs) >= 30
+    assert min(FULL.pairs, FULL.minimum, FULL.cold, FULL.templates, FULL.lives * FULL.execs) >= 30
 
 
 def test_wrapping_loses_no_word(found: Findings) -> None:

@@ -33,7 +33,7 @@ def session() -> Session:
     findings = Findings(ImageFacts("busybox"))
     findings.subjects = [describe(name, name, {"crun": "not installed"}) for name in NAMES]
     findings.gap("crun", "not installed")
-    findings.gap("vm_spare.first_output_s", "none waited")
+    findings.gap("vm_template.first_output_s", "nothing came")
     findings.samples = {f"{name}.{key}": [1.0] for name, keys in TAKEN.items() for key in keys}
     return Session([], findings, QUICK, print, Config())
 
@@ -45,14 +45,14 @@ def test_each_quantity_of_each_subject_that_ran_has_samples_or_a_reason(session:
         keys = {f"{name}.{quantity.key}" for quantity in QUANTITIES}
         assert all((key in findings.samples) != bool(findings.gaps.get(key)) for key in keys), name
     assert [key for key in findings.gaps if key.startswith("crun")] == ["crun"]
-    assert findings.gaps["vm_spare.total_s"] == "none waited"
+    assert findings.gaps["vm_template.total_s"] == "nothing came"
     assert findings.gaps["vm.ready_s"] == untaken.NOT_SEEN
 
 
 def test_a_side_that_did_not_run_is_told_of_once(session: Session) -> None:
     session.findings.gap("vm", "no QEMU")
     untaken.note(session)
-    assert [key for key in session.findings.gaps if key.startswith("vm")] == ["vm_spare.first_output_s", "vm"]
+    assert [key for key in session.findings.gaps if key.startswith("vm")] == ["vm_template.first_output_s", "vm"]
 
 
 @pytest.mark.parametrize(

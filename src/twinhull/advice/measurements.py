@@ -21,7 +21,6 @@ MAX_ROWS = 64
 WEIGHTS = ("tasks", "files", "disk_bytes", "idle_percent")
 QUANTITIES = ("first_output_s", "healthy_s", "memory_bytes", "kernel_bytes", *WEIGHTS)
 CHOICES = ("container", "vm", "machine")
-WAITING = "vm_spare.first_output_s"
 
 
 class Row(NamedTuple):
@@ -38,7 +37,7 @@ class Row(NamedTuple):
 
 def wanted(medians: Mapping[str, float]) -> dict[str, float]:
     """The few quantities that advice looks at."""
-    names = [*(f"{choice}.{quantity}" for choice in CHOICES for quantity in QUANTITIES), WAITING]
+    names = [f"{choice}.{quantity}" for choice in CHOICES for quantity in QUANTITIES]
     return {name: round(medians[name], 6) for name in names if medians.get(name, 0) > 0}
 
 
@@ -96,9 +95,7 @@ def pick(rows: Iterable[Row], *, digest: str, accelerator: str, kernel: str) -> 
 def measured(row: Row, *, own: bool) -> Measured:
     """The costs that a row shows."""
     container, vm, machine = (cost(row, choice) for choice in CHOICES)
-    vm = vm._replace(
-        shared_bytes=row.template_bytes if vm.memory_bytes else 0.0, waiting_s=row.medians.get(WAITING, 0.0)
-    )
+    vm = vm._replace(shared_bytes=row.template_bytes if vm.memory_bytes else 0.0)
     kind: Accelerator = "kvm" if row.accelerator == "kvm" else "tcg" if row.accelerator == "tcg" else ""
     return Measured(row.image, own, row.when, kind, container, vm, machine)
 

@@ -21,14 +21,8 @@ DEBIAN = " (measured with Debian)"  # whatever image it was compared with
 
 
 def of_start(cost: Cost) -> str:
-    """How long a start takes, and one that finds a guest in waiting."""
-    usual = quantity(cost.start_s, "s")
-    return f"{usual}, or {quantity(cost.waiting_s, 's')} where a guest waits" if cost.waiting_s else usual
-
-
-def fastest(cost: Cost) -> float:
-    """The shortest start that was measured; 0 if none was."""
-    return min(filter(None, (cost.start_s, cost.waiting_s)), default=0.0)
+    """How long a start takes."""
+    return quantity(cost.start_s, "s")
 
 
 def whose(question: Question, choice: Choice = "vm") -> str:
@@ -47,8 +41,8 @@ def cost_of(question: Question, choice: Choice) -> Cost:
 
 def least_start(question: Question, choice: Choice) -> float:
     """The shortest start that was measured of a choice, 0 for none; a machine takes at least what a VM takes."""
-    vm = fastest(question.measured.vm) if choice == "machine" else 0.0
-    return fastest(cost_of(question, choice)) or vm
+    vm = question.measured.vm.start_s if choice == "machine" else 0.0
+    return cost_of(question, choice).start_s or vm
 
 
 def least_memory(question: Question, choice: Choice) -> float:
@@ -147,7 +141,6 @@ def prices(question: Question) -> tuple[tuple[str, str], ...]:
     """Give (quantity, "container 52 ms, VM 360 ms (6.9x)"); () where nothing was measured."""
     count = question.wishes.instances
     rows = [("start", compared(question, lambda cost: cost.start_s, "s"))]
-    rows.append(("start, a guest waits", compared(question, lambda cost: cost.waiting_s, "s", ratio=False)))
     rows.append(("memory of one more", compared(question, lambda cost: cost.memory_bytes, "B")))
     if count > 1:
         rows.append((f"memory of {count:,}", compared(question, lambda cost: cost.memory_of(count), "B")))

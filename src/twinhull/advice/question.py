@@ -123,7 +123,6 @@ class Cost(NamedTuple):
         start_s: from the command to the first byte.
         memory_bytes: of one more instance, with the kernel's memory for it.
         shared_bytes: kept once for all instances.
-        waiting_s: a start that finds a guest in waiting; 0 also where none would wait for this workload.
         tasks: of one instance with everything that holds it, and the files that these have open.
         disk_bytes: of one more instance.
         idle_percent: of one CPU, while nothing is asked of it.
@@ -132,7 +131,6 @@ class Cost(NamedTuple):
     start_s: float = 0.0
     memory_bytes: float = 0.0
     shared_bytes: float = 0.0
-    waiting_s: float = 0.0
     tasks: float = 0.0
     files: float = 0.0
     disk_bytes: float = 0.0

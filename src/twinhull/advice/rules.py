@@ -23,7 +23,7 @@ from twinhull.advice.reading import (
     wall_missing,
 )
 from twinhull.advice.rule import CHOICES, GUESTS, WORKLOADS, Rule
-from twinhull.advice.sources import COMPARED, DOCKER, HERE, MEASURED, NAMESPACES, NIST, QEMU, QEMU_KVM, USER
+from twinhull.advice.sources import COMPARED, DOCKER, HERE, NAMESPACES, NIST, QEMU, QEMU_KVM, USER
 
 RULES = (
     # --- vetoes: what must not be, or cannot be
@@ -299,18 +299,6 @@ RULES = (
         change=change.NO_VOLUMES,
     ),
     # --- notes: what to know
-    Rule(
-        "in time only where a guest waits",
-        "note",
-        lambda q: 0 < q.measured.vm.waiting_s <= q.wishes.start_within_s < q.measured.vm.start_s,
-        lambda q: (
-            f"a VM starts in {price.of_start(q.measured.vm)}{price.whose(q)}: in time for {price.within(q)} only if "
-            "the last start is long enough ago for the next guest to wait"
-        ),
-        otherwise="a start right behind another takes a guest from the template",
-        source=MEASURED,
-        about=("vm",),
-    ),
     Rule(
         "TCG is no wall",
         "note",

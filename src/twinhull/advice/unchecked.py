@@ -5,7 +5,6 @@ Promise: a wish is either weighed by a rule or named here, with the command that
 
 from __future__ import annotations
 
-from twinhull.advice import price
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -43,7 +42,7 @@ def missing(question: Question, choice: Choice) -> Iterator[tuple[str, str]]:
     cost: Cost = getattr(question.measured, choice)
     accelerator = question.here.accelerator.upper() if choice != "container" else ""
     under = f"was measured under this kernel{' and ' if accelerator else ''}{accelerator}"
-    if wishes.start_within_s and not price.fastest(cost):
+    if wishes.start_within_s and not cost.start_s:
         yield f"--start-within {as_typed_s(wishes.start_within_s)}", f"no start of {title} {under}"
     if cost.memory_bytes:
         if wishes.instances > 1 and not cost.tasks:

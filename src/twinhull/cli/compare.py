@@ -234,7 +234,7 @@ def measured_rows(session: Session, arguments: Arguments) -> Iterator[Row]:
     require_a_side(findings)
     findings.image = findings.image._replace(command=command)
     startup.measure_startup(session, name, command)
-    startup.measure_waiting(session, name, command)
+    startup.measure_template(session, name, command)
     lives.measure_lives(session, name)
     yield startup_row(findings)
     yield rows.isolation_row(findings)

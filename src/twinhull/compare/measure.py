@@ -71,7 +71,7 @@ def warm_up(session: Session, image: str, wanted: Sequence[str]) -> tuple[str, .
         for subject in session.living("podman", "crun", "plain"):
             session.findings.gap(subject.name, "the workload writes nothing, and here it cannot be asked on its port")
     for _ in range(WARM_UPS):
-        for subject in session.every("vm_spare", "vm_cold"):  # a template was booted a moment ago
+        for subject in session.every("vm_template", "vm_cold"):  # a template was booted a moment ago
             session.tell(f"warming up: {subject.name}")
             if reason := refusal(session, subject, image, command):
                 session.findings.gap(subject.name, reason)

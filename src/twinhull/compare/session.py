@@ -36,7 +36,7 @@ class Effort(NamedTuple):
         pairs: rounds of starts, in each of which every subject starts once.
         minimum: so many of them there are at least, however long they take; other stages have ENOUGH.
         cold: rounds in which a guest boots as well.
-        waiting: starts that find a guest in waiting.
+        templates: starts from the template alone.
         lives: instances that are kept for execs and a stop; execs: in each of them.
         limit_s: stages end early at their share of it.
     """
@@ -45,7 +45,7 @@ class Effort(NamedTuple):
     pairs: int
     minimum: int
     cold: int
-    waiting: int
+    templates: int
     lives: int
     execs: int
     instances: int
@@ -56,11 +56,11 @@ class Effort(NamedTuple):
 
 
 QUICK = Effort(
-    "quick", pairs=10, minimum=10, cold=3, waiting=6, lives=6, execs=2,
+    "quick", pairs=10, minimum=10, cold=3, templates=6, lives=6, execs=2,
     instances=7, copies=5, copy_rounds=4, idle_s=2.0, limit_s=50.0,
 )  # fmt: skip
 FULL = Effort(
-    "full", pairs=30, minimum=30, cold=30, waiting=30, lives=30, execs=1,
+    "full", pairs=30, minimum=30, cold=30, templates=30, lives=30, execs=1,
     instances=7, copies=20, copy_rounds=6, idle_s=4.0, limit_s=900.0,
 )  # fmt: skip
 

@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MINIMUM_BOOTS = 3
-STARTS_END, WAITING_ENDS = 0.5, 0.6  # shares of the time
+NO_IMPRINT = "it is how the VM starts anyway: no imprint is made under KVM, without root or with vm_spare = false"
+STARTS_END, TEMPLATES_END = 0.5, 0.6  # shares of the time
 
 
 def measure_startup(session: Session, image: str, command: Sequence[str]) -> None:
-    """Rounds of all subjects, with boots among them.
+    """Rounds of all subjects, with boots among them. What a VM starts from is made before.
 
     When the time is up, the rounds that are still owed to the minimum each have a boot until that has its own.
     """
+    spares.await_one(session.config)
     effort = session.effort
     cold_rounds = set(session.chance.sample(range(effort.pairs), min(effort.cold, effort.pairs)))
     boots = 0
@@ -35,28 +37,22 @@ def measure_startup(session: Session, image: str, command: Sequence[str]) -> Non
         session.tell(f"startup: round {number + 1} of {effort.pairs}")
         boot = number in cold_rounds or (late and boots < MINIMUM_BOOTS)
         boots += boot
-        for subject in session.every("vm_spare", *(() if boot else ("vm_cold",))):
+        for subject in session.every("vm_template", *(() if boot else ("vm_cold",))):
             record(session, subject, run(session, subject, image, command))
 
 
-def measure_waiting(session: Session, image: str, command: Sequence[str]) -> None:
-    """Starts that each find a guest in waiting; the one that the last of them leaves is let go of.
-
-    Apart from the pairs: each start is followed by a second of work for the next, which would be in their times.
-    """
-    subjects = session.living("vm_spare")
-    for subject in subjects:
+def measure_template(session: Session, image: str, command: Sequence[str]) -> None:
+    """Starts from the template alone, which are the usual ones where there is no imprint."""
+    for subject in session.living("vm_template"):
+        if not spares.is_imprinted(session.config):
+            session.findings.gap(subject.name, NO_IMPRINT)
+            continue
         run(session, subject, image, command)
-        for number in range(session.effort.waiting):
-            if session.ends_early("waiting", number, session.effort.waiting, WAITING_ENDS):
+        for number in range(session.effort.templates):
+            if session.ends_early("templates", number, session.effort.templates, TEMPLATES_END):
                 break
-            session.tell(f"a guest in waiting: {number + 1} of {session.effort.waiting}")
-            if not spares.await_one(session.config):
-                session.findings.gap("vm_spare.first_output_s", "none waited; under KVM there are none")
-                break
+            session.tell(f"the template alone: {number + 1} of {session.effort.templates}")
             record(session, subject, run(session, subject, image, command))
-    if subjects:
-        spares.let_go(session.config)
 
 
 def record(session: Session, subject: Subject, timing: Timing) -> None:

@@ -26,8 +26,8 @@ QUANTITIES = ((FIRST, "to 1st byte"), ("healthy_s", "to 1st answer"), ("exec_s",
 def startup_row(findings: Findings) -> Row:
     """All lines of the topic; those of a clock that this workload does not have are left out."""
     lines = [
-        template(findings),
-        *waiting(findings),
+        usual(findings),
+        *template(findings),
         *boot(findings),
         quantity_line(findings, "total_s", "s", "to exit"),
         *(optional(findings, "healthy_s", "1st answer") if findings.start == FIRST else ()),
@@ -37,11 +37,11 @@ def startup_row(findings: Findings) -> Row:
     return Row("Startup", tuple(lines), tuple(references(findings)))
 
 
-def template(findings: Findings) -> Line:
+def usual(findings: Findings) -> Line:
     """The usual start of both sides, with where its time goes."""
     line = quantity_line(findings, findings.start, "s", SEEN[findings.start], "slower")
     return line._replace(
-        vm=with_phases(findings, "vm", measured(findings, f"vm.{findings.start}", "s", "template")),
+        vm=with_phases(findings, "vm", line.vm),
         container=with_phases(findings, "container", line.container),
         machine=Cell("no template: it boots each time") if findings.runs("machine") else Cell(""),
         machine_ratio=None,
@@ -55,14 +55,14 @@ def asked_for(findings: Findings, subject: str) -> bool:
     )
 
 
-def waiting(findings: Findings) -> list[Line]:
-    """A start that finds a guest in waiting; none if it was not asked for."""
-    if not asked_for(findings, "vm_spare"):
+def template(findings: Findings) -> list[Line]:
+    """A start without an imprint; none if it was not asked for, or is the usual one."""
+    if not asked_for(findings, "vm_template") or "vm_template" in findings.gaps:
         return []
     start = findings.start
-    key = f"vm_spare.{start}"
-    line = fact_line(findings, "waiting", start, {"container": "none waits", "machine": "none waits"})
-    return [line._replace(vm=measured(findings, key, "s", "waiting"), ratio=findings.ratio(key, f"container.{start}"))]
+    key = f"vm_template.{start}"
+    line = fact_line(findings, "template", start, {"container": "needs none", "machine": "has none"})
+    return [line._replace(vm=measured(findings, key, "s", "template"), ratio=findings.ratio(key, f"container.{start}"))]
 
 
 def boot(findings: Findings) -> list[Line]:

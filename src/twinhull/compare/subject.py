@@ -32,8 +32,8 @@ ENDS_ON_TERM = ("sh", "-c", 'trap "exit 0" TERM; sleep 600 & wait')
 
 TITLES = {
     "container": "container",
-    "vm": "VM from the template",
-    "vm_spare": "VM that waited",
+    "vm": "VM",
+    "vm_template": "VM from its template alone",
     "vm_cold": "VM booting",
 }
 

@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-VMS = ("vm", "vm_spare", "vm_cold")
+VMS = ("vm", "vm_template", "vm_cold")
 NAMES = ("container", *VMS, "machine", *references.NAMES)
 MEMORY_FLAGS = ("--memory", "192m")  # with what a guest's kernel takes, the default size of a guest
 LEFT_OUT = "left out by --subjects"
@@ -38,7 +38,7 @@ class Subjects(NamedTuple):
 
 
 def chosen(text: str) -> tuple[str, ...]:
-    """Read `--subjects`: names with commas, all where it is empty. Guests that wait or boot bring the VM along.
+    """Read `--subjects`: names with commas, all where it is empty. Other kinds of its start bring the VM along.
 
     Raises:
         InvalidRequest: a name that is none, or neither side of the comparison among them.
@@ -78,12 +78,12 @@ def describe(name: str, title: str, gaps: dict[str, str]) -> Description:
 
 
 def our_own(config: Config, place: str) -> tuple[CommandLine, ...]:
-    """The container, and the VM three times: from its template, as a guest that waited, and booting."""
+    """The container, and the VM three times: as it starts usually, from its template alone, and booting."""
     prefix = f"compare-{os.getpid()}"
     kinds = {
         "container": config,
-        "vm": config._replace(vm_spare=False),
-        "vm_spare": config._replace(vm_spare=True),
+        "vm": config,
+        "vm_template": config._replace(vm_spare=False),
         "vm_cold": config._replace(vm_template=False),
     }
     found = []

@@ -29,11 +29,11 @@ class Rule(NamedTuple):
 
 RULES = (
     Rule(
-        ("vm_spare", "vm_cold"),
+        ("vm_template", "vm_cold"),
         ("exec_s", "stop_s", "copies_s", *WEIGHED),
-        "it is another start of the VM: measured of the one from the template",
+        "it is another start of the VM: measured of the usual one",
     ),
-    Rule(("vm", "vm_spare"), ("kernel_s",), "no kernel boots where a guest starts from a template; vm_cold has it"),
+    Rule(("vm", "vm_template"), ("kernel_s",), "no kernel boots where a guest starts from a template; vm_cold has it"),
     Rule(("container", *REFERENCES), ("kernel_s", "init_s"), "no kernel boots, and nothing comes before the workload"),
     Rule(REFERENCES, ("spawned_s", "ready_s", "clean_s"), "only twinhull's own command writes its steps down"),
     Rule(("docker", "podman", "crun"), ("copies_s", *WEIGHED), "only its starts, exec and stop are compared"),

@@ -12,7 +12,7 @@ from twinhull.advice.command import command_line
 from twinhull.advice.facts import needs_of, packed_of, unknown_image
 from twinhull.advice.question import LINUX, Cost, Needs, Packed, Question, Room, Wishes
 from twinhull.advice.reading import system
-from twinhull.engine import connectivity, isolation, names, spares
+from twinhull.engine import connectivity, isolation, names
 from twinhull.engine.abilities import read_abilities
 from twinhull.engine.measurements import read
 from twinhull.engine.room import Weight, limits, read_room
@@ -79,8 +79,6 @@ def counsel(
         accelerator=here.accelerator,
         kernel=os.uname().release,
     )
-    if wishes.instances > 1 or not spares.is_eligible(home.config, request._replace(isolation="vm")):
-        found = found._replace(vm=found.vm._replace(waiting_s=0.0))  # at most one guest waits, and none for this
     needs = joined(isolation.needs(home, with_inherited(home, request)), asks)
     workload = request.image or wishes.system
     packed = packed if request.image else Packed(known=True)

@@ -203,15 +203,21 @@ def clear(home: Home, directory: str, *, young: bool) -> None:
 
 def await_one(config: Config) -> bool:
     """Return once nothing is being made: True if a guest waits, or a start goes on from an imprint."""
-    from twinhull.runtime import holder, spare
+    from twinhull.runtime import spare
 
     deadline = time.monotonic() + MAKING_S
     while spare.is_being_made(config) and time.monotonic() < deadline:
         time.sleep(POLL_S)
     root = f"{config.state}/spares"
     names = os.listdir(root) if os.path.isdir(root) else []
-    imprinted = any(holder.stock(config, key)[1] for key in holder.keys(config))
-    return imprinted or any(locks.is_held(f"{root}/{name}/alive") for name in names)
+    return is_imprinted(config) or any(locks.is_held(f"{root}/{name}/alive") for name in names)
+
+
+def is_imprinted(config: Config) -> bool:
+    """True if a holder has the imprint of a guest, from which starts go on."""
+    from twinhull.runtime import holder
+
+    return config.vm_spare and any(holder.stock(config, key)[1] for key in holder.keys(config))
 
 
 def await_made(config: Config) -> None:

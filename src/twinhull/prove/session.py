@@ -15,6 +15,7 @@ from twinhull.compare import abandoned
 from twinhull.compare.run import last_line
 from twinhull.compare.subject import own_command
 from twinhull.config import Config
+from twinhull.engine import spares
 from twinhull.errors import TwinhullError
 from twinhull.host import files, memory, spawn
 from twinhull.prove.evidence import Evidence, Ran, gap, merged
@@ -31,9 +32,9 @@ IMAGE = "twinhull/busybox"
 FIRST_START_S = 300.0  # a guest's kernel is fetched and a template made
 COMMAND_S = 60.0
 LIFE_S = 600  # an instance ends by itself if we are killed
-# "" is how most commands run: from the template, and without a guest that is made behind a command's back.
+# "" is how most commands run.
 KINDS: Mapping[str, Mapping[str, object]] = {
-    "": {"vm_spare": False},
+    "": {},
     "cold": {"vm_template": False},
     "elsewhere": {"vm_template": False, "state": Config().state, "run": Config().run},  # left to TWINHULL_ROOT
 }
@@ -191,6 +192,7 @@ class Session:
         if side not in self.ready:
             self.tell(FIRST[side])
             self.must("run", "--rm", *isolation(side), IMAGE, "true", timeout_s=FIRST_START_S)
+            spares.await_one(self.config)
             self.ready.add(side)
 
     # --- instances

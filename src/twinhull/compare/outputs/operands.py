@@ -231,6 +231,6 @@ def few(key: str, size: int) -> str:
 def missing(result: Document, key: str) -> str:
     """Why a key has no samples. A guest that does not run takes its variants with it."""
     subject, _, quantity = key.partition(".")
-    if quantity in BOOTED and subject in ("vm", "vm_spare") and not {key, subject, "vm"} & result["gaps"].keys():
+    if quantity in BOOTED and subject in ("vm", "vm_template") and not {key, subject, "vm"} & result["gaps"].keys():
         return f"{key}: no kernel boots where a guest starts from a template; {BOOTED[quantity]} has it"
     return f"{key}: {document.reason(result, key, subject, subject.partition('_')[0])}"

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     Unit = Literal["s", "B", "%", ""]
 
 SUBJECTS = {
-    "vm": "VM, from its template",
-    "vm_spare": "VM, a guest in waiting",
+    "vm": "VM",
+    "vm_template": "VM, from its template alone",
     "vm_cold": "VM, cold boot",
     "container": "container",
     "machine": "machine (full guest OS)",
@@ -25,7 +25,7 @@ SUBJECTS = {
     "plain": "plain process",
 }
 # The kinds of start that people name after the quantity: vm.startup.cold is vm_cold.startup.
-VARIANTS = {"template": "vm", "waiting": "vm_spare", "cold": "vm_cold"}
+VARIANTS = {"template": "vm_template", "cold": "vm_cold"}
 SUFFIXES: dict[str, Unit] = {"_s": "s", "_bytes": "B", "_percent": "%"}
 
 

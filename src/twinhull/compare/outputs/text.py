@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PAIRS: dict[str, int] = {effort.name: effort.pairs for effort in (QUICK, FULL)}
 # The stages that may end early, as their gaps are called.
 STAGES = {
-    "waiting.rounds": "guests in waiting",
+    "templates.rounds": "starts from the template alone",
     "lives.rounds": "exec and stop",
     "instances.rounds": "memory",
     "copies.rounds": "many at once",

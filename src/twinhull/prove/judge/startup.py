@@ -67,7 +67,7 @@ def fast_container(evidence: Evidence) -> Verdict:
     uptime = figures.quantity(evidence.middle("container.uptime_s"), "s")
     why = (
         f"{said}: less than the textbook's seconds. Nothing boots, the kernel it found had been up for {uptime}."
-        f" A VM from its template takes {times(faster)} as long, one that boots"
+        f" A VM takes {times(faster)} as long, one that boots"
         f" {times(evidence.ratio('boot.start_s', 'container.start_s'))}."
     )
     return Verdict("holds", why, "a program that itself takes long to begin: the engine's share is all that is fast")

@@ -27,7 +27,7 @@ LABEL, VALUE = 208, 168  # pixels for the names at the left and the figures at t
 LABEL_LETTERS = 26
 ROW, HEADING, AXIS, DOT = 30, 26, 30, 3
 PHASE_COLOURS = 8  # --p0 to --p7 of the style sheet
-KNOWN = ("vm", "vm_spare", "vm_cold", "container", "machine")
+KNOWN = ("vm", "vm_template", "vm_cold", "container", "machine")
 
 
 class Strip(NamedTuple):

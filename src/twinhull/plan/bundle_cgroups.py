@@ -79,7 +79,10 @@ def writes(resources: Mapping[str, Any], cgroup: Cgroup, facts: Facts) -> Iterat
             directory, values = legacy[setting.controller], setting.v1
         else:
             what = "cgroup v2" if unified else f"cgroup controller {setting.controller!r}"
-            whose = "this machine has" if cgroup.unified or cgroup.legacy else "the container is in"
+            grouped = cgroup.unified or cgroup.legacy
+            whose = (
+                "the container is in" if not grouped else "your groups have" if facts.rootless else "this machine has"
+            )
             raise UnsupportedSpec(f"linux.resources.{setting.field}: {whose} no {what}")
         for file, value in values:
             if not file.startswith("memory.memsw.") or facts.swap_limit:

@@ -133,7 +133,7 @@ def make(
     if facts.rootless:
         from twinhull.runtime.oci.rootless import reachable
 
-        facts, cgroup = reachable(facts, cgroup)
+        facts, cgroup = reachable(facts, cgroup, named=bool(linux.get("cgroupsPath")))
     record = record._replace(unified=cgroup.unified, legacy=[list(row) for row in cgroup.legacy])
     seccomp = container_filter(root, linux.get("seccomp"))
     described = describe(root, record, cgroup, seccomp, streams)

@@ -32,6 +32,9 @@ def update(root: str, identity: str, resources: Mapping[str, Any]) -> None:
             raise Conflict("container not running")
         facts = read_facts()
         cgroup = Cgroup(record.unified, tuple((name, path) for name, path in record.legacy))
+        if os.geteuid() != 0 or facts.rootless:
+            own = read(f"{record.unified}/cgroup.controllers").split() if record.unified else ()
+            facts = facts._replace(cgroup2_controllers=tuple(own), rootless=True)
         around = inside_first(root, record, resources) if records.GUEST in record.marks else resources
         check_usage(record, around.get("memory") or {})
         apply(list(writes(around, cgroup, facts)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 
 from twinhull.errors import HostUnfit
+from twinhull.host import files
+from twinhull.host.facts import read
 from twinhull.model import Facts
 from twinhull.plan.bundle_cgroups import Cgroup
 from twinhull.plan.own_users import MAPPINGS, foreign, outer_words, rows_of
@@ -17,18 +19,44 @@ if TYPE_CHECKING:
     from twinhull.errors import LaunchError
 
 
-def reachable(facts: Facts, cgroup: Cgroup) -> tuple[Facts, Cgroup]:
-    """Return both without the groups that may not be made; no controller is switched on below what is the caller's."""
-    unified = cgroup.unified if cgroup.unified and may_make(cgroup.unified) else ""
+def reachable(facts: Facts, cgroup: Cgroup, *, named: bool) -> tuple[Facts, Cgroup]:
+    """Return both without the groups that may not be made, v2 as if its hierarchy began with what is the caller's.
+
+    Args:
+        named: the spec says where the group is; else it is below the highest that is the caller's.
+    """
+    top, unified = delegated(facts.cgroup2), cgroup.unified
+    if top and not named:
+        unified = top + unified.removeprefix(facts.cgroup2)
+    if not top or not unified.startswith(f"{top}/"):
+        top = unified = ""
     legacy = tuple(row for row in cgroup.legacy if may_make(row[1]))
-    named = {name for name, _ in legacy}
-    points = tuple(row for row in facts.cgroup1 if row[0] in named)
-    mine = facts._replace(cgroup2=facts.cgroup2 if unified else "", cgroup2_controllers=(), cgroup1=points)
+    points = tuple(row for row in facts.cgroup1 if row[0] in {name for name, _ in legacy})
+    mine = facts._replace(cgroup2=top, cgroup2_controllers=controllers(top), cgroup1=points)
     return mine, Cgroup(unified, legacy)
 
 
+def delegated(unified: str) -> str:
+    """The highest v2 group above this process that is the caller's, "" without one.
+
+    One that is not above it is of no use: the kernel moves a process only within what its mover may change.
+    """
+    from twinhull.host import rootless
+
+    own = rootless.own_group(read("/proc/self/cgroup"))
+    return next(filter(rootless.is_delegated, rootless.groups_above(unified, own)), "")
+
+
+def controllers(top: str) -> tuple[str, ...]:
+    """What can be switched on below a group: nothing more while it has processes of its own."""
+    if not top:
+        return ()
+    file = "subtree_control" if files.read(f"{top}/cgroup.procs") else "controllers"
+    return tuple(files.read(f"{top}/cgroup.{file}").decode().split())
+
+
 def may_make(group: str) -> bool:
-    """True if the group is the caller's, or can be made below one that is."""
+    """True if the v1 group is the caller's, or can be made below one that is."""
     while not os.path.isdir(group):
         group = os.path.dirname(group)
     return all(os.access(f"{group}{file}", os.W_OK) for file in ("", "/cgroup.procs"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.support.oci import Container
@@ -13,16 +15,20 @@ def test_a_hook_without_an_environment_has_that_of_the_runtime(
     container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The four kinds that run where the runtime does. One that is given, also an empty one, is all there is."""
+    monkeypatch.setenv("PATH", f"/some/place:{os.environ['PATH']}")
     monkeypatch.setenv("TO_BE_SEEN", "of the caller")
-    script = f'cat >/dev/null; echo "$TO_BE_SEEN, $GIVEN" >>{container.scratch}/'
+    script = f"/bin/cat >/dev/null; /bin/cat /proc/$$/environ >{container.scratch}/"
+    given: dict[str, list[str] | None] = {"none": None, "two": ["GIVEN=a value", "PATH=/foo"], "empty": []}
     container.spec["hooks"] = {
         kind: [
-            {"path": "/bin/sh", "args": ["sh", "-c", script + kind]},
-            {"path": "/bin/sh", "args": ["sh", "-c", script + kind], "env": ["GIVEN=a value", "PATH=/bin"]},
-            {"path": "/bin/sh", "args": ["sh", "-c", script + kind], "env": ["PATH=/bin"]},
+            {"path": "/bin/sh", "args": ["sh", "-c", f"{script}{kind}.{name}"], **({} if env is None else {"env": env})}
+            for name, env in given.items()
         ]
         for kind in KINDS
     }
     container.begin().do("delete", "--force", container.id)
     for kind in KINDS:
-        assert (container.scratch / kind).read_text() == "of the caller, \n, a value\n, \n", kind
+        shown = {name: (container.scratch / f"{kind}.{name}").read_bytes().decode().split("\0")[:-1] for name in given}
+        assert (shown["two"], shown["empty"]) == (given["two"], []), kind
+        wanted = {f"{name}={os.environ[name]}" for name in ("PATH", "TO_BE_SEEN")}
+        assert wanted <= set(shown["none"]), kind

@@ -112,12 +112,14 @@ def run_tool(
     timeout_s: float | None = None,
     environment: Mapping[str, str] | None = None,
     executable: str | None = None,
+    usual_places: bool = True,
 ) -> subprocess.CompletedProcess[str]:
     """Run a tool to its end and return what it wrote; a non-zero status is the caller's to judge.
 
     Args:
         executable: the program, where it is not the first word.
         environment: its variables; ours, where it is None.
+        usual_places: its PATH is completed, so that it finds what it needs itself.
     """
     import subprocess
 
@@ -131,7 +133,7 @@ def run_tool(
         pass_fds=pass_fds,
         timeout=timeout_s,
         check=False,
-        env=with_usual_places(environment),
+        env=with_usual_places(environment) if usual_places else environment,
         executable=executable,
     )
 

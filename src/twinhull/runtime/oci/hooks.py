@@ -41,6 +41,7 @@ def run_hook(hook: Mapping[str, Any], field: str, state: Mapping[str, object]) -
             input_text=jsontext.dumps(state),
             timeout_s=timeout_ms / 1000 or None,
             environment=None if hook.get("env") is None else dict(entry.partition("=")[::2] for entry in environment),
+            usual_places=False,
         )
     except TimeoutExpired:
         raise HookFailed(f"{field}: {path} did not end within {timeout_ms // 1000} s") from None

@@ -21,8 +21,8 @@ static int give_to_user(const struct setup *setup, int fd)
 	if (!setup->user || fstat(fd, &found) < 0 || !S_ISFIFO(found.st_mode))
 		return 0;
 	uid_t uid = (uid_t)setup->user->args[0].number;
-	/* Refused for one of somebody whom our user namespace does not know, as a user may have from his caller. */
-	return found.st_uid == uid || fchown(fd, uid, (gid_t)-1) == 0 || errno == EPERM ? 0 : -errno;
+	/* Refused where our user namespace does not know its owner, as a user may have it from his caller, or uid. */
+	return found.st_uid == uid || fchown(fd, uid, (gid_t)-1) == 0 || errno == EPERM || errno == EINVAL ? 0 : -errno;
 }
 
 int descriptors_arrange(const struct setup *setup)

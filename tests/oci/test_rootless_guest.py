@@ -21,7 +21,7 @@ def test_the_limits_of_a_user_hold_where_his_group_has_controllers(twinhull: Twi
     if twinhull("exec", "v2", f"python{sys.version_info[0]}.{sys.version_info[1]}", "-V").exit_code != 0:
         pytest.skip("the image has another Python than the tests")
     twinhull("exec", "v2", "sh", "-c", PREPARE)
-    script = f"cd {REPOSITORY} && {PYTEST} tests/kernel/test_rootless_groups.py"
+    script = f"cd {REPOSITORY} && {PYTEST} tests/kernel/test_rootless_groups.py tests/oci/test_runtime_user_groups.py"
     done = twinhull("exec", "v2", "sh", "-c", script, timeout_s=400)
     assert done.exit_code == 0, done.stdout[-3000:]
-    assert re.search(r"4 passed in", done.stdout), done.stdout
+    assert re.search(r"8 passed in", done.stdout), done.stdout

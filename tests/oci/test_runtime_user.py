@@ -8,6 +8,7 @@ import shutil
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -291,3 +292,58 @@ def test_a_machine_is_refused(mine: UserContainer) -> None:
     done = mine.do("--isolation", "vm", "run", "--bundle", str(mine.bundle), mine.id, check=False)
     assert done.returncode == 1
     assert mine.errors()[0].startswith("a bundle becomes a virtual machine by root only")
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("process.user.uid: 7", {"process": {"user": {"uid": 7, "gid": 0}}}),
+        ("process.user.gid: 7", {"process": {"user": {"uid": 0, "gid": 7}}}),
+        ("mounts[0].options: 'gid=5'", {"mounts": [{"destination": "/m", "type": "tmpfs", "options": ["gid=5"]}]}),
+        ("mounts[0].type: sysfs", {"mounts": [{"destination": "/sys", "type": "sysfs", "source": "sysfs"}]}),
+    ],
+)
+def test_what_one_number_does_not_allow_is_refused_by_its_field(
+    users: UserContainer, field: str, change: dict[str, Any]
+) -> None:
+    users.sh("true")
+    for section, value in change.items():
+        users.spec[section] = {**users.spec[section], **value} if isinstance(value, dict) else value
+    if users.runtime != "crun" or not field.startswith("mounts"):  # Debian's crun mounts something else then
+        assert users.run(check=False).returncode == 1
+    if users.ours:
+        assert users.errors()[0].startswith(field)
+        assert users.kept() == []
+
+
+def test_exec_as_somebody_unknown_is_refused(mine: UserContainer) -> None:
+    mine.args("/bin/sleep", "1000").begin()
+    assert mine.do("exec", "--user", "7", mine.id, "true", check=False).returncode == 255
+    assert mine.errors()[0].startswith("process.user.uid: 7")
+    assert mine.exec("id", "-u").stdout == "0\n"
+
+
+def test_where_no_user_namespace_can_be_made_the_error_names_the_setting(mine: UserContainer) -> None:
+    """In one of the user's, whose limit is none: there he is number 1."""
+    mapped(mine, [(0, 1, 1)])
+    mine.sh("true").write()
+    place = mine.scratch / "place"
+    as_other = f"setpriv --reuid=1 --regid=1 --clear-groups env XDG_RUNTIME_DIR={place} {TWINHULL_OCI}"
+    script = f"mkdir -m 777 {place}; echo 0 >/proc/sys/user/max_user_namespaces; {as_other} run it; ls {place}/*"
+    done = mine.as_user("unshare", "--map-auto", "--map-root-user", "sh", "-c", script, check=False)
+    assert "no user namespace can be made without root" in done.stderr
+    assert "sysctl -w user.max_user_namespaces=" in done.stderr
+    assert done.stdout == "", "nothing is left"
+
+
+def test_a_user_namespace_of_anothers_is_not_joined(mine: UserContainer) -> None:
+    linux = mine.spec["linux"]
+    linux["namespaces"] = [row for row in linux["namespaces"] if row["type"] != "user"]
+    linux["namespaces"].append({"type": "user", "path": "/proc/1/ns/user"})
+    for key in ("uidMappings", "gidMappings"):
+        del linux[key]
+    assert mine.sh("true").run(check=False).returncode == 1
+    assert mine.errors() == [
+        "linux.namespaces: the user namespace /proc/1/ns/user cannot be entered: Permission denied"
+    ]
+    assert mine.kept() == []

@@ -80,9 +80,7 @@ def writes(resources: Mapping[str, Any], cgroup: Cgroup, facts: Facts) -> Iterat
         else:
             what = "cgroup v2" if unified else f"cgroup controller {setting.controller!r}"
             grouped = cgroup.unified or cgroup.legacy
-            whose = (
-                "the container is in" if not grouped else "your groups have" if facts.rootless else "this machine has"
-            )
+            whose = "the container has" if not grouped else "your groups have" if facts.rootless else "this machine has"
             raise UnsupportedSpec(f"linux.resources.{setting.field}: {whose} no {what}")
         for file, value in values:
             if not file.startswith("memory.memsw.") or facts.swap_limit:

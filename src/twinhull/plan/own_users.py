@@ -19,7 +19,7 @@ MAPPINGS = ("uidMappings", "gidMappings")
 
 
 def own_users(spec: Mapping[str, Any], uid: int, gid: int) -> tuple[Op, Mapping[str, Any]]:
-    """Return the op that goes there, and the spec as it is seen from there.
+    """Return the op that goes there, and the spec as it is seen from there; its mappings are complete.
 
     A user namespace that the spec joins is gone to at once: no other namespace of a user's leads there.
 
@@ -37,11 +37,64 @@ def own_users(spec: Mapping[str, Any], uid: int, gid: int) -> tuple[Op, Mapping[
         others = [row for row in linux["namespaces"] if row.get("type") != "user"]
         rest = {key: value for key, value in linux.items() if key not in MAPPINGS}
         return Op("own-users", (path, "", "")), {**spec, "linux": {**rest, "namespaces": others}}
+    check_numbers(spec)
+    check_sysfs(spec)
     owned = ((linux.get("uidMappings") or (), uid), (linux.get("gidMappings") or (), gid))
     if not all(is_himself(rows, own) for rows, own in owned):
         return Op("own-users", ("", "", "")), spec
     refuse_groups(spec)
     return Op("own-users", ("", *(f"{own} {own} 1\n" for _, own in owned))), spec
+
+
+def check_numbers(spec: Mapping[str, Any]) -> None:
+    """Refuse a user or a group that the mappings do not have: the kernel would say no more than "invalid".
+
+    Raises:
+        InvalidRequest: the message names the field.
+    """
+    linux = spec.get("linux") or {}
+    check_user((spec.get("process") or {}).get("user") or {}, linux)
+    for index, mount in enumerate(spec.get("mounts") or ()):
+        for option in mount.get("options") or ():
+            key, _, value = option.partition("=")
+            if key in ("uid", "gid") and value.isdecimal():
+                check_number(linux, f"{key}Mappings", int(value), f"mounts[{index}].options: {option!r}")
+    for index, device in enumerate(linux.get("devices") or ()):
+        for key in ("uid", "gid"):
+            check_number(linux, f"{key}Mappings", device.get(key) or 0, f"linux.devices[{index}].{key}")
+
+
+def check_user(user: Mapping[str, Any], linux: Mapping[str, Any]) -> None:
+    """Refuse a process's user if the mappings do not have it, as check_numbers does."""
+    for key in ("uid", "gid"):
+        check_number(linux, f"{key}Mappings", user.get(key) or 0, f"process.user.{key}")
+    for number in user.get("additionalGids") or () if not is_single(linux) else ():
+        check_number(linux, "gidMappings", number, "process.user.additionalGids")
+
+
+def check_number(linux: Mapping[str, Any], mappings: str, number: int, field: str) -> None:
+    """Refuse one number."""
+    rows = linux.get(mappings) or ()
+    if rows and not any(row["containerID"] <= number < row["containerID"] + row["size"] for row in rows):
+        raise InvalidRequest(f"{field}: {number} is not in linux.{mappings}")
+
+
+def is_single(linux: Mapping[str, Any]) -> bool:
+    """True for one group alone: that there are no others is told otherwise."""
+    sizes: list[int] = [row["size"] for row in linux.get("gidMappings") or ()]
+    return sum(sizes) == 1
+
+
+def check_sysfs(spec: Mapping[str, Any]) -> None:
+    """A sysfs shows a network namespace, and only who owns that may mount it."""
+    if any(row.get("type") == "network" for row in spec["linux"]["namespaces"]):
+        return
+    for index, mount in enumerate(spec.get("mounts") or ()):
+        if mount.get("type") == "sysfs":
+            raise InvalidRequest(
+                f"mounts[{index}].type: sysfs takes a network namespace in linux.namespaces: without one bind /sys "
+                "(type none, source /sys, options rbind and ro)"
+            )
 
 
 def is_himself(rows: Rows, own: int) -> bool:

@@ -317,6 +317,10 @@ def execute(root: str, identity: str, process: Mapping[str, Any], streams: Strea
         why = "container paused" if state == "paused" else "container not running"
         raise Conflict(f"cannot exec in a {state} container: {why}")
     spec = {**records.config(root, identity), "process": process}
+    if os.geteuid() != 0:
+        from twinhull.plan.own_users import check_user
+
+        check_user(process.get("user") or {}, spec.get("linux") or {})
     below = f"/{subgroup.strip('/')}" if subgroup.strip("/") else ""
     cgroup = Cgroup(
         record.unified and record.unified + below,

@@ -123,4 +123,7 @@ def refused(error: LaunchError) -> HostUnfit:
     """The error for a user namespace that could not be made or entered."""
     from twinhull.host.rootless import user_namespace_hint
 
-    return HostUnfit(f"linux.namespaces: a user namespace without root: {error.message}: {user_namespace_hint()}")
+    reason = os.strerror(error.errno)
+    if error.target:
+        return HostUnfit(f"linux.namespaces: the user namespace {error.target} cannot be entered: {reason}")
+    return HostUnfit(f"linux.namespaces: no user namespace can be made without root: {reason}: {user_namespace_hint()}")

@@ -42,7 +42,6 @@ static child_op *const PERFORM[MAX_OP_CODE + 1] = {
 	[OP_HOSTNAME] = op_hostname,
 	[OP_DOMAINNAME] = op_domainname,
 	[OP_SYSCTL] = op_sysctl,
-	[OP_RLIMIT] = op_rlimit,
 	[OP_OOM_SCORE] = op_oom_score,
 	[OP_UMASK] = op_umask,
 	[OP_DIRECTORY_OF_WORK] = op_directory_of_work,
@@ -183,7 +182,8 @@ static int note(struct setup *setup, const struct op *op)
 	case OP_JOIN:
 	case OP_STDIN:
 	case OP_TOOL:
-	case OP_EXEC: return 0; /* read from the shape of the plan */
+	case OP_EXEC: return 0;   /* read from the shape of the plan */
+	case OP_RLIMIT: return 0; /* finish() looks for them */
 	default: return -ENOSYS;
 	}
 }
@@ -249,6 +249,18 @@ static void perform(struct setup *setup)
 	}
 }
 
+/* Limits hold for us, too: they come when the descriptors are in their places, and while we have the rights for it. */
+static int limits_set(struct setup *setup)
+{
+	int error = 0;
+	for (size_t i = setup->shape->first; i < setup->shape->first + setup->shape->count && !error; i++) {
+		const struct op *op = &setup->plan->ops[i];
+		if (op->code == OP_RLIMIT && (error = rlimit_set(op)) < 0)
+			setup->current = op;
+	}
+	return error;
+}
+
 /* From the last op to the wait for the parent's word. */
 static void finish(struct setup *setup, const struct op *last)
 {
@@ -259,6 +271,8 @@ static void finish(struct setup *setup, const struct op *last)
 		fail_exec(setup, last, error);
 	if (!error)
 		error = descriptors_arrange(setup);
+	if (!error)
+		error = limits_set(setup);
 	umask(setup->umask);
 	if (!error)
 		error = identity_assume(setup);

@@ -112,6 +112,9 @@ int userns_map(struct setup *setup, int tree, const struct op *op);
 /* ops_process.c: a procfs that no path leads to, kept for all ops. Returns a descriptor or -errno. */
 int own_procfs(struct setup *setup);
 
+/* ops_process.c: set one limit. Returns 0 or -errno. */
+int rlimit_set(const struct op *op);
+
 /* reaper.c: become the first process, whose child goes on. Returns in the child alone: 0 or -errno. */
 int reaper_fork(const struct setup *setup);
 
@@ -143,7 +146,7 @@ child_op op_mask, op_read_only, op_enter_root, op_scaffold;
 void scaffold_leave(struct setup *setup);
 int root_readonly(struct setup *setup);
 child_op op_directory, op_device, op_symlink, op_file;
-child_op op_hostname, op_domainname, op_sysctl, op_rlimit, op_oom_score, op_umask, op_directory_of_work;
+child_op op_hostname, op_domainname, op_sysctl, op_oom_score, op_umask, op_directory_of_work;
 child_op op_terminal, op_network;
 child_op op_await_hooks, op_hook, op_propagation, op_attributes;
 child_op op_scheduler, op_io_priority, op_personality, op_time_offsets, op_label;

@@ -3,6 +3,7 @@
 #include "hook.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -73,6 +74,9 @@ int hook_run(const struct op *op)
 {
 	int ends[2], pidfd = -1;
 	int error = fd_pipe(ends);
+	if (error == -EINVAL ||
+	    error == -EMFILE) /* the process's limit is below those numbers, and it has its descriptors already */
+		error = pipe2(ends, O_CLOEXEC) < 0 ? -errno : 0;
 	if (error)
 		return error;
 	struct clone_args arguments = {

@@ -106,9 +106,8 @@ int op_oom_score(struct setup *setup, const struct op *op)
 	return write_procfs(setup, path, value, (size_t)length);
 }
 
-int op_rlimit(struct setup *setup, const struct op *op)
+int rlimit_set(const struct op *op)
 {
-	(void)setup;
 	struct rlimit limit = {.rlim_cur = op->args[1].number, .rlim_max = op->args[2].number};
 	return setrlimit((int)op->args[0].number, &limit) < 0 ? -errno : 0;
 }

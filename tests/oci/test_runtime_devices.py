@@ -49,3 +49,9 @@ def test_the_owner_of_such_a_device_has_to_be_mapped(mapped: Container) -> None:
     mapped.spec["linux"]["devices"] = [{**ZERO, "path": "/dev/first", "uid": 70_000}]
     assert mapped.create(check=False).returncode == 1
     assert mapped.errors()[0].startswith("linux.devices")
+
+
+def test_a_slash_at_the_end_of_a_devices_path_changes_nothing(ours: Container) -> None:
+    """runc and newer versions of crun take it as well."""
+    ours.spec["linux"]["devices"] = [{**ZERO, "path": "/node/"}]
+    assert ours.output("stat -c '%F %t:%T' /node").strip() == "character special file 1:5"

@@ -183,7 +183,7 @@ def device(row: Mapping[str, Any], index: int) -> Op:
         raise InvalidRequest(f"linux.devices[{index}].major: a device needs both its numbers")
     mode, numbers = row.get("fileMode"), (row.get("major") or 0, row.get("minor") or 0)
     mode = 0o666 if mode is None else mode & 0o7777
-    return Op("device", (path, mode, KINDS[kind], *numbers, row.get("uid") or 0, row.get("gid") or 0))
+    return Op("device", (path.rstrip("/"), mode, KINDS[kind], *numbers, row.get("uid") or 0, row.get("gid") or 0))
 
 
 def await_hooks(hooks: Mapping[str, Any]) -> tuple[Op, ...]:

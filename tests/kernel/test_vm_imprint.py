@@ -18,6 +18,7 @@ import pytest
 from tests.support.command import COMMAND, Result, Twinhull
 from tests.support.vm import machine, status, wait_until
 from twinhull.config import Config
+from twinhull.engine import spares
 from twinhull.host import memory
 from twinhull.plan import qemu
 from twinhull.runtime import holder, spare
@@ -375,3 +376,28 @@ def test_a_command_that_is_killed_meanwhile_leaves_what_the_next_clears_away(vm:
     for name in vm.names():
         vm("rm", "--force", name, check=True)
     wait_until(lambda: vm("ps").exit_code == 0 and vm.names() == [], "the end of what was half begun")
+
+
+def test_templates_are_listed_with_what_their_imprints_take(vm: Twinhull) -> None:
+    rows = vm("vm", "template", "ls", "--format", "json", check=True).json()
+    assert [row["key"] for row in rows if row["imprint_bytes"] > 10 << 20] == sorted(
+        imprints(vm), key=[row["key"] for row in rows].index
+    )
+    assert "IMPRINT" in vm("vm", "template", "ls", check=True).stdout
+
+
+def test_where_none_can_be_made_a_guest_waits_as_before(vm: Twinhull) -> None:
+    for key in imprints(vm):
+        holder.forget_imprint(config_of(vm), key)
+        (vm.root / "run/templates" / key / "no-imprint").write_text("a test\n")
+    try:
+        vm(*PLAIN, "true", check=True)
+        settle(vm)
+        assert imprints(vm) == [] and len(makers(vm)) == 1
+        (waiting,) = makers(vm)
+        assert vm(*SLEEP, check=True).stdout.strip() == waiting
+        settle(vm)
+    finally:
+        spares.let_go(config_of(vm))
+        for path in (vm.root / "run/templates").glob("*/no-imprint"):
+            path.unlink()

@@ -66,7 +66,7 @@ def run_template_ls(arguments: Arguments, config: Config) -> int:
         for row in listed:
             print(row.key)
         return 0
-    header = ("NAME", "KERNEL", "ACCELERATOR", "CPUS", "MEMORY", "VOLUMES", "DISK", "HELD", "LAST USED")
+    header = ("NAME", "KERNEL", "ACCELERATOR", "CPUS", "MEMORY", "VOLUMES", "DISK", "HELD", "IMPRINT", "LAST USED")
     print(table(header, [cells(row) for row in listed]))
     return 0
 
@@ -82,6 +82,7 @@ def cells(row: Listed) -> tuple[str, ...]:
         "yes" if row.shares else "no",
         size(row.disk_bytes),
         size(row.held_bytes) if row.holder else "no",
+        size(row.imprint_bytes) if row.imprint_bytes else "no",
         f"{duration(time.time() - row.used)} ago",
     )
 

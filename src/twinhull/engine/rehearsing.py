@@ -94,9 +94,11 @@ def make_imprint(config: Config, ready: Prerequisites, machine: Machine, saved: 
     try:
         with new_place(config) as place:
             imprint = rehearsal.make_imprint(config, ready, machine, (saved, memory), place, play(config))
+            files.remove_tree(place[1])
+        with new_place(config) as place:
+            spares.dismiss(config, rehearsal.try_imprint(config, ready, machine, (memory, imprint), place))
         holder.keep_imprint(config, saved.key, imprint)
         os.close(imprint)
-        files.remove_tree(place[1])
     except HostUnfit as error:
         files.publish(spares.refusal_path(config, saved.key), f"{error.message}\n".encode())
 

@@ -35,6 +35,7 @@ class Listed(NamedTuple):
         disk_bytes: what it takes on the disk.
         held_bytes: what its holder keeps in memory, once for all guests; 0 without a holder.
         holder: its process, 0 for none.
+        imprint_bytes: what the process takes that starts go on from, once for all of them; 0 without one.
         created, used: seconds since the epoch.
     """
 
@@ -50,6 +51,7 @@ class Listed(NamedTuple):
     holder: int
     created: float
     used: float
+    imprint_bytes: int = 0
 
 
 def warm(home: Home, *, memory_bytes: int = 0, cpus: float = 0.0, shares: bool = False, platform: str = "") -> Listed:
@@ -127,10 +129,11 @@ def describe(config: Config, key: str) -> Listed:
         machine.get("memory_bytes", 0),
         machine.get("shares", False),
         memory.disk_bytes(directory),
-        held(process) if process else 0,
+        held(process, "template") if process else 0,
         process,
         meta.get("created", 0.0),
         max(meta.get("created", 0.0), last_used(directory)),
+        held(process, "imprint") if process else 0,
     )
 
 
@@ -148,12 +151,12 @@ def recorded(directory: str) -> tuple[dict[str, Any], dict[str, Any]]:
         return {}, {}
 
 
-def held(process: int) -> int:
-    """Bytes of memory that a holder keeps for guests to start from."""
+def held(process: int, name: str) -> int:
+    """Bytes of memory that a holder keeps under this name for guests to start from."""
     for number in memory.listing(f"/proc/{process}/fd"):
         path = f"/proc/{process}/fd/{number}"
         try:
-            if os.readlink(path).startswith("/memfd:template"):
+            if os.readlink(path).startswith(f"/memfd:{name}"):
                 return os.stat(path).st_blocks * BLOCK_BYTES
         except OSError:
             continue

@@ -13,7 +13,7 @@ import time
 from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, socket
 
 from twinhull.config import Config
-from twinhull.errors import HostUnfit
+from twinhull.errors import GuestError, HostUnfit, LaunchError
 from twinhull.host import files, netlink, spawn
 from twinhull.host.facts import read_facts
 from twinhull.host.netns import entered
@@ -94,6 +94,33 @@ def copy_imprint(
         return spare_of(started, place)
     except BaseException:
         jailed.end(started)
+        raise
+
+
+def try_imprint(
+    config: Config, ready: Prerequisites, machine: Machine, lent: tuple[int, int], place: tuple[str, str]
+) -> Spare:
+    """Return a guest that goes on from an imprint which nobody has tried yet.
+
+    Raises:
+        HostUnfit: it does not: this kernel has something that cannot be put back.
+    """
+    failed = "QEMU's saved process does not go on here"
+    try:
+        spare = copy_imprint(config, ready, machine, lent, place)
+    except LaunchError as error:
+        raise HostUnfit(f"{failed}: {error.message}") from error
+    try:
+        monitor = qmp.connect(spare.directory, TIMEOUT_S)
+        try:
+            monitor.execute("query-status")
+        finally:
+            monitor.close()
+        return spare
+    except BaseException as error:
+        jailed.end(jailed.Started(spare.conversation, 0, spare.directory, ready.guest.launcher))
+        if isinstance(error, GuestError):
+            raise HostUnfit(f"{failed}: {error.message}") from error
         raise
 
 

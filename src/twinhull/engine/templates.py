@@ -55,7 +55,7 @@ class Listed(NamedTuple):
 
 
 def warm(home: Home, *, memory_bytes: int = 0, cpus: float = 0.0, shares: bool = False, platform: str = "") -> Listed:
-    """Make the template that a workload with these limits starts from, and have its memory held.
+    """Make the template that a workload with these limits starts from and its imprint, and have both held.
 
     Args:
         shares: the workload has volumes.
@@ -66,7 +66,7 @@ def warm(home: Home, *, memory_bytes: int = 0, cpus: float = 0.0, shares: bool =
         HostUnfit: no guest here is for that platform.
         GuestError: the guest did not come up, or could not be saved.
     """
-    from twinhull.engine import foreign, life
+    from twinhull.engine import foreign, life, spares
 
     life.require_root(home)
     config = home.config
@@ -78,7 +78,13 @@ def warm(home: Home, *, memory_bytes: int = 0, cpus: float = 0.0, shares: bool =
     foreign.check(config, platform, "vm")
     ready = vm.prepare(config, home.notice, foreign.guest_of(platform))
     machine = vm.machine_for(config, ready, shares=shares, memory_bytes=memory_bytes, cpus=cpus)
-    return describe(config, warmed(config, ready, machine, home))
+    key = warmed(config, ready, machine, home)
+    imprints = config.vm_spare and ready.guest.native and machine.accelerator == "tcg"
+    if imprints and spares.is_lacking(config, machine, key):
+        home.notice("Having a guest rehearse, from which the next ones go on (once)")
+        spares.have_made(home, machine, key)
+        spares.await_made(config)
+    return describe(config, key)
 
 
 def warmed(config: Config, ready: vm.Prerequisites, machine: Machine, home: Home) -> str:

@@ -97,7 +97,9 @@ int namespaces_visit(const struct setup *setup, pid_t main_pid);
 
 /* userns.c: the same for a user namespace, as far as the mounts of the host and root's identity go. */
 int userns_enter(struct setup *setup);
-int userns_become_root(void);
+int userns_become_root(const struct shape *shape);
+/* The groups of the caller stay: the user op has one byte instead of numbers. */
+bool keeps_groups(const struct op *user);
 /* The pipes were made by the host's root, whom nobody inside may speak for: give them to root by these maps. */
 int userns_give_streams(const struct ends *ends, const char *uids, const char *gids);
 int userns_make(struct host *host, const struct op *maps, bool network);

@@ -39,16 +39,22 @@ static bool are_groups_kept(void)
 	return syscall(SYS_capget, &header, data) == 0 && (data[0].effective >> CAP_SETGID & 1);
 }
 
+bool keeps_groups(const struct op *user)
+{
+	return user && user->args[2].length == 1;
+}
+
 static int set_user(const struct setup *setup, const struct op *op)
 {
 	(void)setup;
 	size_t count = op->args[2].length / sizeof(gid_t);
 	gid_t gid = (gid_t)op->args[1].number;
 	uid_t uid = (uid_t)op->args[0].number;
-	if (op->args[2].length % sizeof(gid_t) != 0)
+	bool keeps = keeps_groups(op);
+	if (op->args[2].length % sizeof(gid_t) != 0 && !keeps)
 		return -EINVAL;
 	/* The kernel copies the groups itself: no alignment needed, as the C library's declaration would have. */
-	if (syscall(SYS_setgroups, count, op->args[2].text) < 0 && (count > 0 || !are_groups_kept()))
+	if (!keeps && syscall(SYS_setgroups, count, op->args[2].text) < 0 && (count > 0 || !are_groups_kept()))
 		return -EPERM;
 	if (setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
 		return -errno;

@@ -159,7 +159,7 @@ int namespaces_visit(const struct setup *setup, pid_t main_pid)
 	if (!error && flags && setns(pidfd, flags) < 0)
 		error = -errno;
 	if (!error && (flags & CLONE_NEWUSER))
-		error = userns_become_root();
+		error = userns_become_root(setup->shape);
 	return error;
 }
 
@@ -181,6 +181,6 @@ int namespaces_join(const struct setup *setup, pid_t main_pid)
 		error = -errno;
 	fd_close(&pidfd);
 	if (!error && (flags & CLONE_NEWUSER))
-		error = userns_become_root();
+		error = userns_become_root(setup->shape);
 	return error ? error : become_inner(setup);
 }

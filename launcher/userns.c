@@ -343,16 +343,16 @@ int userns_enter(struct setup *setup)
 	setup->current = NULL;
 	if (setns(host->userns_fd, CLONE_NEWUSER) < 0)
 		return -errno;
-	error = userns_become_root();
+	error = userns_become_root(setup->shape);
 	if (!error && unshare((int)others) < 0)
 		error = -errno;
 	return error;
 }
 
-int userns_become_root(void)
+int userns_become_root(const struct shape *shape)
 {
 	/* With all capabilities there it is refused only where the namespace denies it to everybody. */
-	if (syscall(SYS_setgroups, 0, NULL) < 0 && errno != EPERM)
+	if (!keeps_groups(shape->user) && syscall(SYS_setgroups, 0, NULL) < 0 && errno != EPERM)
 		return -errno;
 	if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
 		return -errno;

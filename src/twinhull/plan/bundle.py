@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from twinhull.model import Facts
 
 ROOT_OWNERS = 2
+# An extension of crun's, which Podman writes for `--group-add keep-groups`: "1", and no other groups are given.
+KEEP_GROUPS = "run.oci.keep_original_groups"
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 AT_ONCE, BEFORE_EXEC = 0, 1
 KINDS = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": 0o010000}
@@ -235,6 +237,8 @@ def process(spec: Mapping[str, Any], facts: Facts, bundle: Bundle) -> Iterator[O
     for op in process_ops(complete, facts, seccomp=bundle.seccomp):
         if op.name == "seccomp" and bundle.seccomp_flags:
             yield Op("seccomp-flags", (*op.args, bundle.seccomp_flags))
+        elif op.name == "user" and (spec.get("annotations") or {}).get(KEEP_GROUPS) == "1":
+            yield op._replace(args=(*op.args[:2], b"\1"))
         elif op.name == "capabilities":
             yield Op("capabilities", possible(*(int(bits) for bits in op.args)))
         else:

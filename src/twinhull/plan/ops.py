@@ -123,7 +123,7 @@ TABLE = (
     OpType(55, "child", "umask", ("i:mask",), "umask"),
     OpType(56, "child", "capabilities",
            ("i:bounding", "i:effective", "i:permitted", "i:inheritable", "i:ambient"), "bit sets"),
-    OpType(57, "child", "user", ("i:uid", "i:gid", "b:groups"), "identity; groups are u32 little-endian"),
+    OpType(57, "child", "user", ("i:uid", "i:gid", "b:groups"), "identity; groups: u32 little-endian, or a byte: kept"),
     OpType(58, "child", "no-new-privileges", (), "prctl"),
     OpType(59, "child", "seccomp", ("b:filter",), "load a BPF filter (array of struct sock_filter)"),
     OpType(60, "child", "directory-of-work", ("s:path",), "chdir, made if missing unless joining; it lies in the root"),

@@ -1,0 +1,64 @@
+"""Supplementary groups: those of the specification, or, where crun's annotation says so, those of the caller."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.oci import Container
+
+OUTER = 100_000
+CALLERS = [7, 100_008]
+SHOW = "grep ^Groups /proc/self/status | tr -s '\\t ' ' '"
+
+
+def run(container: Container, *words: str) -> str:
+    """What a command of the runtime prints, called with groups of our own."""
+    out = container.scratch / "shown"
+    with out.open("w") as stdout:
+        subprocess.run(
+            container.argv(*words),
+            extra_groups=CALLERS,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            check=True,
+            timeout=60,
+        )
+    return out.read_text()
+
+
+def mapped(container: Container) -> None:
+    """Give it a user namespace, and its root; groups without a number there are shown as 65534."""
+    container.spec["linux"]["namespaces"].append({"type": "user"})
+    for kind in ("uid", "gid"):
+        container.spec["linux"][f"{kind}Mappings"] = [{"containerID": 0, "hostID": OUTER, "size": 65_536}]
+    rootfs = container.bundle / "rootfs"
+    for path in (rootfs, *rootfs.iterdir()):
+        os.lchown(path, OUTER, OUTER)
+    for path in (container.scratch, *container.scratch.parents):
+        if path.is_relative_to("/tmp") and path != Path("/tmp"):
+            path.chmod(0o755)
+
+
+@pytest.mark.parametrize(("users", "shown"), [(False, "Groups: 7 100008"), (True, "Groups: 65534 8")])
+def test_the_callers_groups_are_kept_where_the_annotation_says_so(ours: Container, users: bool, shown: str) -> None:
+    ours.spec["annotations"] = {"run.oci.keep_original_groups": "1"}
+    ours.spec["process"]["user"]["additionalGids"] = [9]
+    if users:
+        mapped(ours)
+    ours.sh(f"{SHOW}; sleep 1000").write()
+    run(ours, "run", "--detach", "--bundle", str(ours.bundle), ours.id)
+    assert run(ours, "exec", ours.id, "/bin/sh", "-c", SHOW).strip() == shown
+    pid = ours.state()["pid"]
+    groups = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("Groups"))
+    assert groups.split()[1:] == ["7", "100008"]
+
+
+def test_no_group_of_the_callers_is_kept_otherwise(container: Container) -> None:
+    container.spec["process"]["user"]["additionalGids"] = [9]
+    container.sh(SHOW).write()
+    shown = run(container, "run", "--bundle", str(container.bundle), container.id)
+    assert set(shown.split()[1:]) <= {"0", "9"} and "9" in shown

@@ -228,9 +228,16 @@ static void kill_listed(int group)
 	}
 }
 
-static int remove_tree(int parent, const char *name, int depth);
+/* Somebody else's: a process that ends, or has ended, is not listed. */
+static bool is_occupied(int group)
+{
+	char text[PROCS_BYTES];
+	return file_read(group, "cgroup.procs", text, sizeof(text)) > 0;
+}
 
-static int remove_children(int group, int depth)
+static int remove_tree(int parent, const char *name, int depth, bool spares);
+
+static int remove_children(int group, int depth, bool spares)
 {
 	CLEANUP_FD int listed = openat(group, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct listing listing = {.fd = listed};
@@ -238,12 +245,12 @@ static int remove_children(int group, int depth)
 	int error = listed < 0 ? -errno : 0, more = 0;
 	while (!error && (more = listing_next(&listing, &entry)) > 0)
 		if (entry.is_directory)
-			error = remove_tree(group, entry.name, depth + 1);
+			error = remove_tree(group, entry.name, depth + 1, spares);
 	return error ? error : more;
 }
 
 /* A process that was killed leaves its group a little later, and rmdir says EBUSY until then. */
-static int remove_tree(int parent, const char *name, int depth)
+static int remove_tree(int parent, const char *name, int depth, bool spares)
 {
 	struct timespec pause = {.tv_nsec = RETRY_NS};
 	for (int tries = 0;; tries++) {
@@ -254,16 +261,20 @@ static int remove_tree(int parent, const char *name, int depth)
 		CLEANUP_FD int group = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (group < 0)
 			continue;
-		int error = remove_children(group, depth);
+		int error = remove_children(group, depth, spares);
+		if (!error && spares && is_occupied(group))
+			error = -EUSERS;
 		if (error)
 			return error;
-		kill_listed(group);
+		if (!spares)
+			kill_listed(group);
 		if (tries > 0)
 			nanosleep(&pause, NULL);
 	}
 }
 
-int cgroup_remove(const char *path)
+int cgroup_remove(const char *path, bool spares)
 {
-	return remove_tree(AT_FDCWD, path, 0);
+	int error = remove_tree(AT_FDCWD, path, 0, spares);
+	return error == -EUSERS ? 0 : error;
 }

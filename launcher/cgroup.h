@@ -28,8 +28,9 @@ int cgroup_kill(int group);
 /* v2: kill, then wait until nothing is left; an absent group is fine. */
 int cgroup_kill_and_wait(const char *path);
 
-/* Remove a group and its descendants; in v1 what is left in them is killed first. Absent is fine. */
-int cgroup_remove(const char *path);
+/* Remove a group and its descendants; what is left in them is killed first, or, with `spares`, stays there with its
+ * group. Absent is fine. */
+int cgroup_remove(const char *path, bool spares);
 
 /* A number from a "key value" file of the group, or -1. */
 long cgroup_value(int group, const char *file, const char *key);

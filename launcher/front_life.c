@@ -127,14 +127,15 @@ static int end_process(const struct container *container)
 	return 0;
 }
 
-static int undo(int directory)
+/* With the first process of a pid namespace all of it has ended. */
+static int undo(int directory, bool spares)
 {
 	static struct plan plan;
 	struct failure why;
 	CLEANUP_FD int fd = openat(directory, "undo", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : LEAVE_IT;
-	return plan_load(fd, &plan, &why) < 0 || undo_perform(directory, &plan, &why) < 0 ? LEAVE_IT : 0;
+	return plan_load(fd, &plan, &why) < 0 || undo_perform(directory, &plan, spares, &why) < 0 ? LEAVE_IT : 0;
 }
 
 static int empty(int directory)
@@ -176,7 +177,8 @@ int front_delete(const char *root, const char *id, bool force)
 	enum front_state state = container_state(&container);
 	if (state == STATE_PAUSED || (state == STATE_RUNNING && !force) ||
 	    (state != STATE_STOPPED && container_is(&container, MARK_SHARES_PIDS) && !*container.unified) ||
-	    (state != STATE_STOPPED && end_process(&container) != 0) || undo(container.directory) != 0)
+	    (state != STATE_STOPPED && end_process(&container) != 0) ||
+	    undo(container.directory, !container_is(&container, MARK_SHARES_PIDS)) != 0)
 		return LEAVE_IT;
 	FAULT("delete-undone");
 	return remove_directory(root, id, container.directory);

@@ -76,7 +76,7 @@ int perform_main(int argc, char **argv)
 	if (plan_load(PLAN_FD, &plan, &why) < 0)
 		return complain(&why);
 	int status = run(&plan, joins ? (pid_t)strtol(argv[3], NULL, 10) : 0);
-	if (undo_perform(INSTANCE_FD, &plan, &why) < 0)
+	if (undo_perform(INSTANCE_FD, &plan, false, &why) < 0)
 		complain(&why);
 	return status;
 }
@@ -85,9 +85,8 @@ int undo_main(int argc, char **argv)
 {
 	struct plan plan;
 	struct failure why;
-	(void)argc;
-	(void)argv;
-	if (plan_load(PLAN_FD, &plan, &why) < 0 || undo_perform(INSTANCE_FD, &plan, &why) < 0)
+	bool spares = argc == 3 && strcmp(argv[2], "--spare") == 0;
+	if (plan_load(PLAN_FD, &plan, &why) < 0 || undo_perform(INSTANCE_FD, &plan, spares, &why) < 0)
 		return complain(&why);
 	return 0;
 }

@@ -150,7 +150,7 @@ static void undo(struct shim *shim)
 		return;
 	int error = plan_open(&file, fd, &why);
 	if (error == 0)
-		error = undo_perform(shim->directory_fd, file.plan, &why);
+		error = undo_perform(shim->directory_fd, file.plan, false, &why);
 	plan_close(&file);
 	if (error == 0)
 		unlinkat(shim->directory_fd, "undo", 0);

@@ -91,8 +91,9 @@ int spawn_start(struct child *child, struct failure *why);
 /* Close our descriptors of a child; whether it runs is not asked. */
 void child_close(struct child *child);
 
-/* Undo-stage ops, all of them, going on after failures. Returns the first failure. */
-int undo_perform(int instance_fd, const struct plan *plan, struct failure *why);
+/* Undo-stage ops, all of them, going on after failures. Returns the first failure. spares: all processes of ours have
+ * ended, and a group that still has some is left to them. */
+int undo_perform(int instance_fd, const struct plan *plan, bool spares, struct failure *why);
 
 /* Freeze or thaw, kill: by the v2 leaf. */
 int host_freeze(const struct host *host, bool frozen);

@@ -138,6 +138,8 @@ def make(
     seccomp = container_filter(root, linux.get("seccomp"))
     described = describe(root, record, cgroup, seccomp, streams)
     plan = stand_in(root, record, spec, described) if guest else compile_bundle(spec, facts, described)
+    if not guest and is_occupied(cgroup):
+        plan = plan._replace(undo=tuple(op for op in plan.undo if op.name not in ("kill-cgroup", "remove-cgroup")))
     files.replace(f"{directory}/undo", encode(plan.undo))
     os.mkfifo(f"{directory}/exec.fifo", 0o600)
     check_terminal(spec["process"], streams)
@@ -162,6 +164,15 @@ def make(
         os.kill(started.pid, 9)
         raise
     return started
+
+
+def is_occupied(cgroup: Cgroup) -> bool:
+    """True if somebody is in the groups already: they are not ours to remove."""
+    for directory in dict.fromkeys((cgroup.unified, *(path for _, path in cgroup.legacy))):
+        for top, _, _ in os.walk(directory) if directory and os.path.isdir(directory) else ():
+            if files.read(f"{top}/cgroup.procs"):
+                return True
+    return False
 
 
 def draft(identity: str, bundle: str, spec: Mapping[str, Any], *, guest: bool) -> Record:

@@ -24,8 +24,11 @@ def launcher() -> str:
     return path
 
 
-def undo(directory: str) -> None:
+def undo(directory: str, *, spare: bool = False) -> None:
     """Perform the undo list of a container's directory; what it removes may be gone already.
+
+    Args:
+        spare: all processes of the container have ended; who else is in its cgroups is left there.
 
     Raises:
         LaunchError: something could not be removed.
@@ -36,7 +39,11 @@ def undo(directory: str) -> None:
         return
     directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        pid = spawn(launcher(), ["twinhull-undo", "undo"], {PLAN_FD: plan_fd, DIRECTORY_FD: directory_fd})
+        pid = spawn(
+            launcher(),
+            ["twinhull-undo", "undo", *(["--spare"] if spare else [])],
+            {PLAN_FD: plan_fd, DIRECTORY_FD: directory_fd},
+        )
     finally:
         os.close(plan_fd)
         os.close(directory_fd)

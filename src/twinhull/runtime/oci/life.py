@@ -199,7 +199,7 @@ def delete(root: str, identity: str, *, force: bool = False, warn: Callable[[str
             from twinhull.runtime.oci import guest
 
             guest.clear(root, record)
-        undo(directory)
+        undo(directory, spare=bool(record.pid) and not {records.SHARES_PIDS, records.GUEST} & set(record.marks))
         stopped(root, record, warn)
         files.remove_tree(directory)
 

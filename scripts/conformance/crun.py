@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,8 +37,19 @@ def run(place: Place) -> Iterator[Result]:
         program = [sys.executable, "-u", f"tests/{file}"]
         status, output = run_test(place, program, timeout=60, OCI_RUNTIME=str(place.runtime))
         yield from tap_results(file, output)
+        remove_left(place)
         if status != 0:
             yield Result(f"{file}: whole", "failed", output)
+
+
+def remove_left(place: Place) -> None:
+    """Remove the containers of a test program that was stopped, with its directory."""
+    for folder in place.source.glob(".testsuite-run-*"):
+        state = folder / "root"
+        for container in state.iterdir() if state.exists() else ():
+            command = [str(place.runtime), "--root", str(state), "delete", "--force", container.name]
+            subprocess.run(command, capture_output=True, check=False)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 SUITE = Suite("crun", "crun", "trixie", build, run)

@@ -6,6 +6,8 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.support.callers import NAME, Done, Engine
 from tests.support.oci import TWINHULL_OCI_VM
 
@@ -77,3 +79,18 @@ def test_podman_executes_pauses_updates_and_removes(podman: Engine) -> None:
         assert podman("update", "--memory", "64m", "long").returncode == 0
     finally:
         assert podman("rm", "--force", "--time", "0", "long").returncode == 0
+
+
+def test_podman_keeps_the_callers_groups(podman: Engine, runtime: Path) -> None:
+    if runtime == TWINHULL_OCI_VM:
+        pytest.skip("the groups of the host are nobody's in a guest")
+    before = os.getgroups()
+    words = ("run", "--rm", "--network", "none", *LIMITS)
+    try:
+        os.setgroups([7, 8])
+        kept = podman(*words, "--group-add", "keep-groups", NAME, "/bin/grep", "Groups", "/proc/self/status")
+        dropped = podman(*words, NAME, "/bin/grep", "Groups", "/proc/self/status")
+    finally:
+        os.setgroups(before)
+    assert kept.stdout.split() == ["Groups:", "7", "8"], kept.stderr
+    assert not {"7", "8"} & set(dropped.stdout.split()), dropped.stderr

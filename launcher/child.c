@@ -269,6 +269,8 @@ static void finish(struct setup *setup, const struct op *last)
 	/* Nobody reads what exec says later, and callers expect this of `create`. */
 	if (!error && setup->host->wait_fd >= 0 && (error = exec_possible(setup, last->args[0].text)) < 0)
 		fail_exec(setup, last, error);
+	if (!setup->shape->tool && !setup->shape->runtime)
+		home_add(setup);
 	if (!error)
 		error = descriptors_arrange(setup);
 	if (!error)

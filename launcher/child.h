@@ -136,6 +136,8 @@ int runtime_create(struct setup *setup, const struct op *op);
 
 /* exec.c: the last steps. exec_program returns only when it failed. */
 int descriptors_arrange(const struct setup *setup);
+/* Add HOME, as the root's /etc/passwd has it, unless the plan gives one. */
+void home_add(struct setup *setup);
 int exec_program(struct setup *setup, const char *path);
 /* 0, or what exec_program would say, as far as root can tell without doing it. */
 int exec_possible(struct setup *setup, const char *path);

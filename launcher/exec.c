@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 #include "descriptor.h"
 #include "kernel.h"
 
+#define PASSWD_BYTES 65536
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 /* A pipe belongs to who opened it: without this /dev/stdout could not be opened by the workload's user. */
@@ -51,6 +53,37 @@ int descriptors_arrange(const struct setup *setup)
 		keep[kept++] = setup->lower;
 	}
 	return fd_keep_only(keep, kept);
+}
+
+/* The directory in a line of passwd(5), if that is of the user; NULL if not. */
+static char *home_in(char *line, uid_t uid)
+{
+	char *fields[7] = {0}, *end;
+	for (size_t i = 0; i < 7 && line; i++)
+		fields[i] = strsep(&line, ":");
+	if (!fields[5] || !*fields[2] || strtoul(fields[2], &end, 10) != uid || *end)
+		return NULL;
+	return fields[5];
+}
+
+void home_add(struct setup *setup)
+{
+	static char text[PASSWD_BYTES], variable[PATH_MAX];
+	struct open_how how = {.flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC,
+	                       .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+	struct stat found;
+	const char *home = NULL;
+	for (size_t i = 0; i < setup->envc; i++)
+		if (strncmp(setup->envp[i], "HOME=", 5) == 0)
+			return;
+	CLEANUP_FD int fd = sys_openat2(setup->root, "etc/passwd", &how);
+	ssize_t length =
+		fd >= 0 && fstat(fd, &found) == 0 && S_ISREG(found.st_mode) ? read(fd, text, sizeof(text) - 1) : 0;
+	char *rest = length > 0 ? text : NULL;
+	for (char *line; !home && (line = strsep(&rest, "\n"));)
+		home = home_in(line, setup->user ? (uid_t)setup->user->args[0].number : 0);
+	snprintf(variable, sizeof(variable), "HOME=%s", home && *home ? home : "/");
+	setup->envp[setup->envc++] = variable;
 }
 
 static const char *search_path(const struct setup *setup)

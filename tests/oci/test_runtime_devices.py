@@ -55,3 +55,9 @@ def test_a_slash_at_the_end_of_a_devices_path_changes_nothing(ours: Container) -
     """runc and newer versions of crun take it as well."""
     ours.spec["linux"]["devices"] = [{**ZERO, "path": "/node/"}]
     assert ours.output("stat -c '%F %t:%T' /node").strip() == "character special file 1:5"
+
+
+def test_of_two_devices_with_one_path_the_first_is_there(container: Container) -> None:
+    rows = [{"path": "/dev/x", "type": "c", "major": 1, "minor": minor} for minor in (3, 5)]
+    container.spec["linux"]["devices"] = rows
+    assert container.output("stat -c %t:%T /dev/x") == "1:3\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.support.oci import Container
@@ -22,3 +24,29 @@ def test_a_process_that_joins_has_the_low_limit_too(container: Container) -> Non
     container.spec["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 10, "hard": 10}]
     container.begin()
     assert container.exec("/bin/sh", "-c", "ulimit -n").stdout == "10\n"
+
+
+@pytest.mark.parametrize(("user", "home"), [(0, "/root"), (1000, "/home/somebody"), (1234, "/")])
+def test_home_is_what_the_roots_passwd_says(container: Container, user: int, home: str) -> None:
+    lines = "root:x:0:0::/root:/bin/sh\nbroken\nsomebody:x:1000:1000::/home/somebody:/bin/sh\n"
+    (container.bundle / "rootfs/etc").mkdir(exist_ok=True)
+    (container.bundle / "rootfs/etc/passwd").write_text(lines)
+    container.spec["process"]["user"] = {"uid": user, "gid": user}
+    assert container.output('echo "$HOME"') == f"{home}\n"
+
+
+def test_a_home_that_is_given_stays_and_a_passwd_that_is_none_is_no_error(ours: Container) -> None:
+    (ours.bundle / "rootfs/etc").mkdir(exist_ok=True)
+    (ours.bundle / "rootfs/etc/passwd").unlink(missing_ok=True)
+    (ours.bundle / "rootfs/etc/passwd").symlink_to("/proc/self/mem")
+    assert ours.output('echo "$HOME"') == "/\n"
+    ours.spec["process"]["env"].append("HOME=/given")
+    assert ours.output('echo "$HOME"') == "/given\n"
+
+
+def test_an_effective_capability_that_is_not_permitted_is_a_warning(ours: Container) -> None:
+    held = {"bounding": ["CAP_KILL", "CAP_CHOWN"], "permitted": ["CAP_KILL"], "effective": ["CAP_KILL", "CAP_CHOWN"]}
+    ours.spec["process"]["capabilities"] = held
+    assert ours.sh("true").run().returncode == 0
+    rows = [json.loads(line) for line in ours.log.read_text().splitlines()]
+    assert [(row["level"], "CAP_CHOWN" in row["msg"]) for row in rows] == [("warning", True)]

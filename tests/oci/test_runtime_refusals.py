@@ -24,6 +24,9 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("linux", {"personality": {"domain": "BSD"}}, "linux.personality.domain"),
     ("linux", {"intelRdt": {"closID": "x"}}, "linux.intelRdt"),
     ("linux", {"devices": [{"path": "/dev/x", "type": "z"}]}, "linux.devices[0].type"),
+    ("linux", {"devices": [{"path": "/dev/x", "type": "c", "major": 4096, "minor": 1}]}, "linux.devices[0].major"),
+    ("linux", {"devices": [{"path": "/dev/x", "type": "c", "major": 1, "minor": 1 << 20}]}, "linux.devices[0].minor"),
+    ("linux", {"sysctl": {"kernel.hostname": "x"}}, "linux.sysctl"),
     ("linux", {"cgroupsPath": "system.slice:a:b"}, "linux.cgroupsPath"),
     ("linux", {"cgroupsPath": "/../x"}, "linux.cgroupsPath"),
     ("linux", {"resources": {"memory": {"limit": 2048, "swap": 1024}}}, "linux.resources.memory.swap"),
@@ -48,6 +51,15 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("hooks", {"createContainer": [{"path": "relative"}]}, "hooks.createContainer[0].path"),
     ("hooks", {"createContainer": [{"path": "/bin/true", "timeout": 0}]}, "hooks.createContainer[0].timeout"),
     ("hooks", {"poststart": [{"path": "relative"}]}, "hooks.poststart[0].path"),
+]
+
+
+RULE = {"allow": True, "type": "c", "major": 5, "minor": 1, "access": "r"}
+WRONG_RULES: list[tuple[dict[str, Any], str]] = [({"major": -5}, "major"), ({"minor": -2}, "minor")]
+WRONG_RULES += [({"access": access}, "access") for access in ("", None, "rx")]
+WRONG += [
+    ("linux", {"resources": {"devices": [{**RULE, **change}]}}, f"linux.resources.devices[0].{field}")
+    for change, field in WRONG_RULES
 ]
 
 

@@ -33,6 +33,7 @@ KEEP_GROUPS = "run.oci.keep_original_groups"
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 AT_ONCE, BEFORE_EXEC = 0, 1
 KINDS = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": 0o010000}
+LAST_MAJOR, LAST_MINOR = (1 << 12) - 1, (1 << 20) - 1  # of the kernel's dev_t
 POLICIES = {
     name: number
     for number, name in enumerate(
@@ -133,7 +134,7 @@ def isolation(spec: Mapping[str, Any], linux: Mapping[str, Any], namespaces: Nam
             if not path.startswith("/"):
                 raise InvalidRequest(f"linux.{key}[{index}]: {path!r} is not absolute")
     for key in linux.get("sysctl") or {}:
-        check_sysctl(key.replace("/", "."), namespaces)
+        check_sysctl(key.replace("/", "."), namespaces, spec)
     for key in ("hostname", "domainname"):
         if spec.get(key) and not namespaces.has("uts"):
             raise InvalidRequest(f"{key}: there is no uts namespace in linux.namespaces")
@@ -150,8 +151,10 @@ def isolation(spec: Mapping[str, Any], linux: Mapping[str, Any], namespaces: Nam
         yield Op("personality", (PERSONALITIES[name],))
 
 
-def check_sysctl(key: str, namespaces: Namespaces) -> None:
-    """Refuse what would be the whole machine's."""
+def check_sysctl(key: str, namespaces: Namespaces, spec: Mapping[str, Any]) -> None:
+    """Refuse what would be the whole machine's, and a name that another field is for."""
+    if key == "kernel.hostname" or (key == "kernel.domainname" and spec.get("domainname")):
+        raise InvalidRequest(f"linux.sysctl: {key!r} is what {key.partition('.')[2]!r} of config.json sets")
     if not (needed := namespace_of(key)):
         raise InvalidRequest(f"linux.sysctl: {key!r} is not in a separate kernel namespace")
     if not namespaces.has(needed):
@@ -161,17 +164,20 @@ def check_sysctl(key: str, namespaces: Namespaces) -> None:
 def nodes(spec: Mapping[str, Any], linux: Mapping[str, Any]) -> Iterator[Op]:
     """What is made below /dev; nothing in a directory of the host's that is bound there, for that would change it.
 
-    A bundle of a privileged pod lists the host's ptmx; the workload's own is the one of its devpts.
+    A bundle of a privileged pod lists the host's ptmx; the workload's own is the one of its devpts. Of two nodes with
+    one path it has the first.
     """
     for mount in spec.get("mounts") or ():
         bound = mount.get("type") == "bind" or {"bind", "rbind"} & set(mount.get("options") or ())
         if bound and normpath(mount.get("destination") or "") == "/dev":
             return
     yield from device_ops()
+    there = {"/dev/ptmx"}
     for index, row in enumerate(linux.get("devices") or ()):
         made = device(row, index)
-        if normpath(str(made.args[0])) != "/dev/ptmx":
+        if (path := normpath(str(made.args[0]))) not in there:
             yield made
+        there.add(path)
 
 
 def device(row: Mapping[str, Any], index: int) -> Op:
@@ -183,6 +189,9 @@ def device(row: Mapping[str, Any], index: int) -> Op:
         raise InvalidRequest(f"linux.devices[{index}].path: {path!r} is not absolute")
     if kind != "p" and not all(isinstance(row.get(key), int) and row[key] >= 0 for key in ("major", "minor")):
         raise InvalidRequest(f"linux.devices[{index}].major: a device needs both its numbers")
+    for key, last in (("major", LAST_MAJOR), ("minor", LAST_MINOR)):
+        if (row.get(key) or 0) > last:
+            raise InvalidRequest(f"linux.devices[{index}].{key}: {row[key]} is above {last}")
     mode, numbers = row.get("fileMode"), (row.get("major") or 0, row.get("minor") or 0)
     mode = 0o666 if mode is None else mode & 0o7777
     return Op("device", (path.rstrip("/"), mode, KINDS[kind], *numbers, row.get("uid") or 0, row.get("gid") or 0))
@@ -301,5 +310,6 @@ def ungranted_capabilities(sets: Mapping[str, list[str]]) -> list[str]:
     """Names that cannot be granted: the specification wants a warning for them, not an error."""
     names = {name for listed in sets.values() for name in listed or ()}
     unknown = {name for name in names if name.removeprefix("CAP_") not in defaults.CAPABILITY_NUMBERS}
-    held = set(sets.get("permitted") or ()) & set(sets.get("inheritable") or ())
-    return sorted(unknown | (set(sets.get("ambient") or ()) - held))
+    permitted = set(sets.get("permitted") or ())
+    above = set(sets.get("effective") or ()) - permitted
+    return sorted(unknown | above | (set(sets.get("ambient") or ()) - permitted & set(sets.get("inheritable") or ())))

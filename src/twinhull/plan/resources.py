@@ -238,9 +238,12 @@ def device_lines(rules: Any) -> Iterator[tuple[str, str]]:
 
 def check_device(rule: Mapping[str, Any], index: int) -> tuple[str, str]:
     """Return the type and the access of a device rule."""
-    kind, access = rule.get("type") or "a", rule.get("access") or "rwm"
+    kind, access = rule.get("type") or "a", rule.get("access") or ""
     if kind not in ("a", "b", "c", "u"):
         raise InvalidRequest(f"linux.resources.devices[{index}].type: unknown type {kind!r}")
-    if not set(access) <= ACCESS:
+    if not access or not set(access) <= ACCESS:
         raise InvalidRequest(f"linux.resources.devices[{index}].access: {access!r} is not of r, w and m")
+    for key in ("major", "minor"):
+        if (rule.get(key) or 0) < -1:
+            raise InvalidRequest(f"linux.resources.devices[{index}].{key}: {rule[key]} is no number of a device")
     return ("c" if kind == "u" else kind), access

@@ -1,0 +1,25 @@
+"""What other projects' tests print, as results."""
+
+from __future__ import annotations
+
+from scripts.conformance.__main__ import differences
+from scripts.conformance.suite import Result
+from scripts.conformance.tap import tap_results
+
+
+def test_each_line_of_the_protocol_is_a_result_with_what_was_printed_before_it() -> None:
+    output = "1..4\nok 1 - one\nwhy\nmore\nnot ok 2 - two\nok 3 - three #SKIP\nok 4 # SKIP no kernel for it\n"
+    assert list(tap_results("file", output)) == [
+        Result("file: one", "passed"),
+        Result("file: two", "failed", "why\nmore"),
+        Result("file: three", "skipped"),
+        Result("file: ", "skipped"),
+    ]
+
+
+def test_only_what_some_runtime_did_not_pass_is_told_of() -> None:
+    results = {
+        "runc": [Result("one", "passed"), Result("two", "passed")],
+        "ours": [Result("one", "passed"), Result("two", "failed", "first\nlast\n")],
+    }
+    assert list(differences(results)) == ["two: runc passed, ours failed", "    ours: last"]

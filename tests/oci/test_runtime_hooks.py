@@ -32,3 +32,11 @@ def test_a_hook_without_an_environment_has_that_of_the_runtime(
         assert (shown["two"], shown["empty"]) == (given["two"], []), kind
         wanted = {f"{name}={os.environ[name]}" for name in ("PATH", "TO_BE_SEEN")}
         assert wanted <= set(shown["none"]), kind
+
+
+def test_hooks_that_make_a_container_run_in_the_bundles_directory(container: Container) -> None:
+    script = f"cat >/dev/null; pwd >>{container.scratch}/places"
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin"]}
+    container.spec["hooks"] = {kind: [hook] for kind in ("prestart", "createRuntime")}
+    container.create()
+    assert (container.scratch / "places").read_text() == f"{container.bundle}\n" * 2

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -50,3 +53,24 @@ def test_an_effective_capability_that_is_not_permitted_is_a_warning(ours: Contai
     assert ours.sh("true").run().returncode == 0
     rows = [json.loads(line) for line in ours.log.read_text().splitlines()]
     assert [(row["level"], "CAP_CHOWN" in row["msg"]) for row in rows] == [("warning", True)]
+
+
+def test_sockets_of_a_service_manager_are_passed_on(container: Container) -> None:
+    if container.runtime == "crun":
+        pytest.skip("it runs in a namespace of the test's own, by another process than the one that is told")
+    container.sh("echo $LISTEN_FDS $LISTEN_PID; cat <&3; cat <&4").write()
+    for name in ("first", "second"):
+        (container.scratch / name).write_text(f"{name}\n")
+    first, second = (os.open(container.scratch / name, os.O_RDONLY) for name in ("first", "second"))
+    begin = (
+        "import fcntl, os, sys; "
+        "first, second = (fcntl.fcntl(int(word), fcntl.F_DUPFD, 10) for word in sys.argv[1:3]);"
+        "os.dup2(first, 3); os.dup2(second, 4);"
+        "os.environ.update(LISTEN_FDS='2', LISTEN_PID=str(os.getpid())); os.execvp(sys.argv[3], sys.argv[3:])"
+    )
+    words = container.argv("run", "--bundle", str(container.bundle), container.id)
+    argv = [sys.executable, "-c", begin, str(first), str(second), *words]
+    done = subprocess.run(argv, pass_fds=(first, second), capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.returncode) == ("2 1\nfirst\nsecond\n", 0), done.stderr
+    os.close(first)
+    os.close(second)

@@ -45,9 +45,18 @@ def streams_of(options: Options, given: Options) -> Streams:
     if not preserve.isdecimal():
         raise InvalidRequest(f"--preserve-fds: {preserve!r} is no number")
     console, pid_file = given.value("console-socket"), given.value("pid-file")
+    listening = listening_sockets(os.environ)
     fd, _, pid = options.value("init").partition(":")
     init = Init(int(fd), int(pid)) if pid else None
-    return Streams(console and os.path.abspath(console), pid_file and os.path.abspath(pid_file), int(preserve), init)
+    return Streams(
+        console and os.path.abspath(console), pid_file and os.path.abspath(pid_file), int(preserve), init, listening
+    )
+
+
+def listening_sockets(environment: Mapping[str, str]) -> int:
+    """How many sockets our caller's service manager gave us from 3 on, by sd_listen_fds(3)."""
+    count = environment.get("LISTEN_FDS", "")
+    return int(count) if count.isdecimal() and environment.get("LISTEN_PID") == str(os.getpid()) else 0
 
 
 def warner(options: Options) -> Callable[[str], None]:

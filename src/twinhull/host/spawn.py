@@ -113,6 +113,7 @@ def run_tool(
     environment: Mapping[str, str] | None = None,
     executable: str | None = None,
     usual_places: bool = True,
+    directory: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a tool to its end and return what it wrote; a non-zero status is the caller's to judge.
 
@@ -120,6 +121,7 @@ def run_tool(
         executable: the program, where it is not the first word.
         environment: its variables; ours, where it is None.
         usual_places: its PATH is completed, so that it finds what it needs itself.
+        directory: where it runs; here, where it is None.
     """
     import subprocess
 
@@ -135,6 +137,7 @@ def run_tool(
         check=False,
         env=with_usual_places(environment) if usual_places else environment,
         executable=executable,
+        cwd=directory,
     )
 
 

@@ -40,19 +40,29 @@ class Streams(NamedTuple):
         pid_file: "" for none.
         preserve: how many descriptors from 3 on it keeps.
         init: `launcher init`, if it runs already.
+        listening: how many sockets come before those, which it is told of as a service manager does.
     """
 
     console: str = ""
     pid_file: str = ""
     preserve: int = 0
     init: Init | None = None
+    listening: int = 0
 
     def inherited(self) -> dict[int, int]:
         """The numbers it sees -> ours."""
-        numbers = range(FIRST_INHERITED_FD, FIRST_INHERITED_FD + self.preserve)
+        numbers = range(FIRST_INHERITED_FD, FIRST_INHERITED_FD + self.listening + self.preserve)
         if numbers and numbers[-1] >= INIT_CLIENT_FD:
             raise InvalidRequest(f"--preserve-fds: at most {INIT_CLIENT_FD - FIRST_INHERITED_FD}")
         return {number: number for number in numbers}
+
+    def told(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The spec with what its process has to know of the sockets; the container's own keeps nothing of it."""
+        process = spec.get("process")
+        if not self.listening or not process:
+            return spec
+        environment = [*(process.get("env") or ()), f"LISTEN_FDS={self.listening}", "LISTEN_PID=1"]
+        return {**spec, "process": {**process, "env": environment}}
 
 
 def load_spec(bundle: str, path: str) -> Any:
@@ -125,6 +135,7 @@ def make(
     user: tuple[Op, ...] = ()
     on_maps = None
     files.replace(f"{directory}/config.json", jsontext.dumps(spec).encode())
+    spec = streams.told(spec)
     if os.geteuid() != 0:
         facts, user, spec, on_maps = without_root(facts, spec, guest=guest)
     linux = spec.get("linux") or {}
@@ -327,7 +338,7 @@ def execute(root: str, identity: str, process: Mapping[str, Any], streams: Strea
     if state not in ("running", "created"):
         why = "container paused" if state == "paused" else "container not running"
         raise Conflict(f"cannot exec in a {state} container: {why}")
-    spec = {**records.config(root, identity), "process": process}
+    spec = streams.told({**records.config(root, identity), "process": process})
     if os.geteuid() != 0:
         from twinhull.plan.own_users import check_user
 

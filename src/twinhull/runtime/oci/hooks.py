@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from twinhull import jsontext
 from twinhull.errors import TwinhullError
 from twinhull.host.spawn import run_tool
@@ -30,9 +32,13 @@ def run_hooks(spec: Mapping[str, Any], kind: str, state: Mapping[str, object]) -
 
 
 def run_hook(hook: Mapping[str, Any], field: str, state: Mapping[str, object]) -> None:
-    """Run one hook to its end; its argv[0] is the caller's, as execve takes it. Without `env` it gets ours."""
+    """Run one hook to its end; its argv[0] is the caller's, as execve takes it. Without `env` it gets ours.
+
+    It runs in the bundle's directory, as long as there is one.
+    """
     from subprocess import TimeoutExpired
 
+    bundle = str(state["bundle"])
     path, arguments, environment, timeout_ms = hook_parts(hook, field)
     try:
         done = run_tool(
@@ -42,6 +48,7 @@ def run_hook(hook: Mapping[str, Any], field: str, state: Mapping[str, object]) -
             timeout_s=timeout_ms / 1000 or None,
             environment=None if hook.get("env") is None else dict(entry.partition("=")[::2] for entry in environment),
             usual_places=False,
+            directory=bundle if os.path.isdir(bundle) else None,
         )
     except TimeoutExpired:
         raise HookFailed(f"{field}: {path} did not end within {timeout_ms // 1000} s") from None

@@ -48,6 +48,10 @@ static bool is_named(const char *word, const char *name, const char *letter)
 static int passes(char **words)
 {
 	static const char *const NAMES[] = {"log", "log-format", "log-level", "isolation"};
+	const char *format =
+		is_named(words[0], "log-format", "log-format") ? words[1] : value_of(words[0], "log-format");
+	if (format && strcmp(format, "json") != 0 && strcmp(format, "text") != 0)
+		return 0;
 	for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++) {
 		if (value_of(words[0], NAMES[i]))
 			return 1;

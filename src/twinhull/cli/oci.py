@@ -119,6 +119,8 @@ def report(options: Options, level: str, message: str) -> None:
 
 def dispatch(options: Options, verb: str, words: list[str]) -> int:
     """Find the verb's module and let it run."""
+    if options.value("log-format") not in ("", "text", "json"):
+        raise InvalidRequest(f"--log-format: {options.value('log-format')!r} is neither text nor json")
     if options.flag("version") or verb == "version":
         return show_version()
     if verb in ("help", "--help", "-h") or options.flag("help"):

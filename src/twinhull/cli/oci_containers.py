@@ -22,6 +22,7 @@ from twinhull.cli.oci_options import Options
 from twinhull.errors import InvalidRequest
 from twinhull.host import files
 from twinhull.host.spawn import become
+from twinhull.plan.defaults import ISOLATION_ANNOTATION as ISOLATION
 from twinhull.plan.shape import PROCESS, check_object
 from twinhull.runtime.oci import life
 from twinhull.runtime.oci import record as records
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any, NoReturn
 
-ISOLATION = "dev.twinhull.isolation"
 SANDBOXES = ("io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType")
 FORWARDED = tuple(number for number in range(1, 32) if number not in (SIGKILL, SIGSTOP, SIGCHLD, SIGCONT, 11, 21, 22))
 

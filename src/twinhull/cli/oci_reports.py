@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import sys
-from time import sleep
+from time import monotonic
 
 from twinhull import jsontext
 from twinhull.cli.oci import identity_of, root_of
@@ -41,12 +42,15 @@ LIMITS = {
     "pids-limit": ("pids", "limit"),
 }
 UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-DEFAULT_INTERVAL_S = 5
+DEFAULT_INTERVAL = "5s"
+DURATIONS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def run_list(options: Options, given: Options, words: list[str]) -> int:
     """Show all containers."""
     root = root_of(options)
+    if given.value("format") not in ("", "table", "json"):
+        raise InvalidRequest(f"--format: {given.value('format')!r} is neither table nor json")
     try:
         names = sorted(name for name in os.listdir(root) if not name.startswith("."))
     except FileNotFoundError:
@@ -99,21 +103,40 @@ def run_ps(options: Options, given: Options, words: list[str]) -> int:
 
 
 def run_events(options: Options, given: Options, words: list[str]) -> int:
-    """Print the statistics once, or again and again until the container has ended."""
+    """Print the statistics once, or again and again until the container has ended; and each kill for want of memory."""
+    from twinhull.runtime.oci.oom import Watch
+
     root, identity = root_of(options), identity_of(words)
-    interval = (given.value("interval") or f"{DEFAULT_INTERVAL_S}s").removesuffix("s")
-    if not interval.isdecimal() or int(interval) < 1:
-        raise InvalidRequest(f"--interval: {given.value('interval')!r} is not a number of seconds from 1 on")
-    while True:
-        record = records.load(root, identity)
-        if records.status(root, record) not in ("running", "paused", "created"):
+    interval_s = duration(given.value("interval") or DEFAULT_INTERVAL)
+    with Watch(records.load(root, identity)) as watch:
+        while True:
+            record = records.load(root, identity)
+            if records.status(root, record) not in ("running", "paused", "created"):
+                if given.flag("stats"):
+                    raise Conflict(f"container with id {identity} is not running")
+                return 0
+            print(jsontext.dumps({"type": "stats", "id": identity, "data": groups.statistics(record)}), flush=True)
             if given.flag("stats"):
-                raise Conflict(f"container with id {identity} is not running")
-            return 0
-        print(jsontext.dumps({"type": "stats", "id": identity, "data": groups.statistics(record)}), flush=True)
-        if given.flag("stats"):
-            return 0
-        sleep(int(interval))
+                return 0
+            deadline = monotonic() + interval_s
+            while (left := deadline - monotonic()) > 0 and records.is_alive(record):
+                if watch.wait(left):
+                    print(jsontext.dumps({"type": "oom", "id": identity}), flush=True)
+
+
+def duration(text: str) -> float:
+    """Seconds in a duration as Go writes them (1m30s, 500ms), or in a plain number.
+
+    Raises:
+        InvalidRequest: it is none, or not longer than nothing.
+    """
+    parts = re.findall(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)", text)
+    seconds = sum(float(number) * DURATIONS[unit] for number, unit in parts)
+    if "".join(number + unit for number, unit in parts) != text.removeprefix("+"):
+        seconds = float(text) if text.isdecimal() else 0.0
+    if seconds <= 0:
+        raise InvalidRequest(f"--interval: {text!r} is no duration longer than nothing, such as 5s or 500ms")
+    return seconds
 
 
 def run_update(options: Options, given: Options, words: list[str]) -> int:

@@ -43,7 +43,7 @@ def everything() -> dict[str, Any]:
         "ociVersionMin": "1.0.0",
         "ociVersionMax": OCI_VERSION,
         "hooks": list(HOOKS),
-        "mountOptions": sorted(options | {"bind", "rbind", "idmap", "ridmap", "remount"}),
+        "mountOptions": sorted(options | {"bind", "rbind", "idmap", "ridmap", "remount", "tmpcopyup"}),
         "linux": {
             "namespaces": sorted(KINDS),
             "capabilities": sorted(f"CAP_{name}" for name in defaults.CAPABILITY_NUMBERS),
@@ -62,7 +62,7 @@ def everything() -> dict[str, Any]:
             "mountExtensions": {"idmap": {"enabled": True}},
         },
         "annotations": {},
-        "potentiallyUnsafeConfigAnnotations": [],
+        "potentiallyUnsafeConfigAnnotations": [defaults.ISOLATION_ANNOTATION],
     }
 
 

@@ -71,6 +71,7 @@ DEVICE_RULES: tuple[dict[str, object], ...] = (
     *(device_rule("c", major, minor, "rwm") for major, minor in ((5, 1), (5, 2), (136, None))),
 )
 
+ISOLATION_ANNOTATION = "dev.twinhull.isolation"
 INIT_ANNOTATION = "dev.twinhull.init"  # its value does not matter
 
 NAMESPACES = ("mount", "pid", "network", "ipc", "uts", "cgroup")

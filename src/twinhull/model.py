@@ -292,6 +292,7 @@ class Facts(NamedTuple):
         capabilities: the bounding set of the process that will perform the plan.
         max_files: the hard limit of open files, which no plan may exceed.
         swap_limit: a v1 memory group has memory.memsw.*.
+        bfq: a v1 group of block devices weighs them for the BFQ scheduler, in files of that name.
         rootless: root here is a user without root on this machine, in a user namespace of his.
     """
 
@@ -303,6 +304,7 @@ class Facts(NamedTuple):
     max_files: int = 0
     cpu_count: int = 1
     swap_limit: bool = False
+    bfq: bool = False
     rootless: bool = False
 
     @property

@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.support.oci import Container
+from twinhull.host.facts import read_facts
 
 
 @pytest.mark.parametrize("files", [10, 65])
@@ -74,3 +76,16 @@ def test_sockets_of_a_service_manager_are_passed_on(container: Container) -> Non
     assert (done.stdout, done.returncode) == ("2 1\nfirst\nsecond\n", 0), done.stderr
     os.close(first)
     os.close(second)
+
+
+def test_a_weight_of_block_devices_is_that_of_the_scheduler_that_is_there(ours: Container) -> None:
+    ours.spec["linux"]["resources"]["blockIO"] = {"weight": 100}
+    ours.begin()
+    path = ours.spec["linux"]["cgroupsPath"]
+    facts = read_facts()
+    place = f"{facts.cgroup2}{path}/io.weight"
+    if "io" not in facts.cgroup2_controllers:
+        place = f"{dict(facts.cgroup1)['blkio']}{path}/blkio{'.bfq' if facts.bfq else ''}.weight"
+    assert Path(place).read_text().split()[-1] == ("100" if "blkio." in place else "910")
+    ours.do("update", "--blkio-weight", "200", ours.id)
+    assert Path(place).read_text().split()[-1] == ("200" if "blkio." in place else "1920")

@@ -32,6 +32,7 @@ def read_facts() -> Facts:
         max_files=os.sysconf("SC_OPEN_MAX"),
         cpu_count=os.cpu_count() or 1,
         swap_limit=os.path.exists(f"{dict(cgroup1).get('memory', '/')}/memory.memsw.limit_in_bytes"),
+        bfq=os.path.exists(f"{dict(cgroup1).get('blkio', '/')}/blkio.bfq.io_serviced"),
         rootless=is_rootless(),
     )
 

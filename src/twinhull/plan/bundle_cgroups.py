@@ -82,7 +82,8 @@ def writes(resources: Mapping[str, Any], cgroup: Cgroup, facts: Facts) -> Iterat
             grouped = cgroup.unified or cgroup.legacy
             whose = "the container has" if not grouped else "your groups have" if facts.rootless else "this machine has"
             raise UnsupportedSpec(f"linux.resources.{setting.field}: {whose} no {what}")
-        for file, value in values:
+        for name, value in values:
+            file = name.replace("blkio.weight", "blkio.bfq.weight") if facts.bfq else name
             if not file.startswith("memory.memsw.") or facts.swap_limit:
                 yield f"{directory}/{file}", value
             elif value != "-1":

@@ -191,11 +191,17 @@ def processes_of_ours(root: Path) -> list[int]:
 
 
 def is_kept(root: Path, pid: int) -> bool:
-    """True for what is kept for ten minutes after a template's last use: its holder, and the guest that waits."""
+    """True for what is kept for ten minutes after a template's last use: its holder, and the guests that wait.
+
+    A QEMU of theirs went on from an imprint in the launcher's process, and is its shim's child.
+    """
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
         return False
+    if os.path.basename(words[0]).startswith("qemu-system"):
+        return is_kept(root, parent)
     names = [os.path.basename(word) for word in words[2:] if word]
     return words[1:2] == ["hold"] or any(
         (place / "state/spares" / name).exists() for place in homes(root) for name in names

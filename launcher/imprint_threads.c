@@ -22,19 +22,46 @@
 #ifdef __x86_64__
 
 #define SCRATCH_BELOW 4096u /* where a stopped thread's answers are written: below its stack's red zone */
+#define STOP_TRIES 200
+#define STOP_US 5000
 enum { GET_SIGMASK = 0x420a, GET_RSEQ = 0x420f }; /* ptrace(2) */
 
-static int stop(struct saver *saver, pid_t tid)
+static bool stands_in_call(const struct saver *saver, const struct user_regs_struct *registers)
+{
+	uint8_t instruction[2];
+	return (int64_t)registers->orig_rax >= 0 && !saver_read(saver, registers->rip - 2, instruction, 2) &&
+	       instruction[0] == 0x0f && instruction[1] == 0x05;
+}
+
+static int interrupt(const struct saver *saver, pid_t tid, bool *stands)
 {
 	int status;
-	if (ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL) < 0)
-		return -errno;
+	struct user_regs_struct registers;
 	if (ptrace(PTRACE_INTERRUPT, tid, 0, 0) < 0 || waitpid(tid, &status, __WALL) < 0)
 		return -errno;
 	if (!WIFSTOPPED(status))
 		return -ESRCH;
-	saver->tids[saver->imprint->threads++] = tid;
+	if (ptrace(PTRACE_GETREGS, tid, 0, &registers) < 0)
+		return -errno;
+	*stands = stands_in_call(saver, &registers);
 	return 0;
+}
+
+/* One that runs is let go for a moment: it has something to finish. */
+static int stop(struct saver *saver, pid_t tid)
+{
+	bool stands = false;
+	if (ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL) < 0)
+		return -errno;
+	int error = interrupt(saver, tid, &stands);
+	for (int tries = 0; !error && !stands && tries < STOP_TRIES; tries++) {
+		if (ptrace(PTRACE_CONT, tid, 0, 0) < 0)
+			return -errno;
+		usleep(STOP_US);
+		error = interrupt(saver, tid, &stands);
+	}
+	saver->tids[saver->imprint->threads++] = tid;
+	return error ? error : stands ? 0 : -EBUSY;
 }
 
 static bool is_stopped(const struct saver *saver, pid_t tid)
@@ -100,13 +127,6 @@ static int call(const struct user_regs_struct *stopped, pid_t tid, long number, 
 	return error ? error : (int)registers.rax;
 }
 
-static bool stands_in_call(const struct saver *saver, const struct user_regs_struct *registers)
-{
-	uint8_t instruction[2];
-	return (int64_t)registers->orig_rax >= 0 && !saver_read(saver, registers->rip - 2, instruction, 2) &&
-	       instruction[0] == 0x0f && instruction[1] == 0x05;
-}
-
 /* Calls that were interrupted are made again, or are told so if they count time. */
 static void settle_registers(struct user_regs_struct *registers)
 {
@@ -167,8 +187,6 @@ static int save_thread(struct saver *saver, pid_t tid, struct saved_thread *thre
 	_Static_assert(sizeof(registers) == sizeof(thread->registers), "as the kernel has them");
 	if (ptrace(PTRACE_GETREGS, tid, 0, &registers) < 0)
 		return -errno;
-	if (!stands_in_call(saver, &registers))
-		return -EBUSY;
 	int error = save_rest(tid, thread);
 	uint64_t scratch = (registers.rsp - SCRATCH_BELOW) & ~(uint64_t)15;
 	const uint64_t arguments[4] = {PR_GET_TID_ADDRESS, scratch, 0, 0};

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from twinhull.runtime.vm import Prerequisites
 
 TIMEOUT_S = 60.0
+SOCKETS, QUIET_S = 2, 0.005  # the one at which its monitor listens, and the agent's port
 BUSYBOX = "/bin/busybox"
 PLACEHOLDER = "placeholder"
 VERSION = 2
@@ -174,9 +175,28 @@ def make_imprint(
     """
     started = start_rehearsed(config, ready, machine, template, place, rehearsal)
     try:
+        await_quiet(started.qemu_pid)
         return take_imprint(ready.guest.launcher, started.qemu_pid)
     finally:
         jailed.end(started)
+
+
+def await_quiet(pid: int) -> None:
+    """Return once QEMU has let go of the conversation with its monitor, which no other process could go on with."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while sockets_of(pid) > SOCKETS and time.monotonic() < deadline:
+        time.sleep(QUIET_S)
+
+
+def sockets_of(pid: int) -> int:
+    """How many sockets a process has open."""
+    found = 0
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found += os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:")
+        except FileNotFoundError:
+            continue
+    return found
 
 
 def take_imprint(launcher: str, pid: int) -> int:

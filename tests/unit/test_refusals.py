@@ -81,3 +81,17 @@ def test_an_image_that_is_here_for_another_platform_is_not_denied() -> None:
 
 def test_what_another_engine_does_not_have_is_listed_by_it() -> None:
     assert "podman images" in explain("no such image", parse("containers-storage:x")).hint
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "says"),
+    [
+        ('time="2026" level=fatal msg="Error parsing index: EOF"', RegistryError, "cannot be read"),
+        ("EOF", RegistryError, "cannot be read"),
+        ("invalid character 'x' looking for beginning of value", RegistryError, "cannot be read"),
+        ("more than one image in oci, choose an image", NotFound, "has no image, or several"),
+    ],
+)
+def test_a_layout_that_is_damaged_is_told_of_in_our_words(text: str, kind: type[TwinhullError], says: str) -> None:
+    error = explain(text, parse("oci:/images/x"))
+    assert type(error) is kind and error.message.startswith("oci:/images/x ") and says in error.message and error.hint

@@ -31,6 +31,8 @@ LOGINS = ("auth.json: permission denied",)
 PLAIN_HTTP = ("server gave http response to https client",)
 LIMITED = ("toomanyrequests", "too many requests", "rate limit")
 CORRUPT = ("corrupted blob", "digest did not match", "digest mismatch", "does not match its size", "unexpected eof")
+UNREADABLE = ("invalid character", "unexpected end of json", "cannot unmarshal")  # and a lone EOF
+UNDECIDED = ("choose an image",)
 FULL = ("no space left on device",)
 PLATFORM = ("no image found in manifest list", "no image found in image index", "choosing an image from manifest list")
 
@@ -70,6 +72,11 @@ def explain(text: str, reference: Reference, *, pushing: bool = False, platform:
         hint = "is the name right, and the network up?" + ("" if pushing else here)
         verb = "push" if pushing else "fetch"
         return RegistryError(f"cannot {verb} {name}: cannot reach {registry}: {last}", hint=hint)
+    if says(text, UNDECIDED):
+        hint = f"name one: {reference.transport}:PATH:TAG; a layout or archive without images is empty or damaged"
+        return NotFound(f"{name} has no image, or several", hint=hint)
+    if not reference.domain and (says(text, UNREADABLE) or last.rpartition(": ")[2] == "EOF"):
+        return RegistryError(f"{name} cannot be read: a document in it is empty, cut off or no JSON", hint=ABSENT_FILE)
     if says(text, ABSENT):
         where = f" in {registry}" if reference.domain else ""
         return NotFound(f"no such image: {name}{where}", hint=ABSENT_HINTS.get(reference.transport, ABSENT_FILE))

@@ -24,4 +24,4 @@ def test_the_limits_of_a_user_hold_where_his_group_has_controllers(twinhull: Twi
     script = f"cd {REPOSITORY} && {PYTEST} tests/kernel/test_rootless_groups.py tests/oci/test_runtime_user_groups.py"
     done = twinhull("exec", "v2", "sh", "-c", script, timeout_s=400)
     assert done.exit_code == 0, done.stdout[-3000:]
-    assert re.search(r"8 passed in", done.stdout), done.stdout
+    assert re.search(r"9 passed in", done.stdout), done.stdout

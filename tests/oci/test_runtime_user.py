@@ -347,3 +347,18 @@ def test_a_user_namespace_of_anothers_is_not_joined(mine: UserContainer) -> None
         "linux.namespaces: the user namespace /proc/1/ns/user cannot be entered: Permission denied"
     ]
     assert mine.kept() == []
+
+
+def test_a_process_of_another_number_is_told_of_and_killed(mine: UserContainer) -> None:
+    first, size = numbers(mine)
+    mapped(mine, [(0, mine.user.account.pw_uid, 1), (1, first, size)])
+    mine.spec["process"]["user"] = {"uid": 33, "gid": 33}
+    mine.args("/bin/sleep", "1000").begin()
+    pid = mine.state()["pid"]
+    assert Path(f"/proc/{pid}").stat().st_uid == first + 32
+    assert json.loads(mine.do("ps", "--format", "json", mine.id).stdout) == [pid]
+    assert mine.exec("id", "-u").stdout == "33\n"
+    mine.do("kill", mine.id, "KILL")
+    mine.await_status("stopped")
+    mine.do("delete", mine.id)
+    assert mine.kept() == []

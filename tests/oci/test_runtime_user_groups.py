@@ -86,3 +86,12 @@ def test_who_calls_from_outside_gets_no_group(delegate: UserContainer, group: Pa
     delegate.around = []
     assert delegate.output("echo in") == "in\n"
     assert not (group / "twinhull").exists()
+
+
+def test_an_exec_from_outside_is_told_where_it_belongs(delegate: UserContainer) -> None:
+    delegate.args("/bin/sleep", "1000").begin()
+    inside, delegate.around = delegate.around, []
+    assert delegate.exec("true", check=False).returncode == 255
+    assert "systemd-run --user --scope" in delegate.errors()[-1]
+    delegate.around = inside
+    assert delegate.exec("echo", "in").stdout == "in\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from errno import EACCES
 
 from twinhull import jsontext
 from twinhull.errors import Conflict, HostUnfit, InvalidRequest, LaunchError, NotFound, TwinhullError
@@ -236,6 +237,20 @@ def fields_named(spec: Mapping[str, Any]) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def group_named(unified: str) -> Iterator[None]:
+    """Tell a user whom the kernel does not let into a group, for he calls from elsewhere, what to do."""
+    try:
+        yield
+    except LaunchError as error:
+        if os.geteuid() == 0 or error.errno != EACCES or not unified:
+            raise
+        raise HostUnfit(
+            f"the control group {unified} cannot be entered from the one that this command runs in: call it from below "
+            "the group that is delegated to you (systemd-run --user --scope)"
+        ) from None
+
+
 def stand_in(root: str, record: Record, spec: Mapping[str, Any], bundle: Bundle) -> Plan:
     """The plan of what stands on the host for a virtual machine."""
     from twinhull.runtime.oci import guest
@@ -356,7 +371,8 @@ def execute(root: str, identity: str, process: Mapping[str, Any], streams: Strea
     plan = compile_exec(spec, facts, describe(root, record, cgroup, seccomp, streams))
     directory, inherited = records.directory(root, identity), streams.inherited()
     listen = listener_of(root, record, seccomp, state)
-    started = perform(plan, directory, join=record.pid, inherit=inherited, init=streams.init, on_listener=listen)
+    with group_named(record.unified):
+        started = perform(plan, directory, join=record.pid, inherit=inherited, init=streams.init, on_listener=listen)
     try:
         settle(started, streams)
     except TwinhullError:

@@ -89,3 +89,15 @@ def test_a_weight_of_block_devices_is_that_of_the_scheduler_that_is_there(ours: 
     assert Path(place).read_text().split()[-1] == ("100" if "blkio." in place else "910")
     ours.do("update", "--blkio-weight", "200", ours.id)
     assert Path(place).read_text().split()[-1] == ("200" if "blkio." in place else "1920")
+
+
+def test_lines_of_a_terminal_end_as_the_program_ends_them_where_they_go_to_a_pipe(ours: Container) -> None:
+    ours.spec["process"]["terminal"] = True
+    assert ours.output("echo one; echo two") == "one\ntwo\n"
+
+
+def test_what_is_listed_and_counted_is_one_line_without_spaces_in_runcs_order(ours: Container) -> None:
+    ours.begin()
+    row = json.loads(ours.do("list", "--format", "json").stdout)[0]
+    assert [*row][:6] == ["ociVersion", "id", "pid", "status", "bundle", "rootfs"]
+    assert ours.do("events", "--stats", ours.id).stdout.startswith(f'{{"type":"stats","id":"{ours.id}","data":{{')

@@ -114,6 +114,10 @@ def run_run(options: Options, given: Options, words: list[str]) -> int:
     """create, start and, unless detached, wait and delete; ends with the status of the process."""
     identity, root, detached = identity_of(words), root_of(options), given.flag("detach")
     warn, (spec, started) = warner(options), make(options, given, identity, detached=detached)
+    if started.terminal >= 0 and not given.value("console-socket"):
+        from twinhull.cli.oci_terminal import keep_newlines
+
+        keep_newlines(started.terminal)
     # A signal that comes when the process runs already, and we do not look after it yet, is for it. Hooks of ours would
     # inherit this.
     if records.POSTSTART not in records.marks_of(spec) and not detached:

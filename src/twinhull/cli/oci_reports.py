@@ -45,6 +45,8 @@ UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 DEFAULT_INTERVAL = "5s"
 DURATIONS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
+LISTED = ("ociVersion", "id", "pid", "status", "bundle", "rootfs", "created", "annotations", "owner")  # runc's order
+
 
 def run_list(options: Options, given: Options, words: list[str]) -> int:
     """Show all containers."""
@@ -65,7 +67,7 @@ def run_list(options: Options, given: Options, words: list[str]) -> int:
             owner = os.stat(records.directory(root, name)).st_uid
             rows.append({**records.document(root, record), "owner": user_name(owner)})
     if given.value("format") == "json":
-        print(jsontext.dumps(rows))
+        print(jsontext.dumps([{key: row[key] for key in LISTED if key in row} for row in rows], compact=True))
         return 0
     columns = ("id", "pid", "status", "bundle", "created", "owner")
     lines = [tuple(name.upper() for name in columns), *(tuple(str(row[name]) for name in columns) for row in rows)]
@@ -115,13 +117,14 @@ def run_events(options: Options, given: Options, words: list[str]) -> int:
                 if given.flag("stats"):
                     raise Conflict(f"container with id {identity} is not running")
                 return 0
-            print(jsontext.dumps({"type": "stats", "id": identity, "data": groups.statistics(record)}), flush=True)
+            row = {"type": "stats", "id": identity, "data": groups.statistics(record)}
+            print(jsontext.dumps(row, compact=True), flush=True)
             if given.flag("stats"):
                 return 0
             deadline = monotonic() + interval_s
             while (left := deadline - monotonic()) > 0 and records.is_alive(record):
                 if watch.wait(left):
-                    print(jsontext.dumps({"type": "oom", "id": identity}), flush=True)
+                    print(jsontext.dumps({"type": "oom", "id": identity}, compact=True), flush=True)
 
 
 def duration(text: str) -> float:

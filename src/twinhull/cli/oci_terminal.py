@@ -19,6 +19,7 @@ def relay(master: int, pid: int) -> int:
     import termios
     import tty
 
+    keep_newlines(master)
     modes = termios.tcgetattr(STDIN) if os.isatty(STDIN) else None
     if modes:
         resize(master)
@@ -31,6 +32,17 @@ def relay(master: int, pid: int) -> int:
             termios.tcsetattr(STDIN, termios.TCSADRAIN, modes)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return 128 - status if status < 0 else status
+
+
+def keep_newlines(master: int) -> None:
+    """Let lines end as the container's program ends them, where they go to a file or a pipe of the caller's."""
+    import termios
+
+    if os.isatty(STDOUT):
+        return
+    modes = termios.tcgetattr(master)
+    modes[1] &= ~termios.ONLCR
+    termios.tcsetattr(master, termios.TCSANOW, modes)
 
 
 def resize(master: int) -> None:

@@ -252,11 +252,17 @@ static void perform(struct setup *setup)
 /* Limits hold for us, too: they come when the descriptors are in their places, and while we have the rights for it. */
 static int limits_set(struct setup *setup)
 {
+	static const char *const NAMES[] = {"CPU",      "FSIZE",  "DATA",    "STACK", "CORE",  "RSS",
+	                                    "NPROC",    "NOFILE", "MEMLOCK", "AS",    "LOCKS", "SIGPENDING",
+	                                    "MSGQUEUE", "NICE",   "RTPRIO",  "RTTIME"};
 	int error = 0;
 	for (size_t i = setup->shape->first; i < setup->shape->first + setup->shape->count && !error; i++) {
 		const struct op *op = &setup->plan->ops[i];
-		if (op->code == OP_RLIMIT && (error = rlimit_set(op)) < 0)
+		if (op->code == OP_RLIMIT && (error = rlimit_set(op)) < 0) {
 			setup->current = op;
+			if (op->args[0].number < sizeof(NAMES) / sizeof(NAMES[0]))
+				setup->blame = NAMES[op->args[0].number];
+		}
 	}
 	return error;
 }

@@ -123,3 +123,12 @@ def test_an_exec_does_not_leave_the_group_of_its_container(ours: Container, grou
     ours.begin()
     failed = ours.do("exec", "--cgroup", group, ours.id, "true", check=False)
     assert failed.returncode == 255 and "not below the container's group" in failed.stderr, failed.stderr
+
+
+def test_a_limit_that_the_kernel_refuses_is_named(ours: Container) -> None:
+    ours.spec["process"]["rlimits"] = [
+        {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
+        {"type": "RLIMIT_NOFILE", "soft": 1, "hard": 1 << 40},
+    ]
+    failed = ours.create(check=False)
+    assert failed.stderr == "process.rlimits: rlimit NOFILE: Operation not permitted\n"

@@ -19,7 +19,7 @@ from twinhull.plan.frames import ExitStatus, Flag, Frame, Kind
 ERROR = Struct("<III")
 EXIT = Struct("<III")
 NUMBER = Struct("<I")
-ENOTDIR, EISDIR = 20, 21  # the import of errno would be one more at each start
+EPERM, ENOTDIR, EISDIR = 1, 20, 21  # the import of errno would be one more at each start
 HOST_STREAM = 0xFFFFFFFF  # a VM's own process (QEMU), as opposed to its workload
 CHUNK_BYTES = frames.MAX_PAYLOAD_BYTES
 
@@ -186,6 +186,8 @@ def hint_for(op: str, target: str, number: int) -> str:
         return "one is a directory and the other a file: -v shows a directory at a directory, and a file at a file"
     if op == "exec" and ": its interpreter " in target:
         return "add that file to the image, or mend the script's first line ('?' at its end is a carriage return)"
+    if op == "rlimit" and number == EPERM:
+        return "its hard limit is above what is allowed here: ulimit -H shows that, for NOFILE also sysctl fs.nr_open"
     return ""
 
 

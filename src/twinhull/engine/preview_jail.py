@@ -65,8 +65,8 @@ def jail_of(
     )
     workload = workload_of(config, request, network, identity, architecture)
     cold = request.boots or not config.vm_template or bool(architecture)
-    if cold and choice.accelerator == "tcg" and not architecture:
-        notes.append("tsc_early_khz is measured at the start")
+    if choice.accelerator == "tcg" and not architecture:
+        notes += emulated(config, cold=cold)
     machine = Machine(
         choice.accelerator,
         max(1, -int(-request.cpus // 1)),
@@ -83,6 +83,15 @@ def jail_of(
     else:
         jail = restored(jail, f"{config.state}/templates/example/state")
     return Jail(jail_plan(jail, read_facts(), network.host, network.undo), tuple(notes))
+
+
+def emulated(config: Config, *, cold: bool) -> list[str]:
+    """What else a start under TCG does."""
+    if cold:
+        return ["tsc_early_khz is measured at the start"]
+    if config.vm_spare:
+        return ["with an imprint of the template QEMU is not executed but goes on from it, and has its disks later"]
+    return []
 
 
 def workload_of(

@@ -286,3 +286,13 @@ def test_features_and_spec_are_documents(ours: Container) -> None:
     ours.spec["linux"]["cgroupsPath"] = f"/twinhull-test/{ours.id}"
     assert ours.output("hostname") == "twinhull\n"
     assert ours.do("spec", "--bundle", str(ours.bundle), check=False).returncode == 1, "it is never overwritten"
+
+
+def test_a_variable_of_exec_takes_the_place_of_the_containers(ours: Container) -> None:
+    """Programs differ in which of two they take."""
+    ours.spec["process"]["env"] = ["PATH=/bin", "OTHER=kept"]
+    ours.sh("sleep 1000").begin()
+    shown = ours.do("exec", "--env", "PATH=/bin:/usr/bin", ours.id, "/bin/cat", "/proc/self/environ").stdout
+    entries = shown.split("\0")
+    assert [entry for entry in entries if entry.startswith("PATH=")] == ["PATH=/bin:/usr/bin"]
+    assert "OTHER=kept" in entries

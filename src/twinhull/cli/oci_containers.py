@@ -201,7 +201,9 @@ def build_process(root: str, identity: str, given: Options, command: list[str]) 
     records.load(root, identity)
     process = dict(records.config(root, identity)["process"])
     process["args"], process["terminal"] = command, given.flag("tty")
-    process["env"] = [*(process.get("env") or ()), *given.all("env")]
+    names = {entry.partition("=")[0] for entry in given.all("env")}
+    kept = (entry for entry in process.get("env") or () if entry.partition("=")[0] not in names)
+    process["env"] = [*kept, *given.all("env")]
     if given.value("cwd"):
         process["cwd"] = given.value("cwd")
     if given.flag("no-new-privs"):

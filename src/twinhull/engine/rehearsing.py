@@ -48,9 +48,8 @@ def main(text: str) -> None:
     os.setsid()
     os.chdir("/")
     os.set_inheritable(spares.LOCK_FD, False)
-    os.closerange(
-        spares.LOCK_FD + 1, os.sysconf("SC_OPEN_MAX")
-    )  # what the command's caller left open is waited for by others
+    # What the command's caller left open is waited for by others.
+    os.closerange(spares.LOCK_FD + 1, os.sysconf("SC_OPEN_MAX"))
     time.sleep(PATIENCE_S)
     values, shape = jsontext.loads(text)
     try:
@@ -91,9 +90,10 @@ def make_imprint(config: Config, ready: Prerequisites, machine: Machine, saved: 
     memory = holder.lent_memory(config, saved.key)
     if not memory or os.path.exists(spares.refusal_path(config, saved.key)):
         return
+    played = play(config)
     try:
         with new_place(config) as place:
-            imprint = rehearsal.make_imprint(config, ready, machine, (saved, memory), place, play(config))
+            imprint = rehearsal.make_imprint(config, ready, machine, (saved, memory), place, played)
             files.remove_tree(place[1])
         with new_place(config) as place:
             spares.dismiss(config, rehearsal.try_imprint(config, ready, machine, (memory, imprint), place))

@@ -56,6 +56,14 @@ static int make_below(int parent, const char *name)
 	return error ? error : fd_take(&group);
 }
 
+/* Of v1 or v2: nothing that is put into it would ever answer. */
+static bool is_frozen(int group)
+{
+	char state[16];
+	return (file_read(group, "freezer.state", state, sizeof(state)) > 0 && state[0] == 'F') ||
+	       (file_read(group, "cgroup.freeze", state, sizeof(state)) > 0 && state[0] == '1');
+}
+
 int cgroup_make(const char *path)
 {
 	char copy[PATH_MAX];
@@ -63,7 +71,7 @@ int cgroup_make(const char *path)
 		return -EINVAL;
 	CLEANUP_FD int group = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (group >= 0)
-		return fd_high(fd_take(&group));
+		return is_frozen(group) ? -EBUSY : fd_high(fd_take(&group));
 	memcpy(copy, path, strlen(path) + 1);
 	group = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	char *rest = copy;

@@ -75,3 +75,20 @@ def test_of_two_containers_in_one_group_the_other_goes_on(ours: Container) -> No
     assert '"status": "running"' in ours.do("state", second).stdout
     ours.do("delete", "--force", second)
     clear(ours.spec["linux"]["cgroupsPath"], 0)
+
+
+def test_a_group_that_is_frozen_is_refused_at_once(ours: Container) -> None:
+    path = ours.spec["linux"]["cgroupsPath"]
+    group = groups_of(path)[0]
+    group.mkdir(parents=True)
+    (group / "cgroup.freeze").write_text("1")
+    try:
+        done = ours.create(check=False)
+        assert done.returncode != 0 and "linux.cgroupsPath" in done.stderr and "busy" in done.stderr
+    finally:
+        if group.exists():
+            (group / "cgroup.freeze").write_text("0")
+        ours.do("delete", "--force", ours.id, check=False)
+        for each in groups_of(path):
+            if each.exists():
+                each.rmdir()

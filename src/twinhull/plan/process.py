@@ -51,7 +51,9 @@ def process_ops(process: Mapping[str, Any], facts: Facts, *, seccomp: bytes = b"
         ops.append(Op("no-new-privileges"))
         if seccomp:
             ops.append(Op("seccomp", (seccomp,)))
-    ops += [Op("environment", (variable,)) for variable in process["env"]]
+    # Of a variable that is given twice the last value counts, whichever a program would look at.
+    last = {variable.partition("=")[0]: variable for variable in process["env"]}
+    ops += [Op("environment", (variable,)) for variable in last.values()]
     ops += [Op("argument", (word,)) for word in process["args"]]
     ops.append(Op("exec", (process["args"][0],)))
     return tuple(ops)

@@ -105,4 +105,7 @@ def test_what_is_listed_and_counted_is_one_line_without_spaces_in_runcs_order(ou
 
 def test_of_a_variable_that_is_given_twice_the_last_value_counts(ours: Container) -> None:
     ours.spec["process"]["env"] = ["PATH=/bin", "ONE=first", "TWO=2", "ONE=last"]
-    assert [line for line in ours.output("env").splitlines() if line.startswith(("ONE", "TWO"))] == ["ONE=last", "TWO=2"]
+    assert [line for line in ours.output("env").splitlines() if line.startswith(("ONE", "TWO"))] == [
+        "ONE=last",
+        "TWO=2",
+    ]

@@ -89,6 +89,8 @@ int op_sysctl(struct setup *setup, const struct op *op)
 	int length = snprintf(path, sizeof(path), "sys/%s", op->args[0].text);
 	if ((size_t)length >= sizeof(path))
 		return -ENAMETOOLONG;
+	if (strstr(path, "/../")) /* it would lead out of the namespaces that the plan was checked against */
+		return -EINVAL;
 	/* "net.ipv4.ip_forward"; with a slash anywhere the dots belong to the names. */
 	bool dotted = !strchr(op->args[0].text, '/');
 	for (char *dot = path; dotted && (dot = strchr(dot, '.'));)

@@ -27,6 +27,8 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("linux", {"devices": [{"path": "/dev/x", "type": "c", "major": 4096, "minor": 1}]}, "linux.devices[0].major"),
     ("linux", {"devices": [{"path": "/dev/x", "type": "c", "major": 1, "minor": 1 << 20}]}, "linux.devices[0].minor"),
     ("linux", {"sysctl": {"kernel.hostname": "x"}}, "linux.sysctl"),
+    ("linux", {"sysctl": {"net/../kernel/printk_ratelimit_burst": "10"}}, "linux.sysctl"),
+    ("linux", {"sysctl": {"net.ipv4/../../kernel/printk_ratelimit_burst": "10"}}, "linux.sysctl"),
     ("linux", {"cgroupsPath": "system.slice:a:b"}, "linux.cgroupsPath"),
     ("linux", {"cgroupsPath": "/../x"}, "linux.cgroupsPath"),
     ("linux", {"resources": {"memory": {"limit": 2048, "swap": 1024}}}, "linux.resources.memory.swap"),

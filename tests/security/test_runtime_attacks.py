@@ -133,6 +133,23 @@ def test_a_sysctl_is_not_written_to_what_lies_at_proc(ours: Container, tmp_path:
     assert (fake / "ip_forward").read_text() == "kept"
 
 
+@pytest.mark.parametrize(
+    "key", ["net/../kernel/printk_ratelimit_burst", "net/ipv4/../../kernel/printk_ratelimit_burst"]
+)
+def test_a_sysctl_s_name_does_not_lead_to_one_of_the_host(ours: Container, key: str) -> None:
+    host = Path("/proc/sys/kernel/printk_ratelimit_burst")
+    before = host.read_text()
+    ours.spec["linux"]["sysctl"] = {key: str(int(before) + 1)}
+    done = ours.sh("true").run(check=False)
+    assert done.returncode != 0 and "linux.sysctl" in done.stderr and "no setting" in done.stderr
+    assert host.read_text() == before
+
+
+def test_a_filter_that_refuses_the_end_leaves_nothing_that_spins(ours: Container) -> None:
+    ours.spec["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ERRNO"}
+    assert ours.sh("true").run(check=False).returncode != 0
+
+
 @pytest.mark.parametrize("name", ["proc", "sys", "dev"])
 def test_a_root_whose_proc_sys_or_dev_is_a_link_stays_in_itself(either: Container, outside: Path, name: str) -> None:
     """CVE-2023-28642: masks that are for /proc would be elsewhere."""

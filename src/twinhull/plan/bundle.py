@@ -134,7 +134,7 @@ def isolation(spec: Mapping[str, Any], linux: Mapping[str, Any], namespaces: Nam
             if not path.startswith("/"):
                 raise InvalidRequest(f"linux.{key}[{index}]: {path!r} is not absolute")
     for key in linux.get("sysctl") or {}:
-        check_sysctl(key.replace("/", "."), namespaces, spec)
+        check_sysctl(key, namespaces, spec)
     for key in ("hostname", "domainname"):
         if spec.get(key) and not namespaces.has("uts"):
             raise InvalidRequest(f"{key}: there is no uts namespace in linux.namespaces")
@@ -152,7 +152,10 @@ def isolation(spec: Mapping[str, Any], linux: Mapping[str, Any], namespaces: Nam
 
 
 def check_sysctl(key: str, namespaces: Namespaces, spec: Mapping[str, Any]) -> None:
-    """Refuse what would be the whole machine's, and a name that another field is for."""
+    """Refuse what would be the whole machine's, a name that leads there, and one that another field is for."""
+    if {"", ".", ".."} & set(key.split("/")):
+        raise InvalidRequest(f"linux.sysctl: {key!r} is no setting's name")
+    key = key.replace("/", ".")
     if key == "kernel.hostname" or (key == "kernel.domainname" and spec.get("domainname")):
         raise InvalidRequest(f"linux.sysctl: {key!r} is what {key.partition('.')[2]!r} of config.json sets")
     if not (needed := namespace_of(key)):

@@ -143,3 +143,15 @@ def test_what_does_not_start_there_runs_on_where_it_was(parity_home: Twinhull, t
     parity_home.remove_all()
     assert (refused.exit_code, "it is a container still, and runs" in refused.stderr) == (125, True), refused.stderr
     assert (row["isolation"], row["status"], said.stdout, again) == ("container", "running", "x\nx\n", ports)
+
+
+def test_on_a_network_with_ipv6_both_addresses_stay(wall: Wall) -> None:
+    wall("network", "create", "--ipv6", "six", check=True)
+    wall.detached("--name", "box", "--network", "six", "busybox", "sleep", "1000")
+    before = wall.row("box")["networks"][0]
+    wall("switch", "box", "--to", OTHER[wall.isolation], "-t", "0", check=True)
+    after = wall.row("box")["networks"][0]
+    assert (after["address"], after["address6"]) == (before["address"], before["address6"])
+    assert before["address6"] in wall("exec", "box", "ip", "-6", "addr", "show", "eth0", check=True).stdout
+    wall("rm", "-f", "box", check=True)
+    wall("network", "rm", "six", check=True)

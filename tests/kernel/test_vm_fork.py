@@ -262,3 +262,16 @@ def goes_on(monitor: qmp.Monitor) -> bool:
         return True
     except GuestError:
         return False
+
+
+def test_a_copy_on_a_network_with_ipv6_has_addresses_of_its_own(vm: Twinhull) -> None:
+    vm("network", "create", "--ipv6", "six", check=True)
+    words = ("run", "-d", "--vm", "--name", "first", "--network", "six", "busybox", "sleep", "1000")
+    first = vm(*words, check=True).stdout.strip()
+    copy = vm("fork", "first", check=True).stdout.strip()
+    rows = [vm("inspect", name, check=True).json()[0]["networks"][0] for name in (first, copy)]
+    assert len({row["address6"] for row in rows}) == 2
+    script = "ip -6 addr show eth0 scope global | grep -c inet6; ip -6 route | grep -c default; ping -6 -c1 -W9 $0"
+    for name, row in ((first, rows[1]), (copy, rows[0])):
+        done = vm("exec", name, "sh", "-c", script, row["address6"], check=True).stdout.splitlines()
+        assert done[:2] == ["1", "1"]

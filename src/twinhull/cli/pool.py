@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from twinhull.cli.arguments import add_format, memory_bytes, size_of_pool
+from twinhull.cli.arguments import add_format, memory_bytes, size_bytes, size_of_pool
 from twinhull.cli.progress import prepared
 from twinhull.cli.render import document, size, table
 
@@ -20,7 +20,7 @@ def configure_set(parser: Parser) -> None:
     """Flags of vm pool set."""
     add = parser.add_argument
     add("--memory", "-m", type=memory_bytes, default=0, metavar="M", help="for workloads with this limit")
-    add("--memory-budget", type=memory_bytes, default=0, metavar="M", help="what all of them may take of the host's")
+    add("--memory-budget", type=size_bytes, default=0, metavar="M", help="what all of them may take of the host's")
     add("--wait", action="store_true", help="return when they are made")
     add(
         "count",

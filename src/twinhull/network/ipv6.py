@@ -78,7 +78,7 @@ def placed(db: Connection, place: Endpoint, subnet6: str, wanted: str, base: int
         raise InvalidRequest(f"network {place.network!r} has no IPv6", hint="twinhull network create --ipv6 NAME")
     subnet = IPv6Network(subnet6)
     address = str(subnet[number_of(place.address)])
-    if wanted:
+    if wanted and wanted != address:  # one that changes sides wants what it has
         address = chosen(db, place, subnet, wanted, base)
     return place._replace(address6=address, gateway6=gateway_of(subnet6))
 

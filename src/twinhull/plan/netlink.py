@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from struct import Struct, pack
 
-REQUEST, ACK, EXCLUSIVE, CREATE = 0x1, 0x4, 0x200, 0x400
+REQUEST, ACK, REPLACE, EXCLUSIVE, CREATE = 0x1, 0x4, 0x100, 0x200, 0x400
 DUMP = 0x300
 NEWLINK, DELLINK, GETLINK, NEWADDR, DELADDR, NEWROUTE, GETROUTE = 16, 17, 18, 20, 21, 24, 26
 NEWQDISC, DELQDISC, NEWTFILTER = 36, 37, 44
@@ -172,12 +172,16 @@ def address_body(index: int, address: str, prefix: int) -> bytes:
 
 
 def add_default_route(index: int, gateway: str, *, ack: bool = True) -> bytes:
-    """Send what is for no neighbour to `gateway`, through the link `index`."""
+    """Send what is for no neighbour to `gateway`, through the link `index`.
+
+    IPv6's stays when the address goes that it was made with, so it takes the place of another.
+    """
     packed = pack_address(gateway)
     family = AF_INET if len(packed) == 4 else AF_INET6
     route = ROUTE.pack(family, 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0)
     body = route + attribute(RTA_GATEWAY, packed) + number(RTA_OIF, index)
-    return message(NEWROUTE, CREATE | (ACK if ack else 0), body)
+    replace = REPLACE if family == AF_INET6 else 0
+    return message(NEWROUTE, CREATE | replace | (ACK if ack else 0), body)
 
 
 def delete_link(name: str) -> bytes:

@@ -58,7 +58,9 @@ def format_disk(path: str, *, journal: bool, content: str = "") -> None:
         result = spawn.run_tool(argv)
         if result.returncode:
             reason = result.stderr.strip() or "mkfs.ext4 failed"
-            raise HostUnfit(f"the scratch disk cannot be formatted: {reason}", hint="apt-get install e2fsprogs")
+            full = "no space" in reason.lower()
+            hint = f"make room where {path} is" if full else "apt-get install e2fsprogs"
+            raise HostUnfit(f"the scratch disk cannot be formatted: {reason}", hint=hint)
         os.fsync(fd)
     except BaseException:
         os.unlink(path)

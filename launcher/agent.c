@@ -99,7 +99,7 @@ static void prepare_policy(struct agent *agent)
 	if (!agent->policy_op)
 		return;
 	agent->policy = cgroup_policy_load(agent->policy_op->args[0].text, agent->policy_op->args[0].length);
-	CLEANUP_FD int nobodys = cgroup_make(NOBODYS_GROUP);
+	CLEANUP_FD int nobodys = cgroup_make(NOBODYS_GROUP, false);
 	if (nobodys >= 0 && agent->policy >= 0)
 		cgroup_policy_attach(nobodys, agent->policy);
 }
@@ -140,7 +140,7 @@ static int become_copy(struct agent *agent, struct connection *from, int socket)
 {
 	struct failure why = {.index = UINT32_MAX};
 	from->plan = NULL;
-	agent->host.cgroup2_fd = cgroup_make(REHEARSAL_GROUP);
+	agent->host.cgroup2_fd = cgroup_make(REHEARSAL_GROUP, false);
 	int error = agent->host.cgroup2_fd < 0 ? agent->host.cgroup2_fd : prepare_memory(agent, from);
 	if (!error)
 		error = spawn_ahead(&agent->host, agent->plan, from->plan, &agent->ahead, &why);

@@ -64,14 +64,14 @@ static bool is_frozen(int group)
 	       (file_read(group, "cgroup.freeze", state, sizeof(state)) > 0 && state[0] == '1');
 }
 
-int cgroup_make(const char *path)
+int cgroup_make(const char *path, bool awake)
 {
 	char copy[PATH_MAX];
 	if (path[0] != '/' || strlen(path) >= sizeof(copy))
 		return -EINVAL;
 	CLEANUP_FD int group = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (group >= 0)
-		return is_frozen(group) ? -EBUSY : fd_high(fd_take(&group));
+		return awake && is_frozen(group) ? -EBUSY : fd_high(fd_take(&group));
 	memcpy(copy, path, strlen(path) + 1);
 	group = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	char *rest = copy;

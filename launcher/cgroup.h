@@ -6,8 +6,9 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* Make a group with its ancestors and open its directory. Returns a descriptor or -errno. */
-int cgroup_make(const char *path);
+/* Make a group with its ancestors and open its directory; one that is frozen is EBUSY if it shall be awake. Returns a
+ * descriptor or -errno. */
+int cgroup_make(const char *path, bool awake);
 
 /* Attach a BPF program of type CGROUP_DEVICE to a v2 group. */
 int cgroup_device_policy(int group, const void *program, size_t length);

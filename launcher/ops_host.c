@@ -75,7 +75,7 @@ static int give(struct host *host, uint64_t number, int fd)
 
 static int op_cgroup2(struct host *host, const struct op *op)
 {
-	int group = cgroup_make(op->args[0].text);
+	int group = cgroup_make(op->args[0].text, !host->joins);
 	if (group < 0)
 		return group;
 	/* The last one is the leaf; those before it are its ancestors. */
@@ -86,7 +86,7 @@ static int op_cgroup2(struct host *host, const struct op *op)
 
 static int op_cgroup1(struct host *host, const struct op *op)
 {
-	return keep(host->cgroup1_fds, MAX_CGROUP1, cgroup_make(op->args[0].text));
+	return keep(host->cgroup1_fds, MAX_CGROUP1, cgroup_make(op->args[0].text, !host->joins));
 }
 
 static int op_write(struct host *host, const struct op *op)
@@ -430,6 +430,9 @@ static int make_userns(struct host *host, const struct plan *plan, struct failur
 int host_perform(struct host *host, const struct plan *plan, struct failure *why)
 {
 	int error = enter_own_users(host, plan, why);
+	host->joins = false; /* who joins finds a frozen group out by itself: a paused container's */
+	for (size_t i = 0; i < plan->count; i++)
+		host->joins |= plan->ops[i].code == OP_JOIN;
 	if (!error)
 		error = make_userns(host, plan, why);
 	for (size_t i = 0; !error && i < plan->count; i++) {

@@ -23,6 +23,7 @@ struct ahead;
 struct host {
 	int instance_fd;              /* the instance directory, O_PATH or O_DIRECTORY */
 	int cgroup2_fd;               /* leaf for CLONE_INTO_CGROUP, or -1 */
+	bool joins;                   /* the plan joins a process: its groups may be frozen */
 	int netns_fd;                 /* also dup'ed at NETNS_FD while netlink ops run, or -1 */
 	int userns_fd;                /* of a plan with id-maps, or joined, or -1 */
 	char maps[2][ID_MAP_BYTES];   /* of one that is joined: of users and of groups, as we see them */

@@ -64,7 +64,7 @@ class Wall:
 @pytest.fixture(scope="session")
 def parity_home(tmp_path_factory: pytest.TempPathFactory) -> Twinhull:
     """One state directory for all that is done in both isolations: a guest's template is made once."""
-    command = Twinhull(tmp_path_factory.mktemp("parity"))
+    command = Twinhull(tmp_path_factory.mktemp("parity"), settings={"vm_spare": True})
     command("run", "--rm", "--network", "none", "busybox", "true", check=True)
     command("run", "--rm", "--vm", "--network", "none", "busybox", "true", check=True, timeout_s=120)
     return command

@@ -102,7 +102,8 @@ def is_lacking(config: Config, machine: Machine, key: str) -> bool:
     from twinhull.runtime import holder, pool
 
     waiting, imprinted = holder.stock(config, key)
-    if not imprinted and not os.path.exists(refusal_path(config, key)):
+    imprints = machine.accelerator == "tcg"
+    if imprints and not imprinted and not os.path.exists(refusal_path(config, key)):
         return True
     return pool.serves(machine._asdict()) and waiting < max(pool.read(config).size, least(imprinted=imprinted))
 

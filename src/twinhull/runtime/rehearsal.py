@@ -68,12 +68,7 @@ def make_spare(
         GuestError: it did not come up, or could not be made ready.
         LaunchError: an op of its jail failed.
     """
-    started = start_rehearsed(config, ready, machine, template, place, rehearsal)
-    try:
-        return spare_of(started, place)
-    except BaseException:
-        jailed.end(started)
-        raise
+    return spare_of(start_rehearsed(config, ready, machine, template, place, rehearsal), place)
 
 
 def copy_imprint(
@@ -91,11 +86,7 @@ def copy_imprint(
     plan = jail_plan(imprinted(jail_of(ready, machine, identity)), read_facts())
     inherit = dict(zip((MEMORY_FD, IMPRINT_FD), lent, strict=True))
     started = jailed.start(ready.guest.launcher, directory, plan, inherit=inherit, flags=shim_flags(config, identity))
-    try:
-        return spare_of(started, place)
-    except BaseException:
-        jailed.end(started)
-        raise
+    return spare_of(started, place)
 
 
 def try_imprint(
@@ -126,8 +117,12 @@ def try_imprint(
 
 
 def spare_of(started: jailed.Started, place: tuple[str, str]) -> Spare:
-    """What whoever takes a guest in waiting needs of it."""
-    namespace, inside = enter(started.qemu_pid)
+    """What whoever takes a guest in waiting needs of it; the guest ends if that is not to be had."""
+    try:
+        namespace, inside = enter(started.qemu_pid)
+    except BaseException:
+        jailed.end(started)
+        raise
     return Spare(*place, started.sandbox, namespace, inside)
 
 

@@ -31,6 +31,8 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("linux", {"sysctl": {"net.ipv4/../../kernel/printk_ratelimit_burst": "10"}}, "linux.sysctl"),
     ("linux", {"cgroupsPath": "system.slice:a:b"}, "linux.cgroupsPath"),
     ("linux", {"cgroupsPath": "/../x"}, "linux.cgroupsPath"),
+    ("linux", {"cgroupsPath": "/"}, "linux.cgroupsPath: '/' is the machine's"),
+    ("linux", {"cgroupsPath": "/./"}, "linux.cgroupsPath: '/./' is the machine's"),
     ("linux", {"resources": {"memory": {"limit": 2048, "swap": 1024}}}, "linux.resources.memory.swap"),
     ("linux", {"resources": {"unified": {"a/b": "1"}}}, "linux.resources.unified"),
     ("process", {"user": {"uid": 2**32 - 1, "gid": 0}}, "process.user.uid"),

@@ -130,8 +130,7 @@ def dispatch(options: Options, verb: str, words: list[str]) -> int:
         raise HostUnfit(f"{verb}: not supported yet", hint="it needs CRIU")
     if verb not in MODULES:
         raise InvalidRequest(f"no such command: {verb}")
-    if options.flag("systemd-cgroup") or options.value("cgroup-manager") == "systemd":
-        raise HostUnfit("the systemd cgroup driver is not there yet: use cgroupfs")
+    check_cgroup_manager(options)
     given, rest = parse(verb, verb_options(verb), words)
     if given.flag("help"):
         print(usage(verb))
@@ -139,6 +138,21 @@ def dispatch(options: Options, verb: str, words: list[str]) -> int:
     module = __import__(f"twinhull.cli.{MODULES[verb]}", fromlist=["run"])
     act: Callable[[Options, Options, list[str]], int] = getattr(module, f"run_{verb}")
     return act(options, given, rest)
+
+
+def check_cgroup_manager(options: Options) -> None:
+    """cgroupfs, or disabled: crun's words, and runc's flag for the one that is not there.
+
+    Raises:
+        InvalidRequest: it is neither.
+        HostUnfit: it is systemd.
+    """
+    manager = options.value("cgroup-manager")
+    if manager not in ("", "cgroupfs", "systemd", "disabled"):
+        raise InvalidRequest(f"--cgroup-manager: {manager!r} is none of cgroupfs, systemd and disabled")
+    if manager == "systemd" or options.flag("systemd-cgroup"):
+        option = f"--cgroup-manager {manager}" if manager else "--systemd-cgroup"
+        raise HostUnfit(f"{option}: the systemd cgroup driver is not there yet: use cgroupfs")
 
 
 def root_of(options: Options) -> str:

@@ -27,8 +27,9 @@ from twinhull.plan.shape import PROCESS, check_object
 from twinhull.runtime.oci import life
 from twinhull.runtime.oci import record as records
 from twinhull.runtime.oci.conversation import Init, Started
-from twinhull.runtime.oci.create import Streams, create, execute, load_spec
+from twinhull.runtime.oci.create import create, execute, load_spec
 from twinhull.runtime.oci.launcher import launcher
+from twinhull.runtime.oci.streams import Streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,8 +90,13 @@ def make(options: Options, given: Options, identity: str, *, detached: bool) -> 
     spec = load_spec(bundle, given.value("config"))
     check_console(spec, given, detached=detached)
     guest = isolation_of(options.value("isolation"), spec.get("annotations") or {}, called()) == "vm"
-    streams, warn = streams_of(options, given), warner(options)
-    return spec, create(root_of(options), identity, bundle, spec, streams, warn, guest=guest)
+    streams, warn, grouped = streams_of(options, given), warner(options), options.value("cgroup-manager") != "disabled"
+    if guest and not grouped:
+        raise InvalidRequest("--cgroup-manager disabled: a virtual machine has a group of its own")
+    made = create(root_of(options), identity, bundle, spec, streams, warn, guest=guest, grouped=grouped)
+    if not grouped and ((spec.get("linux") or {}).get("resources") or {}).get("devices"):
+        warn("linux.resources.devices: not enforced without a control group (--cgroup-manager disabled)")
+    return spec, made
 
 
 def called() -> str:

@@ -117,7 +117,7 @@ def compile_exec(spec: Mapping[str, Any], facts: Facts, bundle: Bundle) -> Plan:
 
 def legacy_path(cgroup: Cgroup, facts: Facts) -> str:
     """The container's path in the v1 hierarchies."""
-    return cgroup.legacy[0][1].removeprefix(facts.cgroup1[0][1]) if cgroup.legacy else "/"
+    return cgroup.legacy[0][1].removeprefix(facts.cgroup1[0][1]) if cgroup.legacy else ""
 
 
 def refuse(linux: Mapping[str, Any]) -> None:

@@ -30,6 +30,9 @@ class Cgroup(NamedTuple):
     legacy: tuple[tuple[str, str], ...]
 
 
+NO_GROUPS = Cgroup("", ())
+
+
 def place(cgroups_path: str, identity: str, facts: Facts) -> Cgroup:
     """Return the directories for linux.cgroupsPath; without one the container's id names them.
 
@@ -42,6 +45,8 @@ def place(cgroups_path: str, identity: str, facts: Facts) -> Cgroup:
     path = "/" + (cgroups_path.strip("/") or f"twinhull/{identity}")
     if ".." in path.split("/"):
         raise InvalidRequest(f"linux.cgroupsPath: {cgroups_path!r} leads out of the hierarchy")
+    if cgroups_path and not set(cgroups_path) - {"/", "."}:
+        raise InvalidRequest(f"linux.cgroupsPath: {cgroups_path!r} is the machine's group, not one for a container")
     unified = facts.cgroup2 + path if facts.cgroup2 else ""
     return Cgroup(unified, tuple((name, point + path) for name, point in facts.cgroup1))
 
@@ -49,6 +54,7 @@ def place(cgroups_path: str, identity: str, facts: Facts) -> Cgroup:
 def bundle_cgroups(linux: Mapping[str, Any], cgroup: Cgroup, facts: Facts) -> Groups:
     """Return the ops that make the groups with their limits, and those that remove them."""
     resources = linux.get("resources") or {}
+    ungrouped = cgroup == NO_GROUPS and facts.cgroup_mode != "none"  # so the caller wants it
     make: list[Op] = []
     undo: list[Op] = []
     if cgroup.unified:
@@ -60,7 +66,7 @@ def bundle_cgroups(linux: Mapping[str, Any], cgroup: Cgroup, facts: Facts) -> Gr
     undo += [Op("remove-cgroup", (directory,)) for directory in directories]
     make += [Op("write", (path, value)) for path, value in writes(resources, cgroup, facts)]
     # In a user namespace no policy can be loaded, and no node made that it would be for.
-    devices = () if facts.rootless else device_ops(resources, cgroup)
+    devices = () if facts.rootless or ungrouped else device_ops(resources, cgroup)
     return Groups((*make, *devices), tuple(undo))
 
 

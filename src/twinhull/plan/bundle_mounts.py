@@ -126,6 +126,8 @@ def cgroups(target: str, options: Options, place: Place) -> tuple[list[Op], list
         return [Op("bind", ("/sys/fs/cgroup", target, BIND_TREE, attributes | RDONLY))], []
     if not place.facts.cgroup1:
         return [Op("filesystem", ("cgroup2", "cgroup", target, attributes, ""))], []
+    if not place.cgroup:  # no group of its own: what is bound is the machine's
+        attributes |= RDONLY
     now = [Op("filesystem", ("tmpfs", "tmpfs", target, NOSUID_NODEV_NOEXEC, "mode=755"))]
     for point, controllers in hierarchies(place.facts).items():
         below = f"{target}/{point.rpartition('/')[2]}"

@@ -4,66 +4,31 @@ from __future__ import annotations
 
 import os
 import time
-from errno import EACCES
 
 from twinhull import jsontext
-from twinhull.errors import Conflict, HostUnfit, InvalidRequest, LaunchError, NotFound, TwinhullError
+from twinhull.errors import Conflict, HostUnfit, InvalidRequest, NotFound, TwinhullError
 from twinhull.host import files
 from twinhull.host.facts import read_facts
 from twinhull.plan.bundle import Bundle, compile_bundle, compile_exec, ungranted_capabilities
-from twinhull.plan.bundle_cgroups import Cgroup, place
+from twinhull.plan.bundle_cgroups import NO_GROUPS, Cgroup, place
 from twinhull.plan.codec import encode
-from twinhull.plan.fields import field_of
 from twinhull.plan.shape import SPEC, check_shape
 from twinhull.runtime.oci import record as records
-from twinhull.runtime.oci.conversation import Init, Started, hand_over, perform
-from twinhull.runtime.oci.launcher import FIRST_INHERITED_FD, INIT_CLIENT_FD, undo
+from twinhull.runtime.oci.conversation import Started, perform
+from twinhull.runtime.oci.launcher import undo
 from twinhull.runtime.oci.life import locked, stopped
 from twinhull.runtime.oci.record import Record
+from twinhull.runtime.oci.refusals import fields_named, group_named
 from twinhull.runtime.oci.seccomp import Filter, container_filter, tell_listener
-from twinhull.scopes import contextmanager
-from twinhull.tuples import NamedTuple
+from twinhull.runtime.oci.streams import Streams, check_terminal, settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from twinhull.model import Facts
     from twinhull.plan.ops import Op, Plan
-
-
-class Streams(NamedTuple):
-    """What a process gets from our caller besides its standard streams.
-
-    Attributes:
-        console: path of the socket that takes the terminal's master; "" without a terminal.
-        pid_file: "" for none.
-        preserve: how many descriptors from 3 on it keeps.
-        init: `launcher init`, if it runs already.
-        listening: how many sockets come before those, which it is told of as a service manager does.
-    """
-
-    console: str = ""
-    pid_file: str = ""
-    preserve: int = 0
-    init: Init | None = None
-    listening: int = 0
-
-    def inherited(self) -> dict[int, int]:
-        """The numbers it sees -> ours."""
-        numbers = range(FIRST_INHERITED_FD, FIRST_INHERITED_FD + self.listening + self.preserve)
-        if numbers and numbers[-1] >= INIT_CLIENT_FD:
-            raise InvalidRequest(f"--preserve-fds: at most {INIT_CLIENT_FD - FIRST_INHERITED_FD}")
-        return {number: number for number in numbers}
-
-    def told(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The spec with what its process has to know of the sockets; the container's own keeps nothing of it."""
-        process = spec.get("process")
-        if not self.listening or not process:
-            return spec
-        environment = [*(process.get("env") or ()), f"LISTEN_FDS={self.listening}", "LISTEN_PID=1"]
-        return {**spec, "process": {**process, "env": environment}}
 
 
 def load_spec(bundle: str, path: str) -> Any:
@@ -95,6 +60,7 @@ def create(
     warn: Callable[[str], None],
     *,
     guest: bool = False,
+    grouped: bool = True,
 ) -> Started:
     """Make a container whose process waits for `start`; a terminal without a console socket stays with us.
 
@@ -102,6 +68,7 @@ def create(
         bundle: its directory, without a symbolic link in it.
         spec: its configuration.
         guest: it becomes a virtual machine.
+        grouped: it has control groups; else it stays in those of the caller.
 
     Raises:
         Conflict: the id is in use.
@@ -117,7 +84,7 @@ def create(
         raise Conflict(f"container with id exists: {identity}") from None
     with locked(root, identity) as lock:
         try:
-            made = make(root, identity, bundle, spec, streams, lock, guest=guest)
+            made = make(root, identity, bundle, spec, streams, lock, guest=guest, grouped=grouped)
         except BaseException:
             undo(directory)
             stopped(root, Record(identity, bundle, "", "", 0, 0, spec["ociVersion"], {}, "", []), warn)
@@ -129,7 +96,7 @@ def create(
 
 
 def make(
-    root: str, identity: str, bundle: str, spec: Any, streams: Streams, lock: int, *, guest: bool = False
+    root: str, identity: str, bundle: str, spec: Any, streams: Streams, lock: int, *, guest: bool, grouped: bool
 ) -> Started:
     """Fill the directory, perform the plan, and keep the record."""
     directory, facts = records.directory(root, identity), read_facts()
@@ -141,8 +108,8 @@ def make(
         facts, user, spec, on_maps = without_root(facts, spec, guest=guest)
     linux = spec.get("linux") or {}
     record = draft(identity, bundle, spec, guest=guest)
-    cgroup = place(linux.get("cgroupsPath") or "", identity, facts)
-    if facts.rootless:
+    cgroup = place(linux.get("cgroupsPath") or "", identity, facts) if grouped else NO_GROUPS
+    if facts.rootless and grouped:
         from twinhull.runtime.oci.rootless import reachable
 
         facts, cgroup = reachable(facts, cgroup, named=bool(linux.get("cgroupsPath")))
@@ -222,35 +189,6 @@ def without_root(
     return facts._replace(rootless=True), (entered,), inside, lambda pid: write_maps(pid, linux)
 
 
-@contextmanager
-def fields_named(spec: Mapping[str, Any]) -> Iterator[None]:
-    """Let the error of an op begin with the field that it comes from."""
-    try:
-        yield
-    except LaunchError as error:
-        if error.op == "own-users":
-            from twinhull.runtime.oci.rootless import refused
-
-            raise refused(error) from None
-        if field := field_of(error.op, error.target, spec):
-            error.message = f"{field}: {error.message}"
-        raise
-
-
-@contextmanager
-def group_named(unified: str) -> Iterator[None]:
-    """Tell a user whom the kernel does not let into a group, for he calls from elsewhere, what to do."""
-    try:
-        yield
-    except LaunchError as error:
-        if os.geteuid() == 0 or error.errno != EACCES or not unified:
-            raise
-        raise HostUnfit(
-            f"the control group {unified} cannot be entered from the one that this command runs in: call it from below "
-            "the group that is delegated to you (systemd-run --user --scope)"
-        ) from None
-
-
 def stand_in(root: str, record: Record, spec: Mapping[str, Any], bundle: Bundle) -> Plan:
     """The plan of what stands on the host for a virtual machine."""
     from twinhull.runtime.oci import guest
@@ -273,27 +211,6 @@ def hooks_of(root: str, record: Record, spec: Mapping[str, Any]) -> Callable[[in
 def listener_of(root: str, record: Record, seccomp: Filter, status: str) -> Callable[[int, int], None]:
     """What tells a filter's listener of a process, at once: its next call may be one that is asked about."""
     return lambda pid, fd: tell_listener(seccomp, pid, fd, records.document(root, record._replace(pid=pid), status))
-
-
-def settle(started: Started, streams: Streams) -> None:
-    """Hand the terminal to who shall have it, and write the pid file: last, for callers wait for it."""
-    if started.terminal >= 0 and streams.console:
-        hand_over(streams.console, started.terminal, b"/dev/ptmx")
-    if streams.pid_file:
-        write_pid(streams.pid_file, started.pid)
-
-
-def write_pid(path: str, pid: int) -> None:
-    """Digits only; a reader never sees half of them."""
-    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}")
-    files.write(temporary, str(pid).encode(), 0o644)
-    os.rename(temporary, path)
-
-
-def check_terminal(process: Mapping[str, Any], streams: Streams) -> None:
-    """A console socket belongs to a terminal."""
-    if streams.console and not process.get("terminal"):
-        raise InvalidRequest("process.terminal: a console socket was given, but no terminal is asked for")
 
 
 def describe(root: str, record: Record, cgroup: Cgroup, seccomp: Filter, streams: Streams) -> Bundle:

@@ -55,8 +55,8 @@ if TYPE_CHECKING:
     from twinhull.plan.ops import Plan
     from twinhull.runtime.container import Prepared
     from twinhull.runtime.oci.conversation import Started
-    from twinhull.runtime.oci.create import Streams
     from twinhull.runtime.oci.record import Record
+    from twinhull.runtime.oci.streams import Streams
 
 MAIN = "stand-in"  # the socket where the stand-in gets its conversation with the machine
 # The caller keeps what the workload writes; ours is for nobody.
@@ -185,7 +185,7 @@ def start(root: str, record: Record) -> None:
 def described(root: str, record: Record, spec: Mapping[str, Any]) -> Bundle:
     """What the compiler needs beside the spec, of a container that is there."""
     from twinhull.plan.bundle_cgroups import Cgroup
-    from twinhull.runtime.oci.create import Streams
+    from twinhull.runtime.oci.streams import Streams
 
     seccomp = container_filter(root, (spec.get("linux") or {}).get("seccomp"))
     if seccomp.listener:

@@ -152,7 +152,7 @@ def processes(record: Record) -> list[int]:
     if not directory and records.is_alive(record):
         from twinhull.runtime.oci.rootless import kin
 
-        return kin(record.pid)
+        return kin(record.pid, shares_pids=records.SHARES_PIDS in record.marks)
     for top, _, _ in os.walk(directory) if directory else ():
         try:
             found += map(int, files.read(f"{top}/cgroup.procs").split())

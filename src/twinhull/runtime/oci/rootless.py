@@ -62,9 +62,12 @@ def may_make(group: str) -> bool:
     return all(os.access(f"{group}{file}", os.W_OK) for file in ("", "/cgroup.procs"))
 
 
-def kin(pid: int) -> list[int]:
-    """Pids of a container that is in no cgroup, by one of its processes: those in its pid namespace, or its users'."""
-    for kind in ("pid", "user"):
+def kin(pid: int, *, shares_pids: bool) -> list[int]:
+    """Pids of a container that is in no cgroup, by one of its processes: those in its pid namespace, or its users'.
+
+    A pid namespace that is shared with another container says nothing.
+    """
+    for kind in ("user",) if shares_pids else ("pid", "user"):
         own = namespace(pid, kind)
         if own and own != namespace(os.getpid(), kind):
             found = (int(name) for name in os.listdir("/proc") if name.isdecimal())

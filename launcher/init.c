@@ -5,11 +5,13 @@
  * Frames on CLIENT_FD: PLAN, u32 the process to join or 0, with descriptors: the plan, the container's directory, and
  * its lock if it is held: we hold it, too, for the client may die while we work.
  * From us MAPS where ours are to be written, and READY where the plan awaits hooks, each answered by START;
- * DESCRIPTOR; STARTED or ERROR last. */
+ * DESCRIPTOR; STARTED or ERROR last. START answers STARTED, too, once the client has written down who the process of a
+ * container is: without that nobody could find it again, and it is ended. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/seccomp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +20,9 @@
 #include <unistd.h>
 
 #include "descriptor.h"
+#include "fault.h"
 #include "frames.h"
+#include "kernel.h"
 #include "modes.h"
 #include "seal.h"
 #include "spawn.h"
@@ -68,16 +72,19 @@ static int complain(int client, const struct failure *why)
 }
 
 /* What the client does may take as long as it likes; one that is gone ends the container. */
-static int ask(const struct host *host, uint16_t kind, pid_t pid)
+static int await_answer(int client)
 {
 	uint8_t bytes[FRAME_HEADER_BYTES];
 	struct frame frame;
-	int error = send_number(host->client_fd, kind, (uint32_t)pid, -1);
-	if (error)
-		return error;
-	if (recv(host->client_fd, bytes, sizeof(bytes), MSG_WAITALL) != sizeof(bytes))
+	if (recv(client, bytes, sizeof(bytes), MSG_WAITALL) != sizeof(bytes))
 		return -ECANCELED;
 	return frame_parse(bytes, sizeof(bytes), &frame) > 0 && frame.kind == FRAME_START ? 0 : -ECANCELED;
+}
+
+static int ask(const struct host *host, uint16_t kind, pid_t pid)
+{
+	int error = send_number(host->client_fd, kind, (uint32_t)pid, -1);
+	return error ? error : await_answer(host->client_fd);
 }
 
 static int on_hooks(const struct host *host, pid_t pid)
@@ -131,6 +138,18 @@ static int set_up(struct host *host, const struct plan *plan, const struct order
 	return host->wait_fd < 0 || host->error_fd < 0 ? -errno : 0;
 }
 
+/* A process that joined is the business of who keeps the container. */
+static int hand_over(const struct host *host, const struct child *child, bool joined)
+{
+	FAULT("started");
+	int error = send_started(host->client_fd, child);
+	if (!error && !joined)
+		error = await_answer(host->client_fd);
+	if (error && !joined)
+		sys_pidfd_send_signal(child->pidfd, SIGKILL);
+	return error;
+}
+
 static int run(struct host *host, const struct plan *plan, const struct order *order)
 {
 	struct child child;
@@ -142,7 +161,7 @@ static int run(struct host *host, const struct plan *plan, const struct order *o
 		return complain(host->client_fd, &why);
 	if (child.tty >= 0)
 		send_number(host->client_fd, FRAME_DESCRIPTOR, 0, child.tty);
-	return send_started(host->client_fd, &child) ? 125 : 0;
+	return hand_over(host, &child, order->main_pid != 0) ? 125 : 0;
 }
 
 /* Wait for what there is to do. A client that ends without a word has nothing. */

@@ -74,11 +74,11 @@ static int forget_host(const struct ends *ends, int pidfd)
 
 /* A pid namespace takes effect for children only. The one that goes on becomes the shim's own child, so that the
  * shim can reap it; we tell its number, as the host sees it, and end. It waits for that: what it has to say itself
- * would be taken for ours. */
+ * would be taken for ours, and one whose number nobody was told must not go on. */
 static int become_inner(const struct setup *setup)
 {
 	int pidfd = -1, told[2];
-	char nothing;
+	char word = 0;
 	struct clone_args arguments = {
 		.flags = CLONE_PARENT | CLONE_PIDFD,
 		.pidfd = (uint64_t)(uintptr_t)&pidfd,
@@ -89,8 +89,10 @@ static int become_inner(const struct setup *setup)
 	report.pid = sys_clone3(&arguments);
 	if (report.pid == 0) {
 		close(told[1]);
-		while (read(told[0], &nothing, 1) < 0 && errno == EINTR)
+		while (read(told[0], &word, 1) < 0 && errno == EINTR)
 			;
+		if (read(told[0], &word, 1) != 0 || !word) /* which is when its maker has ended */
+			_exit(125);
 		close(told[0]);
 		return 0;
 	}
@@ -98,7 +100,8 @@ static int become_inner(const struct setup *setup)
 		return report.pid == -ENOMEM ? -ESRCH : report.pid; /* the namespace's first process has ended */
 	FAULT("inner-made");
 	int error = report_send(setup->ends.status, &report, pidfd);
-	if (error)
+	word = 1;
+	if (error || write(told[1], &word, 1) != 1)
 		sys_pidfd_send_signal(pidfd, SIGKILL);
 	_exit(error ? 125 : 0); /* which closes the pipe */
 }

@@ -55,12 +55,51 @@ static void reap(pid_t pid)
 		;
 }
 
-/* End a child that will not run, and leave nothing of it. */
+/* One report, with the descriptor that came along or -1. Returns 0 or -errno; -EPIPE when the child is gone. */
+static int receive(int socket, int flags, struct report *report, int *fd)
+{
+	struct iovec part = {.iov_base = report, .iov_len = sizeof(*report)};
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+	struct msghdr message = {
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+	ssize_t got;
+	do
+		got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC | flags);
+	while (got < 0 && errno == EINTR);
+	*fd = -1;
+	if (got <= 0)
+		return got < 0 ? -errno : -EPIPE;
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+	if (header && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof(int))) {
+		memcpy(fd, CMSG_DATA(header), sizeof(*fd));
+		*fd = fd_high(*fd);
+	}
+	return got == sizeof(*report) ? 0 : -EBADMSG;
+}
+
+/* The processes that it told of before it ended, and that nobody has heard of yet. */
+static void discard_told(int socket)
+{
+	struct report report;
+	int fd;
+	while (receive(socket, MSG_DONTWAIT, &report, &fd) == 0) {
+		if (fd >= 0 && (report.kind == REPORT_INNER || report.kind == REPORT_MADE)) {
+			sys_pidfd_send_signal(fd, SIGKILL);
+			reap(report.pid);
+		}
+		fd_close(&fd);
+	}
+}
+
+/* End a child that will not run, and leave nothing of it. It may be another's to reap: its end is awaited first. */
 static void discard(struct child *child)
 {
-	if (child->pidfd >= 0)
-		sys_pidfd_send_signal(child->pidfd, SIGKILL);
+	struct pollfd end = {.fd = child->pidfd, .events = POLLIN};
+	if (child->pidfd >= 0 && sys_pidfd_send_signal(child->pidfd, SIGKILL) == 0)
+		poll(&end, 1, -1);
 	reap(child->pid);
+	if (child->status_fd >= 0)
+		discard_told(child->status_fd);
 	child_close(child); /* what a helper waits for */
 	reap(child->helper);
 	child->pid = -1;
@@ -142,28 +181,6 @@ static pid_t clone_child(const struct host *host, const struct shape *shape, pid
 	return below < 0 ? pid : sys_clone3(&arguments);
 }
 
-/* One report, with the descriptor that came along or -1. Returns 0 or -errno; -EPIPE when the child is gone. */
-static int receive(int socket, struct report *report, int *fd)
-{
-	struct iovec part = {.iov_base = report, .iov_len = sizeof(*report)};
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-	struct msghdr message = {
-		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
-	ssize_t got;
-	do
-		got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-	while (got < 0 && errno == EINTR);
-	*fd = -1;
-	if (got <= 0)
-		return got < 0 ? -errno : -EPIPE;
-	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-	if (header && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof(int))) {
-		memcpy(fd, CMSG_DATA(header), sizeof(*fd));
-		*fd = fd_high(*fd);
-	}
-	return got == sizeof(*report) ? 0 : -EBADMSG;
-}
-
 /* The process that joined the pid namespace takes the place of the one that made it, which has ended. */
 static void replace(struct child *child, pid_t pid, int pidfd)
 {
@@ -230,7 +247,7 @@ static int handle(const struct host *host, struct child *child, const struct pla
 	CLEANUP_FD int fd = -1;
 	int error = await_word(host, child);
 	if (!error)
-		error = receive(child->status_fd, &report, &fd);
+		error = receive(child->status_fd, 0, &report, &fd);
 	if (!error && report.kind == REPORT_HOOKS)
 		error = answer_hooks(host, child);
 	if (error)
@@ -358,7 +375,7 @@ int spawn_start(struct child *child, struct failure *why)
 	snprintf(why->text, sizeof(why->text), "start");
 	fd_close(&child->start_fd);
 	if (!error) {
-		error = receive(child->status_fd, &report, &fd);
+		error = receive(child->status_fd, 0, &report, &fd);
 		/* The socket is close-on-exec: its end is the proof that exec succeeded. */
 		if (error == -EPIPE) {
 			fd_close(&child->status_fd);

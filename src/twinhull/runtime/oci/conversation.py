@@ -50,6 +50,7 @@ def perform(
     on_hooks: Callable[[int], None] | None = None,
     on_listener: Callable[[int, int], None] | None = None,
     on_maps: Callable[[int], None] | None = None,
+    on_started: Callable[[int], None] | None = None,
 ) -> Started:
     """Have a plan performed; our standard streams are the process's.
 
@@ -60,6 +61,7 @@ def perform(
         lock: the container's, held here; it holds that until it has done its work, should we be killed.
         on_hooks: called with the pid where the plan awaits hooks.
         on_maps: called with the pid of `launcher init` where maps of its user namespace are to be written.
+        on_started: called with a container's pid, to write it down; should we be killed before, it is ended.
         on_listener: called with the pid and a seccomp listener's descriptor, which the process may be waiting for.
 
     Raises:
@@ -70,6 +72,9 @@ def perform(
     try:
         order(connection, encode(plan.host + plan.child), directory, join, lock)
         started = converse(connection, {Kind.READY: on_hooks, Kind.MAPS: on_maps}, on_listener)
+        if on_started:
+            on_started(started.pid)
+            connection.sendall(frames.encode(Frame(Kind.START, 0)))
         os.waitpid(pid, 0)
         return started
     except BaseException:

@@ -134,9 +134,8 @@ def make(
             on_hooks=hooks,
             on_listener=listen,
             on_maps=on_maps,
+            on_started=lambda pid: records.save(root, record._replace(pid=pid, start_time=records.start_time(pid))),
         )
-    record = record._replace(pid=started.pid, start_time=records.start_time(started.pid))
-    records.save(root, record)
     try:
         settle(started, streams)
     except BaseException:

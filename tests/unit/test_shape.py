@@ -127,7 +127,7 @@ def test_no_field_is_known_and_then_left_out() -> None:
     [
         ("filesystem", "/sys", "mounts[3]"),
         ("bind", "/nonesuch", "mounts[4].source"),
-        ("write", "/sys/fs/cgroup/cpu/x/cpu.cfs_quota_us 5", "linux.resources.cpu"),
+        ("write", "/sys/fs/cgroup/cpu/x/cpu.cfs_quota_us 5", "linux.resources.cpu.quota"),
         ("write", "/sys/fs/cgroup/x/memory.high", "linux.resources.unified['memory.high']"),
         ("write", "/proc/self/uid_map", ""),
         ("label", "exec", "process.selinuxLabel"),

@@ -35,6 +35,32 @@ OPS = {
     "time-offsets": "linux.timeOffsets",
 }
 MOUNTS = ("filesystem", "filesystem-copied", "bind", "bind-idmapped", "attributes")
+LIMITS = {
+    "memory.limit_in_bytes": "memory.limit",
+    "memory.max": "memory.limit",
+    "memory.memsw.limit_in_bytes": "memory.swap",
+    "memory.swap.max": "memory.swap",
+    "memory.soft_limit_in_bytes": "memory.reservation",
+    "memory.low": "memory.reservation",
+    "memory.kmem.limit_in_bytes": "memory.kernel",
+    "memory.kmem.tcp.limit_in_bytes": "memory.kernelTCP",
+    "memory.swappiness": "memory.swappiness",
+    "memory.oom_control": "memory.disableOOMKiller",
+    "memory.use_hierarchy": "memory.useHierarchy",
+    "cpu.shares": "cpu.shares",
+    "cpu.weight": "cpu.shares",
+    "cpu.cfs_period_us": "cpu.period",
+    "cpu.cfs_quota_us": "cpu.quota",
+    "cpu.max": "cpu.quota",
+    "cpu.cfs_burst_us": "cpu.burst",
+    "cpu.max.burst": "cpu.burst",
+    "cpu.rt_period_us": "cpu.realtimePeriod",
+    "cpu.rt_runtime_us": "cpu.realtimeRuntime",
+    "cpu.idle": "cpu.idle",
+    "cpuset.cpus": "cpu.cpus",
+    "cpuset.mems": "cpu.mems",
+    "pids.max": "pids.limit",
+}
 CONTROLLERS = {
     "memory": "memory",
     "cpu": "cpu",
@@ -68,7 +94,7 @@ def write_field(file: str, spec: Mapping[str, Any]) -> str:
     resources = (spec.get("linux") or {}).get("resources") or {}
     if file in (resources.get("unified") or {}):
         return f"linux.resources.unified[{file!r}]"
-    section = CONTROLLERS.get(file.partition(".")[0])
+    section = LIMITS.get(file) or CONTROLLERS.get(file.partition(".")[0])
     return f"linux.resources.{section}" if section else ""
 
 

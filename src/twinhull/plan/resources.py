@@ -74,6 +74,8 @@ def memory(section: Mapping[str, Any], *, v2: bool) -> Iterator[Setting]:
     if limit is not None and limit != 0:
         new.append(("memory.max", infinite(limit)))
         old.append(("memory.limit_in_bytes", str(limit)))
+        if limit < 0 and not swap:  # v1's swap counts the memory too, and would still limit it
+            old.append(("memory.memsw.limit_in_bytes", "-1"))
     if swap is not None and swap != 0:
         if swap > 0 and (limit or 0) > swap:
             raise InvalidRequest(f"linux.resources.memory.swap: {swap} is less than the limit {limit}")

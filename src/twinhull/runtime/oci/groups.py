@@ -11,7 +11,9 @@ from twinhull.host.facts import read, read_facts
 from twinhull.plan.bundle_cgroups import Cgroup, device_ops, writes
 from twinhull.runtime.oci import record as records
 from twinhull.runtime.oci.life import locked
+from twinhull.runtime.oci.limits import apply, apply_policy, take_back
 from twinhull.runtime.oci.record import Record
+from twinhull.runtime.oci.refusals import fields_named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ def update(root: str, identity: str, resources: Mapping[str, Any]) -> None:
 
     Raises:
         Conflict: it has ended.
-        LaunchError: the kernel refused a value.
+        LaunchError: the kernel refused a value; those that it had taken are taken back.
     """
     with locked(root, identity):
         record = records.load(root, identity)
@@ -35,18 +37,33 @@ def update(root: str, identity: str, resources: Mapping[str, Any]) -> None:
         if os.geteuid() != 0 or facts.rootless:
             own = read(f"{record.unified}/cgroup.controllers").split() if record.unified else ()
             facts = facts._replace(cgroup2_controllers=tuple(own), rootless=True)
-        around = inside_first(root, record, resources) if records.GUEST in record.marks else resources
-        check_usage(record, around.get("memory") or {})
-        apply(list(writes(around, cgroup, facts)))
-        for op in device_ops(around, cgroup):
-            if op.name != "write":
-                raise Conflict("linux.resources.devices: a program cannot be changed while it is in use")
-            files.write_value(str(op.args[0]), str(op.args[1]).encode())
         spec = records.config(root, identity)
         kept = spec.setdefault("linux", {}).setdefault("resources", {})
+        with fields_named({"linux": {"resources": resources}}):
+            around = inside_first(root, record, resources) if records.GUEST in record.marks else resources
+            check_usage(record, around.get("memory") or {})
+            lines, former = device_lists(around, cgroup), device_lists(kept, cgroup) if around.get("devices") else []
+            done = apply(list(writes(around, cgroup, facts)))
+            try:
+                apply_policy(lines, former)
+            except LaunchError:
+                take_back(done)
+                raise
         for key, value in resources.items():
             kept[key] = {**kept.get(key, {}), **value} if isinstance(value, dict) else value
         files.replace(f"{records.directory(root, identity)}/config.json", jsontext.dumps(spec).encode())
+
+
+def device_lists(resources: Mapping[str, Any], cgroup: Cgroup) -> list[tuple[str, str]]:
+    """Return the lines for v1's lists of devices, which the kernel takes in any order.
+
+    Raises:
+        Conflict: the machine has a program for that.
+    """
+    ops = list(device_ops(resources, cgroup))
+    if any(op.name != "write" for op in ops):
+        raise Conflict("linux.resources.devices: a program cannot be changed while it is in use")
+    return [(str(op.args[0]), str(op.args[1])) for op in ops]
 
 
 def check_usage(record: Record, section: Mapping[str, Any]) -> None:
@@ -67,21 +84,6 @@ def inside_first(root: str, record: Record, resources: Mapping[str, Any]) -> Map
     from twinhull.runtime.oci import guest_limits
 
     return guest_limits.update(root, record, resources)
-
-
-def apply(values: list[tuple[str, str]]) -> None:
-    """Write limits; memory before swap or after it, for the one must never be above the other."""
-    refused: list[tuple[str, str]] = []
-    for path, value in values:
-        try:
-            files.write_value(path, value.encode())
-        except OSError:
-            refused.append((path, value))
-    for path, value in refused:
-        try:
-            files.write_value(path, value.encode())
-        except OSError as error:
-            raise LaunchError("write", f"{path} {value}", error.errno or 5) from None
 
 
 def statistics(record: Record) -> dict[str, Any]:

@@ -12,7 +12,7 @@
 #define MAX_KEPT_FDS (MAX_CHILD_FDS + 8)
 #define MAX_TREES 8
 /* Bits of root-bind's mode and of bind's recursive. */
-enum { ROOT_READONLY = 1, ROOT_OWNERS = 2, BIND_ALL = 1, BIND_PEERS = 2, BIND_MAPS_ALL = 4 };
+enum { ROOT_READONLY = 1, ROOT_OWNERS = 2, BIND_ALL = 1, BIND_PEERS = 2, BIND_MAPS_ALL = 4, BIND_INSIDE = 8 };
 #define TOOL_FREEZES 65536 /* tool op, a bit of its flags: nothing of the workload runs until it has ended */
 #define HOOK_BEFORE_EXEC 1 /* hook op: when */
 

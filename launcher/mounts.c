@@ -15,7 +15,6 @@
 
 #define USER "userxattr,"
 #define LOWER "index=off,metacopy=off,redirect_dir=nofollow,lowerdir="
-#define MOUNT_DATA_BYTES 4096 /* mount(2): one page */
 
 int directory_make(const char *path)
 {

@@ -7,8 +7,9 @@
 
 struct mount_attr;
 
-#define OVERLAY_VOLATILE 1U /* nothing is synced */
-#define OVERLAY_OF_USER 2U  /* what overlayfs notes in attributes is in user.*, which needs no root */
+#define MOUNT_DATA_BYTES 4096 /* mount(2): one page */
+#define OVERLAY_VOLATILE 1U   /* nothing is synced */
+#define OVERLAY_OF_USER 2U    /* what overlayfs notes in attributes is in user.*, which needs no root */
 
 struct overlay {
 	const char *base, *lower; /* names relative to base, top first, split by ':' */

@@ -142,7 +142,11 @@ int bind_tree(struct setup *setup, const struct op *op)
 {
 	const struct argument *args = op->args;
 	unsigned how = (unsigned)args[2].number;
-	CLEANUP_FD int tree = mount_copy(AT_FDCWD, args[0].text, how & BIND_ALL, !(how & BIND_PEERS), args[3].number);
+	bool inside = how & BIND_INSIDE;
+	CLEANUP_FD int source = inside ? path_open(setup->root, args[0].text) : -1;
+	CLEANUP_FD int tree = inside && source < 0 ? source
+	                                           : mount_copy(inside ? source : AT_FDCWD, inside ? "" : args[0].text,
+	                                                        how & BIND_ALL, !(how & BIND_PEERS), args[3].number);
 	int error = tree >= 0 && op->code == OP_BIND_IDMAPPED ? userns_map(setup, tree, op) : 0;
 	if (tree < 0 || error)
 		setup->blame = args[0].text;
@@ -204,12 +208,30 @@ static int copy_up(struct setup *setup, const struct argument *args, int mount)
 	return from < 0 ? from : to < 0 ? to : copy_tree(from, to, !strstr(args[4].text, "mode="));
 }
 
+/* The options of a new file system; a tmpfs without a mode takes that of the directory which it hides. */
+static int options_of(const struct setup *setup, const struct argument *args, char options[MOUNT_DATA_BYTES])
+{
+	struct stat hidden;
+	bool inherits = strcmp(args[0].text, "tmpfs") == 0 && !strstr(args[4].text, "mode=");
+	CLEANUP_FD int directory = inherits ? path_open(setup->root, args[2].text) : -1;
+	inherits = directory >= 0 && fstat(directory, &hidden) == 0 && S_ISDIR(hidden.st_mode);
+	int length = snprintf(options, MOUNT_DATA_BYTES, "%s", args[4].text);
+	if (inherits && length < MOUNT_DATA_BYTES)
+		length += snprintf(options + length, MOUNT_DATA_BYTES - (size_t)length, "%smode=%o", length ? "," : "",
+		                   hidden.st_mode & 07777);
+	return length < MOUNT_DATA_BYTES ? 0 : -E2BIG;
+}
+
 int op_filesystem(struct setup *setup, const struct op *op)
 {
 	const struct argument *args = op->args;
+	char options[MOUNT_DATA_BYTES];
 	if (!setup->private)
 		return -EINVAL;
-	CLEANUP_FD int mount = mount_filesystem(args[0].text, args[1].text, args[4].text, args[3].number);
+	int long_options = options_of(setup, args, options);
+	if (long_options)
+		return long_options;
+	CLEANUP_FD int mount = mount_filesystem(args[0].text, args[1].text, options, args[3].number);
 	int error = mount >= 0 && op->code == OP_FILESYSTEM_COPIED ? copy_up(setup, args, mount) : 0;
 	if (!error)
 		error = attach_new(setup, mount, args[2].text);

@@ -290,7 +290,7 @@ static int prepare_op(struct setup *setup, const struct op *op)
 		               ? mount_clone(AT_FDCWD, args[0].text, true, 0)
 		               : idmapped(setup, args[0].text, args[1].number & ROOT_READONLY ? MOUNT_ATTR_RDONLY : 0);
 	case OP_BIND_IDMAPPED:
-	case OP_BIND: return bind_tree(setup, op);
+	case OP_BIND: return args[2].number & BIND_INSIDE ? 0 : bind_tree(setup, op);
 	case OP_DEVICE: return prepare_device(setup, op);
 	default: return 0;
 	}
@@ -327,6 +327,24 @@ int userns_give_streams(const struct ends *ends, const char *uids, const char *g
 	return error;
 }
 
+/* The file of a time namespace of ours, opened by who may write it: root of the host. NULL: no offsets. */
+static int open_offsets(struct setup *setup, const struct op **offsets)
+{
+	*offsets = NULL;
+	for (size_t i = setup->shape->first; i < setup->shape->first + setup->shape->count; i++)
+		if (setup->plan->ops[i].code == OP_TIME_OFFSETS)
+			*offsets = &setup->plan->ops[i];
+	return *offsets ? result(open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC)) : -1;
+}
+
+/* The process that goes on is a child of ours, and in it from the beginning: op_time_offsets comes too late. */
+static int make_time(int file, const struct op *offsets)
+{
+	if (unshare(CLONE_NEWTIME) < 0)
+		return -errno;
+	return offsets->args[0].length ? fd_write_all(file, offsets->args[0].text, offsets->args[0].length) : 0;
+}
+
 int userns_enter(struct setup *setup)
 {
 	const struct op *maps = setup->shape->maps;
@@ -340,13 +358,21 @@ int userns_enter(struct setup *setup)
 		                            maps ? maps->args[1].text : host->maps[1]);
 	if (error)
 		return error;
+	const struct op *offsets;
+	CLEANUP_FD int times = open_offsets(setup, &offsets);
+	setup->current = offsets;
+	if (offsets && times < 0)
+		return times;
 	setup->current = NULL;
 	if (setns(host->userns_fd, CLONE_NEWUSER) < 0)
 		return -errno;
 	error = userns_become_root(setup->shape);
 	if (!error && unshare((int)others) < 0)
 		error = -errno;
-	return error;
+	if (error || !offsets)
+		return error;
+	setup->current = offsets;
+	return make_time(times, offsets);
 }
 
 int userns_become_root(const struct shape *shape)

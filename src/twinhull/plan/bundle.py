@@ -88,7 +88,7 @@ def compile_bundle(spec: Mapping[str, Any], facts: Facts, bundle: Bundle) -> Pla
     namespaces = compile_namespaces(linux)
     groups = bundle_cgroups(linux, bundle.cgroup, facts)
     path = bundle.cgroup.unified.removeprefix(facts.cgroup2) if facts.cgroup2 else legacy_path(bundle.cgroup, facts)
-    place = Place(bundle.directory, path, facts, namespaces.has("cgroup"), namespaces.has("user"))
+    place = Place(bundle.directory, bundle.root, path, facts, namespaces.has("cgroup"), namespaces.has("user"))
     mounts, late = compile_bundle_mounts(spec.get("mounts") or [], place)
     hooks = spec.get("hooks") or {}
     child = (
@@ -96,6 +96,7 @@ def compile_bundle(spec: Mapping[str, Any], facts: Facts, bundle: Bundle) -> Pla
         Op("root-bind", (bundle.root, ROOT_OWNERS)),
         *mounts,
         *nodes(spec, linux),
+        *console(spec, late),
         *late,
         *await_hooks(hooks),
         *hook_ops(hooks, "createContainer", AT_ONCE, {**bundle.state, "status": "creating"}),
@@ -181,6 +182,12 @@ def nodes(spec: Mapping[str, Any], linux: Mapping[str, Any]) -> Iterator[Op]:
         if (path := normpath(str(made.args[0]))) not in there:
             yield made
         there.add(path)
+
+
+def console(spec: Mapping[str, Any], late: list[Op]) -> Iterator[Op]:
+    """The place of a terminal's name in a /dev that is closed for writing before there is a terminal."""
+    if (spec.get("process") or {}).get("terminal") and any(op.args[0] == "/dev" for op in late):
+        yield Op("file", ("/dev/console", b"", 0o600))
 
 
 def device(row: Mapping[str, Any], index: int) -> Op:

@@ -60,7 +60,7 @@ def compile_guest(spec: Mapping[str, Any], facts: Facts, bundle: Bundle, network
     """
     linux = spec.get("linux") or {}
     refuse_bundle(spec, linux, bundle)
-    place = Place(bundle.directory, "", GUEST_FACTS, own_cgroups=True, own_users=False)
+    place = Place(bundle.directory, "", "", GUEST_FACTS, own_cgroups=True, own_users=False)
     mounts, late = compile_bundle_mounts(spec.get("mounts") or [], place)
     shares = [Volume(bundle.root, "/"), *shared(spec.get("mounts") or [], mounts)]
     child = (

@@ -12,12 +12,12 @@ from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
     from twinhull.model import Facts
 
-BIND_TREE, BIND_PEERS, BIND_MAPS_TREE = 1, 2, 4  # the `recursive` of a bind op
+BIND_TREE, BIND_PEERS, BIND_MAPS_TREE, BIND_INSIDE = 1, 2, 4, 8  # the `recursive` of a bind op
 NOSUID_NODEV_NOEXEC = 0x2 | 0x4 | 0x8
 
 
@@ -26,12 +26,14 @@ class Place(NamedTuple):
 
     Attributes:
         bundle: relative sources begin here.
+        root: of the file system, on the host.
         cgroup: the workload's path in each hierarchy.
         own_cgroups: it has a cgroup namespace.
         own_users: it has a user namespace.
     """
 
     bundle: str
+    root: str
     cgroup: str
     facts: Facts
     own_cgroups: bool
@@ -46,10 +48,11 @@ def compile_bundle_mounts(mounts: list[Mapping[str, Any]], place: Place) -> tupl
     """
     now: list[Op] = []
     late: list[Op] = []
+    targets: list[str] = []
     for index, mount in enumerate(mounts):
         field = f"mounts[{index}]"
         options = split_options(mount.get("options") or (), field)
-        target = "/" + (mount.get("destination") or "").lstrip("/")
+        target = below(mount.get("destination") or "", place.root) or "/"
         if target == "/":
             raise InvalidRequest(f"{field}.destination: {mount.get('destination')!r} is no place for a mount")
         kind = mount.get("type") or ""
@@ -58,7 +61,7 @@ def compile_bundle_mounts(mounts: list[Mapping[str, Any]], place: Place) -> tupl
         if options.remount:
             now += changes(target, options, options.own)
         elif options.bind or kind == "bind":
-            now += bind(mount, target, options, place, field)
+            now += bind(mount, target, options, place, field, targets)
         elif kind == "cgroup":
             made, closed = cgroups(target, options, place)
             now += made
@@ -67,7 +70,19 @@ def compile_bundle_mounts(mounts: list[Mapping[str, Any]], place: Place) -> tupl
             made, closed = filesystem(mount, target, options, field)
             now += made
             late += closed
+        targets.append(target)
     return now, late
+
+
+def below(path: str, root: str) -> str:
+    """A path as one of the root's, if it is written as one of the host's: as runc reads a destination."""
+    inside = path[len(root) :] if f"{path}/".startswith(f"{root}/") else path
+    return "/" + inside.strip("/")
+
+
+def is_mounted(path: str, targets: Iterable[str]) -> bool:
+    """True if something is mounted at a path of the root, above it or below it."""
+    return any(f"{path}/".startswith(f"{one}/") or f"{one}/".startswith(f"{path}/") for one in targets)
 
 
 def changes(target: str, options: Options, own: Change) -> Iterator[Op]:
@@ -80,14 +95,18 @@ def changes(target: str, options: Options, own: Change) -> Iterator[Op]:
         yield Op("attributes", (target, 0, 0, int(bool(flag & MS_REC)), flag & ~MS_REC))
 
 
-def bind(mount: Mapping[str, Any], target: str, options: Options, place: Place, field: str) -> Iterator[Op]:
-    """A tree of the host's, seen through maps if it has any."""
+def bind(
+    mount: Mapping[str, Any], target: str, options: Options, place: Place, field: str, there: list[str]
+) -> Iterator[Op]:
+    """A tree of the host's, seen through maps if it has any; of the root's with what is mounted `there` before it."""
     source = mount.get("source") or ""
     if not source:
         raise InvalidRequest(f"{field}.source: a bind needs one")
     if not source.startswith("/"):
         source = f"{place.bundle}/{source}"
     how = BIND_TREE if options.bind == 2 else 0
+    if place.root and f"{source}/".startswith(f"{place.root}/") and is_mounted(below(source, place.root), there):
+        source, how = below(source, place.root), how | BIND_INSIDE
     if options.propagation and not all(flag & ~MS_REC in (1 << 18, 1 << 17) for flag in options.propagation):
         how |= BIND_PEERS
     users, groups = mount.get("uidMappings") or [], mount.get("gidMappings") or []

@@ -93,7 +93,8 @@ TABLE = (
     OpType(34, "child", "root-bind", ("s:path", "i:mode"),
            "the root is this directory of the host; 1 read-only, 2 with its owners as they are"),
     OpType(35, "child", "bind", ("s:source", "s:target", "i:recursive", "i:attributes"),
-           "bind a tree of the host at a path in the root, made if missing; recursive: 1 all of it, 2 with its peers"),
+           "bind a tree of the host at a path in the root, made if missing; recursive: 1 all of it, 2 with its peers, "
+           "8 the source is a path in the root, with what is mounted there by now"),
     OpType(36, "child", "filesystem", ("s:type", "s:source", "s:target", "i:attributes", "s:data"),
            "mount a new file system at a path in the root, made if missing"),
     OpType(37, "child", "directory", ("s:path", "i:mode"), "make a directory in the root"),

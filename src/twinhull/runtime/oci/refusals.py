@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from errno import EACCES
+from errno import EACCES, ELOOP
 
 from twinhull.errors import HostUnfit, LaunchError
 from twinhull.plan.fields import field_of
@@ -27,6 +27,8 @@ def fields_named(spec: Mapping[str, Any]) -> Iterator[None]:
             raise refused(error) from None
         if field := field_of(error.op, error.target, spec):
             error.message = f"{field}: {error.message}"
+        if error.errno == ELOOP and field.startswith("mounts["):
+            error.message += f" ({error.target} must be mounted on ordinary directory, not on a link)"
         raise
 
 

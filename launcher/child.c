@@ -307,7 +307,7 @@ static void run_late_hooks(struct setup *setup)
 {
 	for (size_t i = setup->shape->first; i < setup->shape->first + setup->shape->count; i++) {
 		const struct op *op = setup->current = &setup->plan->ops[i];
-		int error = op->code == OP_HOOK && op->args[0].number == HOOK_BEFORE_EXEC ? hook_run(op) : 0;
+		int error = op->code == OP_HOOK && op->args[0].number == HOOK_BEFORE_EXEC ? hook_perform(setup, op) : 0;
 		if (error)
 			fail(setup, error);
 	}

@@ -61,6 +61,7 @@ struct setup {
 	mode_t umask;
 	const char *blame;         /* what failed, where it is not the op's own target */
 	char interpreter[192];     /* a program and what it names to run it, which is not there; or "" */
+	char ended[192];           /* a hook, and how it ended */
 	const struct op *current;  /* what is being performed; NULL: what comes before or after the ops */
 	bool grafts;               /* the plan asks for all that is on the scaffold */
 	int trees[MAX_TREES];      /* the mounts at the top of the scaffold, in the order of their ops; -1 terminated */
@@ -149,6 +150,8 @@ child_op op_mask, op_read_only, op_enter_root, op_scaffold;
 /* Leave the scaffold as it is, and go on with the root from before it. */
 void scaffold_leave(struct setup *setup);
 int root_readonly(struct setup *setup);
+/* A hook op, whenever it is due; how it ended is the blame. */
+int hook_perform(struct setup *setup, const struct op *op);
 child_op op_directory, op_device, op_symlink, op_file;
 child_op op_hostname, op_domainname, op_sysctl, op_oom_score, op_umask, op_directory_of_work;
 child_op op_terminal, op_network;

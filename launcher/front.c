@@ -14,7 +14,7 @@
 
 #define DEFAULT_ROOT "/run/twinhull-oci"
 #define ID_LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-."
-#define MAX_ID 1024
+#define MAX_ID NAME_MAX
 #define EXIT_USAGE 125
 
 struct call {

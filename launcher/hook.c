@@ -51,26 +51,26 @@ static void tell_state(int pipe, const char *state)
 	signal(SIGPIPE, SIG_DFL);
 }
 
-int program_await(pid_t pid, int pidfd, uint64_t timeout_ms)
+int program_await(pid_t pid, int pidfd, uint64_t timeout_ms, int *status)
 {
 	struct pollfd ended = {.fd = pidfd, .events = POLLIN};
-	int status, limit = timeout_ms == 0 ? -1 : timeout_ms > INT_MAX ? INT_MAX : (int)timeout_ms;
+	int limit = timeout_ms == 0 ? -1 : timeout_ms > INT_MAX ? INT_MAX : (int)timeout_ms;
 	int seen;
 	do
 		seen = poll(&ended, 1, limit);
 	while (seen < 0 && errno == EINTR);
 	if (seen == 0)
 		sys_pidfd_send_signal(pidfd, SIGKILL);
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+	while (waitpid(pid, status, 0) < 0 && errno == EINTR)
 		;
 	if (seen == 0)
 		return -ETIMEDOUT;
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
+	if (WIFEXITED(*status) && WEXITSTATUS(*status) == 127)
 		return -ENOENT;
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -ECANCELED;
+	return WIFEXITED(*status) && WEXITSTATUS(*status) == 0 ? 0 : -ECANCELED;
 }
 
-int hook_run(const struct op *op)
+int hook_run(const struct op *op, int *status)
 {
 	int ends[2], pidfd = -1;
 	int error = fd_pipe(ends);
@@ -90,7 +90,7 @@ int hook_run(const struct op *op)
 	close(ends[1]);
 	if (pid < 0)
 		return pid;
-	error = program_await(pid, pidfd, op->args[4].number);
+	error = program_await(pid, pidfd, op->args[4].number, status);
 	close(pidfd);
 	return error;
 }

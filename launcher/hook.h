@@ -10,10 +10,11 @@
 /* "one\0two\0" to pointers, a NULL behind them. Returns how many, or -E2BIG. */
 int words_split(const struct argument *text, const char *words[MAX_WORDS]);
 
-/* Wait for a program of ours, which is killed when the time is over; 0 is no limit. Returns as hook_run. */
-int program_await(pid_t pid, int pidfd, uint64_t timeout_ms);
+/* Wait for a program of ours, which is killed when the time is over; 0 is no limit. Returns as hook_run. *status: as
+ * waitpid has it. */
+int program_await(pid_t pid, int pidfd, uint64_t timeout_ms, int *status);
 
 /* Run the program of a hook op and wait for its end. Returns 0, -ETIMEDOUT, -ENOENT, or -ECANCELED if it failed. */
-int hook_run(const struct op *op);
+int hook_run(const struct op *op, int *status);
 
 #endif

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "child.h"
@@ -169,10 +170,20 @@ int op_await_hooks(struct setup *setup, const struct op *op)
 	return recv(setup->ends.status, &go, 1, 0) == 1 ? 0 : -ECANCELED;
 }
 
+int hook_perform(struct setup *setup, const struct op *op)
+{
+	int status, error = hook_run(op, &status);
+	if (error == -ECANCELED) {
+		int number = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+		snprintf(setup->ended, sizeof(setup->ended), "%.150s: ended with status %d", op->args[1].text, number);
+		setup->blame = setup->ended;
+	}
+	return error;
+}
+
 int op_hook(struct setup *setup, const struct op *op)
 {
-	(void)setup;
-	return op->args[0].number == HOOK_BEFORE_EXEC ? 0 : hook_run(op);
+	return op->args[0].number == HOOK_BEFORE_EXEC ? 0 : hook_perform(setup, op);
 }
 
 int op_umask(struct setup *setup, const struct op *op)

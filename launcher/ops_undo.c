@@ -45,7 +45,8 @@ static int op_end_service(const struct op *op, bool spares)
 static int op_end_runtime(const struct op *op, bool spares)
 {
 	(void)spares;
-	hook_run(op);
+	int status;
+	hook_run(op, &status);
 	return 0; /* the cgroup is killed next, and what it says nobody can act upon */
 }
 

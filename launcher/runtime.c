@@ -63,13 +63,14 @@ static _Noreturn void become(const struct op *op, const char *console)
 /* Its own words are in its log. */
 static int run(const struct op *op, const char *console)
 {
+	int status;
 	pid_t pid = fork();
 	if (pid == 0)
 		become(op, console);
 	if (pid < 0)
 		return -errno;
 	CLEANUP_FD int pidfd = sys_pidfd_open(pid);
-	return program_await(pid, pidfd, op->args[4].number);
+	return program_await(pid, pidfd, op->args[4].number, &status);
 }
 
 static int hand_over(const struct setup *setup, int bundle)

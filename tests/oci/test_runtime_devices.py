@@ -61,3 +61,8 @@ def test_of_two_devices_with_one_path_the_first_is_there(container: Container) -
     rows = [{"path": "/dev/x", "type": "c", "major": 1, "minor": minor} for minor in (3, 5)]
     container.spec["linux"]["devices"] = rows
     assert container.output("stat -c %t:%T /dev/x") == "1:3\n"
+
+
+def test_a_node_that_every_container_has_is_the_bundles_where_that_lists_it(container: Container) -> None:
+    container.spec["linux"]["devices"] = [{"path": "/dev/full", "type": "c", "major": 1, "minor": 5, "fileMode": 0o644}]
+    assert "1,   5" in container.output("ls -l /dev/full")

@@ -55,3 +55,10 @@ def test_features_name_the_annotation_that_decides_about_the_isolation(ours: Con
     features = json.loads(ours.do("features").stdout)
     assert features["potentiallyUnsafeConfigAnnotations"] == ["dev.twinhull.isolation"]
     assert "tmpcopyup" in features["mountOptions"]
+
+
+def test_without_groups_events_leave_out_what_is_not_known(ours: Container) -> None:
+    ours.write()
+    ours.do("--cgroup-manager", "disabled", "create", "--bundle", str(ours.bundle), ours.id)
+    data = json.loads(ours.do("events", "--stats", ours.id).stdout)["data"]
+    assert (data["cpu"], data["memory"], data["pids"]) == ({}, {}, {})

@@ -62,3 +62,15 @@ def test_no_group_of_the_callers_is_kept_otherwise(container: Container) -> None
     container.sh(SHOW).write()
     shown = run(container, "run", "--bundle", str(container.bundle), container.id)
     assert set(shown.split()[1:]) <= {"0", "9"} and "9" in shown
+
+
+def test_a_create_that_fails_leaves_an_empty_group_that_was_there(ours: Container) -> None:
+    places = [Path("/sys/fs/cgroup", kind, "twinhull-test", ours.id) for kind in ("unified", "pids")]
+    for place in places:
+        place.mkdir(parents=True)
+    ours.args("/no/such/program")
+    assert ours.create(check=False).returncode == 1
+    assert all(place.is_dir() for place in places)
+    ours.args("/bin/sleep", "1000").create()
+    ours.do("delete", "--force", ours.id)
+    assert not any(place.exists() for place in places)

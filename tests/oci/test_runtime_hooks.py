@@ -40,3 +40,13 @@ def test_hooks_that_make_a_container_run_in_the_bundles_directory(container: Con
     container.spec["hooks"] = {kind: [hook] for kind in ("prestart", "createRuntime")}
     container.create()
     assert (container.scratch / "places").read_text() == f"{container.bundle}\n" * 2
+
+
+@pytest.mark.parametrize("kind", ["createContainer", "startContainer"])
+def test_how_a_hook_in_the_container_ended_is_told_with_its_field(ours: Container, kind: str) -> None:
+    good = {"path": "/bin/true"}
+    ours.spec["hooks"] = {kind: [good, {"path": "/bin/sh", "args": ["sh", "-c", "cat >/dev/null; exit 7"]}]}
+    failed = ours.run(check=False)
+    assert (failed.returncode, failed.stderr) == (1, f"hooks.{kind}[1]: /bin/sh: ended with status 7\n")
+    ours.spec["hooks"][kind][1]["args"][2] = "kill -KILL $$"
+    assert ours.run(check=False).stderr == f"hooks.{kind}[1]: /bin/sh: ended with status 137\n"

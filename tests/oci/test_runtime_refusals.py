@@ -41,6 +41,31 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("process", {"args": []}, "process.args"),
     ("process", {"oomScoreAdj": 2000}, "process.oomScoreAdj"),
     ("process", {"scheduler": {"policy": "SCHED_NEVER"}}, "process.scheduler.policy"),
+    ("process", {"scheduler": {"policy": "SCHED_OTHER", "nice": 100}}, "process.scheduler.nice"),
+    ("process", {"scheduler": {"policy": "SCHED_BATCH", "priority": 5}}, "process.scheduler.priority"),
+    ("process", {"scheduler": {"policy": "SCHED_RR", "priority": 5, "period": 9}}, "process.scheduler.period"),
+    ("process", {"user": {"uid": 0, "gid": 0, "additionalGids": [*range(70_000)]}}, "process.user.additionalGids"),
+    ("linux", {"resources": {"memory": {"limit": 1}}}, "linux.resources.memory.limit"),
+    (
+        "linux",
+        {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 4096}},
+        "linux.seccomp.defaultErrnoRet",
+    ),
+    (
+        "linux",
+        {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/none", "syscalls": ASKS}},
+        "linux.seccomp.listenerPath: /none: No such file",
+    ),
+    (
+        "linux",
+        {
+            "seccomp": {
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "errnoRet": 70_000}],
+            }
+        },
+        "linux.seccomp.syscalls[0].errnoRet",
+    ),
     ("process", {"ioPriority": {"class": "FIRST"}}, "process.ioPriority.class"),
     ("process", {"rlimits": [{"type": "RLIMIT_CORE", "soft": 2, "hard": 1}]}, "process.rlimits"),
     ("process", {"rlimits": [{"type": "RLIMIT_DREAMS", "soft": 1, "hard": 1}]}, "process.rlimits"),
@@ -136,3 +161,26 @@ def test_a_limit_that_the_kernel_refuses_is_named(ours: Container) -> None:
     ]
     failed = ours.create(check=False)
     assert failed.stderr == "process.rlimits: rlimit NOFILE: Operation not permitted\n"
+
+
+def test_a_console_socket_without_a_listener_is_named(ours: Container) -> None:
+    ours.spec["process"]["terminal"] = True
+    failed = ours.create("--console-socket", str(ours.scratch / "none"), check=False)
+    assert failed.stderr.startswith("--console-socket: ") and ours.do("state", ours.id, check=False).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [({"apparmorProfile": "none"}, "process.apparmorProfile"), ({"cwd": "/no/such"}, "process.cwd")],
+)
+def test_what_the_kernel_refuses_of_an_exec_is_named(ours: Container, change: dict[str, Any], field: str) -> None:
+    process = ours.begin().scratch / "process"
+    process.write_text(json.dumps({**ours.spec["process"], "args": ["true"], **change}))
+    failed = ours.do("exec", "--process", str(process), ours.id, check=False)
+    assert failed.returncode == 255 and failed.stderr.startswith(f"{field}: "), failed.stderr
+
+
+def test_an_id_that_no_directory_can_have_is_refused_in_our_words(ours: Container) -> None:
+    ours.write()
+    failed = ours.do("create", "--bundle", str(ours.bundle), "x" * 300, check=False)
+    assert failed.stderr == "invalid container id format: 300 letters, and at most 255 are possible\n"

@@ -138,10 +138,11 @@ def run_run(options: Options, given: Options, words: list[str]) -> int:
     elsewhere, keeps = bool(given.value("console-socket")), given.flag("keep")
     if not keeps and (started.terminal < 0 or elsewhere):
         leave(options, root, identity, started.pid)
-    status = attend(started, elsewhere)
-    if not keeps:
-        life.delete(root, identity, force=True, warn=warn)
-    return status
+    try:
+        return attend(started, elsewhere)
+    finally:  # also if what it writes cannot be shown any more
+        if not keeps:
+            life.delete(root, identity, force=True, warn=warn)
 
 
 def leave(options: Options, root: str, identity: str, pid: int) -> NoReturn:
@@ -158,15 +159,21 @@ def attend(started: Started, console_is_elsewhere: bool) -> int:
     if started.terminal >= 0 and not console_is_elsewhere:
         from twinhull.cli.oci_terminal import relay
 
+        forward(started.pid)
         pthread_sigmask(SIG_UNBLOCK, FORWARDED)
         return relay(started.terminal, started.pid)
-    for number in FORWARDED:
-        signal(number, lambda number, _: pass_on(started.pid, number))
+    forward(started.pid)
     pthread_sigmask(SIG_UNBLOCK, FORWARDED)
     status = os.waitstatus_to_exitcode(os.waitpid(started.pid, 0)[1])
     for number in FORWARDED:
         signal(number, SIG_DFL)
     return 128 - status if status < 0 else status
+
+
+def forward(pid: int) -> None:
+    """Let signals of ours be a child's; relay takes that of the window's size for itself."""
+    for number in FORWARDED:
+        signal(number, lambda number, _: pass_on(pid, number))
 
 
 def pass_on(pid: int, number: int) -> None:

@@ -49,10 +49,16 @@ SCHEDULER_FLAGS = {
     "SCHED_FLAG_UTIL_CLAMP_MIN": 0x20,
     "SCHED_FLAG_UTIL_CLAMP_MAX": 0x40,
 }
+SCHEDULER_KEYS = (
+    (("priority",), ("SCHED_FIFO", "SCHED_RR")),
+    (("runtime", "deadline", "period"), ("SCHED_DEADLINE",)),
+)
 SCHED_ATTR = "<IIQiIQQQ"  # struct sched_attr, version 0
 SCHED_ATTR_BYTES = 48
 IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 IO_CLASS_SHIFT = 13
+MAX_GROUPS = 65_536  # NGROUPS_MAX
+NICE = range(-20, 20)
 PERSONALITIES = {"LINUX": 0x0000, "LINUX32": 0x0008}
 
 
@@ -169,19 +175,20 @@ def nodes(spec: Mapping[str, Any], linux: Mapping[str, Any]) -> Iterator[Op]:
     """What is made below /dev; nothing in a directory of the host's that is bound there, for that would change it.
 
     A bundle of a privileged pod lists the host's ptmx; the workload's own is the one of its devpts. Of two nodes with
-    one path it has the first.
+    one path it has the first, and of one that every container has, the bundle's.
     """
     for mount in spec.get("mounts") or ():
         bound = mount.get("type") == "bind" or {"bind", "rbind"} & set(mount.get("options") or ())
         if bound and normpath(mount.get("destination") or "") == "/dev":
             return
-    yield from device_ops()
-    there = {"/dev/ptmx"}
+    there, listed = {"/dev/ptmx"}, []
     for index, row in enumerate(linux.get("devices") or ()):
         made = device(row, index)
         if (path := normpath(str(made.args[0]))) not in there:
-            yield made
+            listed.append(made)
         there.add(path)
+    yield from (op for op in device_ops() if op.name != "device" or op.args[0] not in there - {"/dev/ptmx"})
+    yield from listed
 
 
 def console(spec: Mapping[str, Any], late: list[Op]) -> Iterator[Op]:
@@ -283,6 +290,10 @@ def check_process(given: Mapping[str, Any]) -> None:
         raise InvalidRequest(f"process.cwd: {given.get('cwd')!r} is not absolute")
     if (adjust := given.get("oomScoreAdj")) is not None and not -1000 <= adjust <= 1000:
         raise InvalidRequest(f"process.oomScoreAdj: {adjust} is not between -1000 and 1000")
+    if (count := len((given.get("user") or {}).get("additionalGids") or ())) > MAX_GROUPS:
+        raise InvalidRequest(
+            f"process.user.additionalGids: {count} are more than the {MAX_GROUPS} that the kernel takes"
+        )
     seen = set()
     for limit in given.get("rlimits") or ():
         if limit["type"] in seen:
@@ -304,6 +315,7 @@ def scheduling(given: Mapping[str, Any]) -> Iterator[Op]:
         for flag in flags:
             if flag not in SCHEDULER_FLAGS:
                 raise InvalidRequest(f"process.scheduler.flags: unknown flag {flag!r}")
+        check_scheduler(scheduler, policy)
         bits = sum(SCHEDULER_FLAGS[flag] for flag in set(flags))
         numbers = [scheduler.get(key) or 0 for key in ("nice", "priority", "runtime", "deadline", "period")]
         yield Op("scheduler", (pack(SCHED_ATTR, SCHED_ATTR_BYTES, POLICIES[policy], bits, *numbers),))
@@ -314,6 +326,16 @@ def scheduling(given: Mapping[str, Any]) -> Iterator[Op]:
         if not 0 <= level <= 7:
             raise InvalidRequest(f"process.ioPriority.priority: {level} is not between 0 and 7")
         yield Op("io-priority", (IO_CLASSES[kind] << IO_CLASS_SHIFT | level,))
+
+
+def check_scheduler(scheduler: Mapping[str, Any], policy: str) -> None:
+    """Refuse what the kernel would bend or pass over: a nice value out of its range, and what another policy is for."""
+    if policy in ("SCHED_OTHER", "SCHED_BATCH") and (nice := scheduler.get("nice") or 0) not in NICE:
+        raise InvalidRequest(f"process.scheduler.nice: {nice} is not between {NICE.start} and {NICE.stop - 1}")
+    for keys, policies in SCHEDULER_KEYS:
+        for key in keys:
+            if scheduler.get(key) and policy not in policies:
+                raise InvalidRequest(f"process.scheduler.{key}: it is for {' and '.join(policies)}, not for {policy}")
 
 
 def ungranted_capabilities(sets: Mapping[str, list[str]]) -> list[str]:

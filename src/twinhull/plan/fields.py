@@ -84,9 +84,24 @@ def field_of(op: str, target: str, spec: Mapping[str, Any]) -> str:
     """
     if op == "write":
         return write_field(target.partition(" ")[0].rpartition("/")[2], spec)
+    if op == "hook":
+        return hook_field(target.rpartition(": ended with")[0] or target, spec)
     if op == "label":
         return "process.apparmorProfile" if target.startswith("apparmor") else "process.selinuxLabel"
     return mount_field(target, spec) if op in MOUNTS else OPS.get(op, "")
+
+
+def hook_field(path: str, spec: Mapping[str, Any]) -> str:
+    """The hook in the container whose program this is; without its place where there are several."""
+    found = [
+        (kind, index)
+        for kind in ("createContainer", "startContainer")
+        for index, hook in enumerate((spec.get("hooks") or {}).get(kind) or ())
+        if hook["path"] == path
+    ]
+    if len(found) == 1:
+        return f"hooks.{found[0][0]}[{found[0][1]}]"
+    return f"hooks.{found[0][0]}" if len({kind for kind, _ in found}) == 1 else "hooks"
 
 
 def write_field(file: str, spec: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 EPERM = 1
+MAX_ERRNO, MAX_DATA = 4095, 0xFFFF  # of what a system call returns, and of what a tracer is told
 # seccomp.h
 ACTIONS = {
     "SCMP_ACT_KILL": 0x00000000,
@@ -92,9 +93,14 @@ def action(name: Any, errno: Any, field: str) -> int:
         raise InvalidRequest(f"{shown}: unknown action {name!r}")
     if errno is not None and name not in WITH_ERRNO:
         raise InvalidRequest(f"{shown}: {name} takes no errno")
+    last = MAX_ERRNO if name == "SCMP_ACT_ERRNO" else MAX_DATA
+    if errno is not None and errno > last:
+        raise InvalidRequest(
+            f"{field}{'ErrnoRet' if field.endswith('default') else '.errnoRet'}: {errno} is above {last}"
+        )
     if name == "SCMP_ACT_ERRNO":
-        return ACTIONS[name] | (EPERM if errno is None else int(errno) & 0xFFFF)
-    return ACTIONS[name] | (int(errno or 0) & 0xFFFF)
+        return ACTIONS[name] | (EPERM if errno is None else int(errno))
+    return ACTIONS[name] | int(errno or 0)
 
 
 def entry_rules(entry: Mapping[str, Any], default: int, field: str) -> Iterator[Rule]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from _socket import AF_UNIX, CMSG_SPACE, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, socket, socketpair
 
-from twinhull.errors import SupervisorLost
+from twinhull.errors import InvalidRequest, SupervisorLost
 from twinhull.host import files
 from twinhull.host.spawn import memory_file, spawn
 from twinhull.plan import frames
@@ -176,12 +176,18 @@ def receive(connection: socket) -> tuple[Frame, int]:
     return Frame(kind, stream, payload, flags), fd
 
 
-def hand_over(path: str, fd: int, message: bytes) -> None:
-    """Send a descriptor to whoever listens at a socket's path, and close ours."""
+def hand_over(path: str, fd: int, message: bytes, field: str) -> None:
+    """Send a descriptor to whoever listens at a socket's path, and close ours.
+
+    Raises:
+        InvalidRequest: nobody does; the message begins with the field that has the path.
+    """
     connection = socket(AF_UNIX, SOCK_STREAM)
     try:
         connection.connect(path)
         connection.sendmsg([message], [(SOL_SOCKET, SCM_RIGHTS, fd.to_bytes(DESCRIPTOR_BYTES, "little"))])
+    except OSError as error:
+        raise InvalidRequest(f"{field}: {path}: {error.strerror or error}") from None
     finally:
         connection.close()
         os.close(fd)

@@ -18,7 +18,7 @@ from twinhull.runtime.oci.conversation import Started, perform
 from twinhull.runtime.oci.launcher import undo
 from twinhull.runtime.oci.life import locked, stopped
 from twinhull.runtime.oci.record import Record
-from twinhull.runtime.oci.refusals import fields_named, group_named
+from twinhull.runtime.oci.refusals import fields_named, group_named, starvation_named
 from twinhull.runtime.oci.seccomp import Filter, container_filter, tell_listener
 from twinhull.runtime.oci.streams import Streams, check_terminal, settle
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
     from twinhull.model import Facts
     from twinhull.plan.ops import Op, Plan
+
+
+OF_A_PROCESS = ("process.", "linux.seccomp", "linux.personality")
 
 
 def load_spec(bundle: str, path: str) -> Any:
@@ -119,12 +122,13 @@ def make(
     plan = stand_in(root, record, spec, described) if guest else compile_bundle(spec, facts, described)
     if not guest and is_occupied(cgroup):
         plan = plan._replace(undo=tuple(op for op in plan.undo if op.name not in ("kill-cgroup", "remove-cgroup")))
-    files.replace(f"{directory}/undo", encode(plan.undo))
+    meanwhile = undo_meanwhile(plan, cgroup)
+    files.replace(f"{directory}/undo", encode(meanwhile))
     os.mkfifo(f"{directory}/exec.fifo", 0o600)
     check_terminal(spec["process"], streams)
     inherited = streams.inherited()
     hooks, listen = hooks_of(root, record, spec), listener_of(root, record, seccomp, "creating")
-    with fields_named(spec):
+    with fields_named(spec), starvation_named(cgroup):
         started = perform(
             plan._replace(host=(*user, *plan.host)),
             directory,
@@ -141,7 +145,15 @@ def make(
     except BaseException:
         os.kill(started.pid, 9)
         raise
+    if meanwhile != plan.undo:
+        files.replace(f"{directory}/undo", encode(plan.undo))
     return started
+
+
+def undo_meanwhile(plan: Plan, cgroup: Cgroup) -> tuple[Op, ...]:
+    """What is undone if this comes to nothing: a group that was there before stays."""
+    there = [path for path in (cgroup.unified, *(path for _, path in cgroup.legacy)) if path and os.path.isdir(path)]
+    return tuple(op for op in plan.undo if op.name != "remove-cgroup" or op.args[0] not in there)
 
 
 def is_occupied(cgroup: Cgroup) -> bool:
@@ -287,7 +299,7 @@ def execute(root: str, identity: str, process: Mapping[str, Any], streams: Strea
     plan = compile_exec(spec, facts, describe(root, record, cgroup, seccomp, streams))
     directory, inherited = records.directory(root, identity), streams.inherited()
     listen = listener_of(root, record, seccomp, state)
-    with group_named(record.unified):
+    with group_named(record.unified), fields_named(spec, of=OF_A_PROCESS):
         started = perform(plan, directory, join=record.pid, inherit=inherited, init=streams.init, on_listener=listen)
     try:
         settle(started, streams)

@@ -74,7 +74,7 @@ def check_usage(record: Record, section: Mapping[str, Any]) -> None:
     """
     if not section.get("checkBeforeUpdate"):
         return
-    used = memory(record.unified, dict(record.legacy))["usage"]["usage"]
+    used = memory(record.unified, dict(record.legacy)).get("usage", {}).get("usage", 0)
     if 0 < (section.get("limit") or 0) < used:
         raise Conflict(f"linux.resources.memory.limit: {used} bytes are in use, more than {section['limit']}")
 
@@ -101,7 +101,9 @@ def statistics(record: Record) -> dict[str, Any]:
 
 
 def cpu(unified: str, legacy: Mapping[str, str]) -> dict[str, Any]:
-    """Time used, and how often the quota held it up."""
+    """Time used, and how often the quota held it up; nothing of a container without groups."""
+    if not legacy and not unified:
+        return {}
     if "cpuacct" in legacy:
         usage = numbers(f"{legacy['cpuacct']}/cpuacct.stat")
         tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
@@ -123,7 +125,7 @@ def cpu(unified: str, legacy: Mapping[str, str]) -> dict[str, Any]:
 
 
 def memory(unified: str, legacy: Mapping[str, str]) -> dict[str, Any]:
-    """Memory used and its limit."""
+    """Memory used and its limit; nothing where no group counts it."""
     if directory := legacy.get("memory"):
         raw = numbers(f"{directory}/memory.stat")
         usage = {
@@ -133,6 +135,8 @@ def memory(unified: str, legacy: Mapping[str, str]) -> dict[str, Any]:
             "failcnt": number(f"{directory}/memory.failcnt"),
         }
         return {"usage": usage, "cache": raw.get("cache", 0), "raw": raw}
+    if not read(f"{unified}/memory.current"):
+        return {}
     raw = numbers(f"{unified}/memory.stat")
     usage = {
         "usage": number(f"{unified}/memory.current"),
@@ -145,6 +149,8 @@ def memory(unified: str, legacy: Mapping[str, str]) -> dict[str, Any]:
 def pids(unified: str, legacy: Mapping[str, str]) -> dict[str, int]:
     """Processes, and how many there may be: 0 is no limit."""
     directory = legacy.get("pids") or unified
+    if not read(f"{directory}/pids.current"):
+        return {}
     return {"current": number(f"{directory}/pids.current"), "limit": number(f"{directory}/pids.max")}
 
 

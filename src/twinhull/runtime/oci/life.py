@@ -47,7 +47,8 @@ def start(root: str, identity: str) -> None:
         record = records.load(root, identity)
         state = records.status(root, record)
         if state == "stopped":
-            tell_failure(records.directory(root, identity))
+            with hook_named(root, identity):
+                tell_failure(records.directory(root, identity))
         if state != "created":
             already = "already " if state == "running" else ""
             raise Conflict(
@@ -58,7 +59,8 @@ def start(root: str, identity: str) -> None:
 
             guest.start(root, record)
         else:
-            release(records.directory(root, identity))
+            with hook_named(root, identity):
+                release(records.directory(root, identity))
     if records.POSTSTART in record.marks:
         from twinhull.runtime.oci.hooks import run_hooks
 
@@ -67,6 +69,18 @@ def start(root: str, identity: str) -> None:
         except TwinhullError:
             send(record, SIGKILL)
             raise
+
+
+@contextmanager
+def hook_named(root: str, identity: str) -> Iterator[None]:
+    """Let the error of a hook before the program begin with its field."""
+    try:
+        yield
+    except LaunchError as error:
+        from twinhull.runtime.oci.refusals import fields_named
+
+        with fields_named(records.config(root, identity), of=("hooks.",)):
+            raise error from None
 
 
 def release(directory: str) -> None:

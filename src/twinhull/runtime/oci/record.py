@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-MAX_ID = 1024
+MAX_ID = 255  # NAME_MAX: it is a directory's name
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-."
 START_TIME = 19  # its place in /proc/PID/stat, counted from the state
 POSTSTART, POSTSTOP, SHARES_PIDS, GUEST = "s", "p", "g", "v"  # launcher/front.h
@@ -65,7 +65,9 @@ def check_id(identity: str) -> str:
     """
     if not identity:
         raise InvalidRequest("container id cannot be empty")
-    if len(identity) > MAX_ID or identity in (".", "..") or not all(letter in LETTERS for letter in identity):
+    if len(identity) > MAX_ID:
+        raise InvalidRequest(f"invalid container id format: {len(identity)} letters, and at most {MAX_ID} are possible")
+    if identity in (".", "..") or not all(letter in LETTERS for letter in identity):
         raise InvalidRequest(f"invalid container id format: {identity!r}")
     return identity
 

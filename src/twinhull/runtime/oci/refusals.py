@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from errno import EACCES, ELOOP
+from errno import EACCES, ECANCELED, ELOOP
 
-from twinhull.errors import HostUnfit, LaunchError
+from twinhull.errors import HostUnfit, InvalidRequest, LaunchError, TwinhullError
 from twinhull.plan.fields import field_of
 from twinhull.scopes import contextmanager
 
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
+    from twinhull.plan.bundle_cgroups import Cgroup
+
 
 @contextmanager
-def fields_named(spec: Mapping[str, Any]) -> Iterator[None]:
-    """Let the error of an op begin with the field that it comes from."""
+def fields_named(spec: Mapping[str, Any], *, of: tuple[str, ...] = ("",)) -> Iterator[None]:
+    """Let the error of an op begin with the field that it comes from, if that begins with one of these words."""
     try:
         yield
     except LaunchError as error:
@@ -25,11 +27,29 @@ def fields_named(spec: Mapping[str, Any]) -> Iterator[None]:
             from twinhull.runtime.oci.rootless import refused
 
             raise refused(error) from None
-        if field := field_of(error.op, error.target, spec):
-            error.message = f"{field}: {error.message}"
+        if (field := field_of(error.op, error.target, spec)) and field.startswith(of):
+            told = error.target if error.op == "hook" and error.errno == ECANCELED else error.message
+            error.message = f"{field}: {told}"
         if error.errno == ELOOP and field.startswith("mounts["):
             error.message += f" ({error.target} must be mounted on ordinary directory, not on a link)"
         raise
+
+
+@contextmanager
+def starvation_named(cgroup: Cgroup) -> Iterator[None]:
+    """Say that a new group's limit of memory was too little for what makes a container, if the kernel killed that."""
+    try:
+        yield
+    except TwinhullError:
+        from twinhull.runtime.oci.groups import numbers
+
+        legacy = dict(cgroup.legacy).get("memory", "")
+        file = f"{legacy}/memory.oom_control" if legacy else f"{cgroup.unified}/memory.events"
+        if not numbers(file).get("oom_kill"):
+            raise
+        raise InvalidRequest(
+            "linux.resources.memory.limit: too little: the process was killed for want of memory before it started"
+        ) from None
 
 
 @contextmanager

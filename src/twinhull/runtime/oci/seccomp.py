@@ -47,4 +47,4 @@ def tell_listener(seccomp: Filter, pid: int, listener: int, state: Mapping[str, 
         "metadata": seccomp.metadata,
         "state": {**state, "pid": pid},
     }
-    hand_over(seccomp.listener, listener, jsontext.dumps(message).encode())
+    hand_over(seccomp.listener, listener, jsontext.dumps(message).encode(), "linux.seccomp.listenerPath")

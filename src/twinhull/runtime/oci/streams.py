@@ -52,7 +52,7 @@ class Streams(NamedTuple):
 def settle(started: Started, streams: Streams) -> None:
     """Hand the terminal to who shall have it, and write the pid file: last, for callers wait for it."""
     if started.terminal >= 0 and streams.console:
-        hand_over(streams.console, started.terminal, b"/dev/ptmx")
+        hand_over(streams.console, started.terminal, b"/dev/ptmx", "--console-socket")
     if streams.pid_file:
         write_pid(streams.pid_file, started.pid)
 

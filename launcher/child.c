@@ -49,6 +49,7 @@ static child_op *const PERFORM[MAX_OP_CODE + 1] = {
 	[OP_NETWORK] = op_network,
 	[OP_AWAIT_HOOKS] = op_await_hooks,
 	[OP_HOOK] = op_hook,
+	[OP_HOOK_DIRECTORY] = op_hook_directory,
 	[OP_PROPAGATION] = op_propagation,
 	[OP_SCHEDULER] = op_scheduler,
 	[OP_IO_PRIORITY] = op_io_priority,

@@ -42,6 +42,20 @@ def test_hooks_that_make_a_container_run_in_the_bundles_directory(container: Con
     assert (container.scratch / "places").read_text() == f"{container.bundle}\n" * 2
 
 
+def test_a_hook_in_the_containers_namespaces_runs_in_the_bundles_directory(container: Container) -> None:
+    """What comes before the pivot; crun has it so, too."""
+    if container.runtime == "runc":
+        pytest.skip("1.1 has the root's directory")
+    hook = {
+        "path": "/bin/sh",
+        "args": ["sh", "-c", f"cat >/dev/null; pwd >{container.scratch}/place"],
+        "env": ["PATH=/bin"],
+    }
+    container.spec["hooks"] = {"createContainer": [hook]}
+    container.create()
+    assert (container.scratch / "place").read_text() == f"{container.bundle}\n"
+
+
 @pytest.mark.parametrize("kind", ["createContainer", "startContainer"])
 def test_how_a_hook_in_the_container_ended_is_told_with_its_field(ours: Container, kind: str) -> None:
     good = {"path": "/bin/true"}

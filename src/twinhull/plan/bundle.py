@@ -105,6 +105,7 @@ def compile_bundle(spec: Mapping[str, Any], facts: Facts, bundle: Bundle) -> Pla
         *console(spec, late),
         *late,
         *await_hooks(hooks),
+        *([Op("hook-directory", (bundle.directory,))] if hooks.get("createContainer") else []),
         *hook_ops(hooks, "createContainer", AT_ONCE, {**bundle.state, "status": "creating"}),
         *hook_ops(hooks, "startContainer", BEFORE_EXEC, {**bundle.state, "status": "created"}),
         *isolation(spec, linux, namespaces),

@@ -114,6 +114,7 @@ TABLE = (
     OpType(47, "child", "await-hooks", (), "tell the parent that the namespaces are there, and wait for its word"),
     OpType(48, "child", "hook", ("i:when", "s:path", "b:arguments", "b:environment", "i:timeout_ms", "s:state"),
            "run a program to its end: 0 here, 1 just before exec; state and the pid are its standard input"),
+    OpType(90, "child", "hook-directory", ("s:path",), "where hooks here run, if it can be entered"),
     OpType(49, "child", "propagation", ("i:flags",), "how mounts spread: before the root as private-mounts, then of /"),
     # --- child: the process
     OpType(50, "child", "hostname", ("s:name",), "sethostname"),

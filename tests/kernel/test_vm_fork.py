@@ -123,6 +123,21 @@ def test_a_copy_can_be_copied(vm: Twinhull) -> None:
     assert int(vm("logs", second, check=True).stdout.split()[0]) > before
 
 
+def test_of_several_copies_all_are_made_or_none(vm: Twinhull) -> None:
+    original = counting(vm, "--network", "none")
+    vm("create", "--name", "copy-3", "busybox", check=True)
+    refused = vm("fork", "-n", "4", "--name", "copy", original, timeout_s=120)
+    assert refused.exit_code == 125 and "copy-3" in refused.stderr and not refused.stdout, refused
+    assert len(vm("ps", "-aq", check=True).stdout.split()) == 2
+    process = vm.popen("fork", "-n", "9", "--name", "other", original, stdout=subprocess.DEVNULL)
+    wait_until(lambda: "other-2" in vm("ps", "-a", check=True).stdout, "the second copy")
+    process.terminate()
+    assert process.wait(60) == 143
+    assert len(vm("ps", "-aq", check=True).stdout.split()) == 2
+    many = vm("fork", "-n", "999", original)
+    assert many.exit_code == 125 and "999 copies" in many.stderr and "-n 1 to 64" in many.stderr, many
+
+
 def test_what_is_attached_and_executed_goes_on_in_the_original_alone(vm: Twinhull) -> None:
     process = vm.popen(
         "run", "-i", "--name", "talks", "--vm", "--network", "none", "busybox", "cat", stdin=-1, stdout=-1

@@ -29,3 +29,11 @@ def test_a_guest_sees_an_error_and_works_again_when_there_is_room(full: Twinhull
     assert full("exec", "box", "echo", "here", check=True).stdout == "here\n"
     (full.root / FILL).unlink()
     assert full("exec", "box", "sh", "-c", f"rm /big; {WRITE} && echo written", check=True).stdout == "written\n"
+
+
+def test_saving_says_that_there_is_no_room_and_the_guest_goes_on(full: Twinhull) -> None:
+    refused = full("snapshot", "box", "kept")
+    assert refused.exit_code == 125 and "No space left on device" in refused.stderr, refused
+    assert full("exec", "box", "echo", "here", check=True).stdout == "here\n"
+    (full.root / FILL).unlink()
+    full("snapshot", "box", "kept", check=True)

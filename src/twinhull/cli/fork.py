@@ -28,7 +28,7 @@ def configure_fork(parser: Parser) -> None:
 def add_copies(parser: Parser) -> None:
     """How many, and what they are called."""
     add = parser.add_argument
-    add("-n", "--count", type=count, default=1, metavar="N", help="so many copies (1)")
+    add("-n", "--count", type=count, default=1, metavar="N", help="so many copies (1), all or none")
     add("--name", default="", metavar="NEW", help="of the copy; of several NEW-1, NEW-2 and so on")
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from twinhull.runtime.pages import Saved
     from twinhull.runtime.vm import Prerequisites
 
+MAX_COPIES = 64  # of one command: each takes memory of the host's
 MACHINE_ID_DIGITS = 32  # machine-id(5)
 TOOL = "identity"  # of launcher/tool.c: it has nothing left to do
 
@@ -62,11 +63,8 @@ def fork(home: Home, instance: Instance, image: Image, *, count: int = 1, name: 
     connectivity.prepare(home, request)
     root = f"{home.config.state}/instances"
     with staged(root, os.urandom(32).hex()) as directory, saving(home, instance, directory) as (saved, times):
-        copies = []
-        for number, each in enumerate(wanted, 1):
-            row = row_of_copy(instance, request._replace(name=each))
-            copies.append(start(home, instance, row, image, saved, last=number == count))
-        return Fork(tuple(copies), times)
+        rows = [row_of_copy(instance, request._replace(name=each)) for each in wanted]
+        return Fork(start_all(home, instance, rows, image, saved, once=True), times)
 
 
 def copy_names(name: str, count: int) -> list[str]:
@@ -75,8 +73,10 @@ def copy_names(name: str, count: int) -> list[str]:
     Raises:
         InvalidRequest: no name, or no number of copies.
     """
-    if count < 1:
-        raise InvalidRequest(f"{count} copies cannot be made", hint="-n 1, or more")
+    if not 1 <= count <= MAX_COPIES:
+        raise InvalidRequest(
+            f"{count} copies cannot be made at once", hint=f"-n 1 to {MAX_COPIES}; more with a further command"
+        )
     if name and not names.is_valid(name):
         raise InvalidRequest(f"invalid name {name!r}", hint=names.RULE)
     return [name] if count == 1 else [name and f"{name}-{number}" for number in range(1, count + 1)]
@@ -186,6 +186,21 @@ def require_same(instance: Instance, ready: Prerequisites, machine: Machine) -> 
 
     qemu, kept = ready.guest.hypervisor, not instance.remove
     fork.require_same(instance.id, machine, qemu.binary, qemu.root, disk=kept, durable=kept)
+
+
+def start_all(
+    home: Home, original: Instance, rows: Sequence[Instance], image: Image, saved: Saved, *, once: bool
+) -> tuple[Instance, ...]:
+    """Start all copies or none; with `once` no other will be made of what was saved."""
+    copies: list[Instance] = []
+    try:
+        for number, row in enumerate(rows, 1):
+            copies.append(start(home, original, row, image, saved, last=once and number == len(rows)))
+    except BaseException:
+        for copy in copies:
+            control.remove(home, copy, force=True)
+        raise
+    return tuple(copies)
 
 
 def start(home: Home, original: Instance, row: Instance, image: Image, saved: Saved, *, last: bool) -> Instance:

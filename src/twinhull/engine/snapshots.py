@@ -146,7 +146,7 @@ def restore(home: Home, reference: str, *, count: int = 1, name: str = "") -> tu
         try:
             saved = Saved(f"{root_of(home)}/{row.id}", memory, machine)
             rows = [forking.row_of_copy(original, request._replace(name=each)) for each in wanted]
-            return tuple([forking.start(home, original, each, image, saved, last=False) for each in rows])
+            return forking.start_all(home, original, rows, image, saved, once=False)
         finally:
             os.close(memory)
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 HOLD_TIMEOUT_S = 30.0  # many at once share the processors
 MONITOR_TIMEOUT_S = 30.0
 BRIEF_TIMEOUT_S = 2.0  # in the way of a command that wants something else
+DEVICES_BYTES = 65536  # at least what their state takes
 STATE_SET = 9  # of descriptors: of no disk
 
 
@@ -153,17 +154,33 @@ def let_go_on(config: Config, identity: str) -> None:
 
 
 def save_devices(monitor: qmp.Monitor, path: str) -> None:
-    """Write the state of the devices: 30 kB, without the memory, which a migration would send."""
+    """Write the state of the devices: 30 kB, without the memory, which a migration would send.
+
+    Raises:
+        OSError: there is no room for it, which QEMU does not say.
+    """
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         monitor.send("add-fd", fd, fdset_id=STATE_SET)
         monitor.answer("add-fd")
         try:
             monitor.execute("xen-save-devices-state", filename=f"/dev/fdset/{STATE_SET}", live=False)
+        except GuestError:
+            require_room(fd, path)
+            raise
         finally:
             monitor.execute("remove-fd", fdset_id=STATE_SET)
     finally:
         os.close(fd)
+
+
+def require_room(fd: int, path: str) -> None:
+    """Raise the error of a file that cannot grow."""
+    try:
+        os.posix_fallocate(fd, 0, DEVICES_BYTES)
+    except OSError as error:
+        error.filename = path
+        raise
 
 
 # --- what it runs on

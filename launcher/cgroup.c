@@ -23,7 +23,8 @@
 #define MAX_DEPTH 16
 #define PROCS_BYTES 4096
 
-/* A new v1 cpuset has no CPUs and no memory, and takes no process before it has: what its parent has. */
+/* A new v1 cpuset has no CPUs and no memory, and takes no process before it has: what its parent has, which may be as
+ * new and another's. */
 static int inherit_cpuset(int parent, int group)
 {
 	static const char *const FILES[] = {"cpuset.cpus", "cpuset.mems"};
@@ -34,6 +35,12 @@ static int inherit_cpuset(int parent, int group)
 			continue;
 		if (length >= 0)
 			length = file_read(parent, FILES[i], value, sizeof(value));
+		if (length >= 0 && length <= 1) {
+			CLEANUP_FD int above = openat(parent, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+			length = above < 0 ? -errno : inherit_cpuset(above, parent);
+			if (length >= 0)
+				length = file_read(parent, FILES[i], value, sizeof(value));
+		}
 		if (length >= 0)
 			length = file_write(group, FILES[i], value, (size_t)length);
 		if (length < 0)

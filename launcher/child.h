@@ -136,6 +136,8 @@ _Noreturn void tool_run(const struct setup *setup);
 int runtime_create(struct setup *setup, const struct op *op);
 
 /* exec.c: the last steps. exec_program returns only when it failed. */
+/* Is this number given to the process? What the plan of the main process opened is not for those that join it. */
+bool descriptor_given(const struct setup *setup, int number);
 int descriptors_arrange(const struct setup *setup);
 /* Add HOME, as the root's /etc/passwd has it, unless the plan gives one. */
 void home_add(struct setup *setup);

@@ -27,11 +27,21 @@ static int give_to_user(const struct setup *setup, int fd)
 	return found.st_uid == uid || fchown(fd, uid, (gid_t)-1) == 0 || errno == EPERM || errno == EINVAL ? 0 : -errno;
 }
 
+bool descriptor_given(const struct setup *setup, int number)
+{
+	bool beside = setup->shape->joins || setup->shape->tool;
+	for (size_t i = 0; beside && i < setup->plan->count; i++) {
+		const struct op *op = &setup->plan->ops[i];
+		if (op->code == OP_INHERIT && op->args[0].number == (uint64_t)number)
+			beside = false;
+	}
+	return !beside && setup->host->child_fds[number] >= 0;
+}
+
 int descriptors_arrange(const struct setup *setup)
 {
 	int keep[MAX_KEPT_FDS] = {0, 1, 2, setup->ends.status, setup->ends.start, setup->host->error_fd};
 	size_t kept = 6;
-	bool beside = setup->shape->joins || setup->shape->tool;
 	for (int i = 0; i < 3; i++) {
 		int error = setup->ends.io[i] < 0 ? 0 : give_to_user(setup, setup->ends.io[i]);
 		if (error)
@@ -39,12 +49,10 @@ int descriptors_arrange(const struct setup *setup)
 		if (setup->ends.io[i] >= 0 && dup2(setup->ends.io[i], i) < 0)
 			return -errno;
 	}
-	/* What the plan opened is for the main process, not for those that join it. */
-	for (int number = 3; number < MAX_CHILD_FDS && !beside; number++) {
-		int fd = setup->host->child_fds[number];
-		if (fd < 0)
+	for (int number = 3; number < MAX_CHILD_FDS; number++) {
+		if (!descriptor_given(setup, number))
 			continue;
-		if (dup2(fd, number) < 0)
+		if (dup2(setup->host->child_fds[number], number) < 0)
 			return -errno;
 		keep[kept++] = number;
 	}

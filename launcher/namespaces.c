@@ -64,12 +64,17 @@ static int give_streams(const struct setup *setup, pid_t pid)
 }
 
 /* Nothing of the host's may be found in us once processes of the workload can see us (CVE-2016-9962). */
-static int forget_host(const struct ends *ends, int pidfd)
+static int forget_host(const struct setup *setup, int pidfd)
 {
-	int keep[] = {ends->status, ends->start, ends->io[0], ends->io[1], ends->io[2], pidfd};
+	const struct ends *ends = &setup->ends;
+	int keep[MAX_KEPT_FDS] = {ends->status, ends->start, ends->io[0], ends->io[1], ends->io[2], pidfd};
+	size_t kept = 6;
+	for (int number = 3; number < MAX_CHILD_FDS; number++)
+		if (descriptor_given(setup, number))
+			keep[kept++] = setup->host->child_fds[number];
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return -errno;
-	return fd_keep_only(keep, sizeof(keep) / sizeof(keep[0]));
+	return fd_keep_only(keep, kept);
 }
 
 /* A pid namespace takes effect for children only. The one that goes on becomes the shim's own child, so that the
@@ -179,7 +184,7 @@ int namespaces_join(const struct setup *setup, pid_t main_pid)
 	if (!error && (flags & CLONE_NEWUSER))
 		error = give_streams(setup, main_pid);
 	if (!error)
-		error = forget_host(&setup->ends, pidfd);
+		error = forget_host(setup, pidfd);
 	if (!error && flags && setns(pidfd, flags) < 0)
 		error = -errno;
 	fd_close(&pidfd);

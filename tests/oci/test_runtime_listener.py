@@ -28,3 +28,25 @@ def test_a_seccomp_listener_gets_its_descriptor_with_the_state(ours: Container) 
         said = json.loads(message)
     assert said["fds"] == ["seccompFd"] and said["metadata"] == "mine"
     assert said["pid"] == ours.state()["pid"] and said["state"]["id"] == ours.id
+
+
+def notifies(container: Container, call: str) -> list[str]:
+    """The errors of a container whose listener, which is not there, is told of a call."""
+    container.spec["linux"]["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "listenerPath": str(container.scratch / "nobody"),
+        "syscalls": [{"names": [call], "action": "SCMP_ACT_NOTIFY"}],
+    }
+    assert container.create(check=False).returncode != 0
+    return container.errors()
+
+
+def test_nobody_can_be_asked_about_write(ours: Container) -> None:
+    """Who makes the container writes, too."""
+    refused = "linux.seccomp.syscalls[0].action: SCMP_ACT_NOTIFY cannot be used for the write syscall"
+    assert notifies(ours, "write") == [refused]
+
+
+def test_a_listener_that_is_not_there_is_named(ours: Container) -> None:
+    (error,) = notifies(ours, "mknod")
+    assert error.startswith("linux.seccomp.listenerPath: ") and "nobody" in error

@@ -109,3 +109,50 @@ def test_of_a_variable_that_is_given_twice_the_last_value_counts(ours: Container
         "ONE=last",
         "TWO=2",
     ]
+
+
+def test_exec_hands_on_descriptors_of_its_caller(container: Container, tmp_path: Path) -> None:
+    (tmp_path / "given").write_text("hello\n")
+    container.begin()
+    words = container.argv("exec", "--preserve-fds", "2", container.id, "cat", "/proc/self/fd/4")
+    script = 'exec 3</dev/null 4<&0 </dev/null; exec "$@"'
+    with (tmp_path / "given").open() as given:
+        done = subprocess.run(
+            ["sh", "-c", script, "sh", *words], stdin=given, capture_output=True, text=True, timeout=60
+        )
+    assert done.stdout == "hello\n", done.stderr
+
+
+def test_exec_without_them_hands_on_none(ours: Container) -> None:
+    ours.begin()
+    script = 'exec 4</etc/passwd </dev/null; exec "$@"'
+    words = ["sh", "-c", script, "sh", *ours.argv("exec", ours.id, "ls", "/proc/self/fd")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["0", "1", "2", "3"], done.stderr
+
+
+def test_exec_has_the_personality_of_the_container(ours: Container) -> None:
+    ours.spec["linux"]["personality"] = {"domain": "LINUX32"}
+    ours.begin()
+    assert ours.exec("uname", "-m").stdout == "i686\n"
+
+
+def test_exec_waits_for_a_paused_container_if_told_to(container: Container) -> None:
+    if container.runtime == "crun":
+        pytest.skip("crun has no such option")
+    container.begin()
+    container.do("pause", container.id)
+    words = container.argv("exec", "--ignore-paused", container.id, "echo", "there")
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as waiting:
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(0.5)
+        container.do("resume", container.id)
+        assert waiting.communicate(timeout=20)[0] == "there\n"
+
+
+def test_options_may_follow_the_container(ours: Container) -> None:
+    """As with runc, except where a command or a signal follows."""
+    ours.begin()
+    ours.do("update", ours.id, "--pids-limit", "50")
+    assert ours.exec("ls", "-d", "/bin").stdout == "/bin\n"
+    ours.do("delete", ours.id, "--force")

@@ -92,3 +92,20 @@ def test_a_group_that_is_frozen_is_refused_at_once(ours: Container) -> None:
         for each in groups_of(path):
             if each.exists():
                 each.rmdir()
+
+
+def test_a_group_of_anothers_without_processors_gets_those_above_it(container: Container) -> None:
+    """A new cpuset of v1 has none, and takes no process; runc fills it likewise, crun its own alone."""
+    parent = Path("/sys/fs/cgroup/cpuset/twinhull-test-empty")
+    if not (parent.parent / "cpuset.cpus").exists():
+        pytest.skip("there is no cpuset hierarchy of cgroup v1")
+    if container.runtime == "crun":
+        pytest.skip("crun fills the container's own group alone")
+    parent.mkdir()
+    container.spec["linux"]["cgroupsPath"] = f"/{parent.name}/{container.id}"
+    try:
+        assert container.output("grep -c cpuset /proc/self/cgroup") == "1\n"
+    finally:
+        container.remove()
+        for group in Path("/sys/fs/cgroup").glob(f"*/{parent.name}"):
+            group.rmdir()

@@ -191,9 +191,14 @@ def run_exec(options: Options, given: Options, words: list[str]) -> int:
     root, identity = root_of(options), words[0]
     process = read_process(given) if given.value("process") else build_process(root, identity, given, words[1:])
     check_console({"process": process}, given, detached=given.flag("detach"))
-    if given.flag("ignore-paused"):
-        raise InvalidRequest("--ignore-paused: a process that starts in a frozen cgroup would never answer")
-    started = execute(root, identity, process, streams_of(options, given), subgroup=given.value("cgroup"))
+    started = execute(
+        root,
+        identity,
+        process,
+        streams_of(options, given),
+        subgroup=given.value("cgroup"),
+        paused=given.flag("ignore-paused"),
+    )
     return 0 if given.flag("detach") else attend(started, bool(given.value("console-socket")))
 
 

@@ -54,6 +54,7 @@ VERBS: dict[str, Table] = {
         pids-limit""",
     ),
 }
+WITH_COMMAND = ("", "exec", "ps", "kill")  # the words that follow are another's options, a command or a signal
 OPTIONAL_VALUES = {"rootless": "true"}  # --rootless, and --rootless=VALUE
 
 
@@ -81,17 +82,22 @@ def verb_options(verb: str) -> Table:
 
 
 def parse(verb: str, options: Mapping[str, str], words: list[str]) -> tuple[Options, list[str]]:
-    """Return the options and the words after them: the first word without a dash ends them.
+    """Return the options and the other words; where a command may follow, the first word without a dash ends them.
 
     Raises:
         InvalidRequest: an unknown option, or one without its value.
     """
     kinds = {alias: (names.partition(",")[0], kind) for names, kind in options.items() for alias in names.split(",")}
     found: dict[str, list[str]] = {}
+    rest: list[str] = []
     at = 0
-    while at < len(words) and words[at].startswith("-") and words[at] != "-":
+    while at < len(words) and (verb not in WITH_COMMAND or is_option(words[at])):
         if words[at] == "--":
-            return Options(found), words[at + 1 :]
+            return Options(found), [*rest, *words[at + 1 :]]
+        if not is_option(words[at]):
+            rest.append(words[at])
+            at += 1
+            continue
         alias, equals, value = words[at].lstrip("-").partition("=")
         at += 1
         if alias not in kinds:
@@ -107,7 +113,12 @@ def parse(verb: str, options: Mapping[str, str], words: list[str]) -> tuple[Opti
             value = words[at]
             at += 1
         found.setdefault(name, []).append(value)
-    return Options(found), words[at:]
+    return Options(found), [*rest, *words[at:]]
+
+
+def is_option(word: str) -> bool:
+    """True unless it stands for itself."""
+    return word.startswith("-") and word != "-"
 
 
 def takes(words: list[str]) -> bool:

@@ -120,7 +120,9 @@ def compile_exec(spec: Mapping[str, Any], facts: Facts, bundle: Bundle) -> Plan:
     groups = [Op("cgroup1", (path,)) for path in dict.fromkeys(path for _, path in bundle.cgroup.legacy)]
     if bundle.cgroup.unified:
         groups.append(Op("cgroup2", (bundle.cgroup.unified,)))
-    return Plan(tuple(groups), (Op("join"), *process(spec, facts, bundle)))
+    given = (Op("inherit", (number,)) for number in bundle.inherit)
+    of_container = personality(spec.get("linux") or {})
+    return Plan((*given, *groups), (Op("join"), *of_container, *process(spec, facts, bundle)))
 
 
 def legacy_path(cgroup: Cgroup, facts: Facts) -> str:
@@ -151,6 +153,11 @@ def isolation(spec: Mapping[str, Any], linux: Mapping[str, Any], namespaces: Nam
     if spec.get("domainname"):
         yield Op("domainname", (spec["domainname"],))
     yield from time_offsets(linux, namespaces)
+    yield from personality(linux)
+
+
+def personality(linux: Mapping[str, Any]) -> Iterator[Op]:
+    """linux.personality, which `exec` has too."""
     if name := (linux.get("personality") or {}).get("domain"):
         if name not in PERSONALITIES:
             raise InvalidRequest(f"linux.personality.domain: unknown value {name!r}")

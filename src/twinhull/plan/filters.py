@@ -111,6 +111,9 @@ def entry_rules(entry: Mapping[str, Any], default: int, field: str) -> Iterator[
         raise InvalidRequest(f"{field}.names: it must not be empty")
     if number == default:
         return
+    if entry["action"] == "SCMP_ACT_NOTIFY" and "write" in entry["names"]:
+        # Who makes the process writes as well, before the listener can hear of it.
+        raise InvalidRequest(f"{field}.action: SCMP_ACT_NOTIFY cannot be used for the write syscall")
     arguments = [row[0] for row in comparisons]
     # libseccomp lets a rule test an argument once; as in other runtimes any of such tests suffices.
     alternatives = [(row,) for row in comparisons] if len(set(arguments)) < len(arguments) else [tuple(comparisons)]

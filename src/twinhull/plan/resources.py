@@ -121,7 +121,7 @@ def cpu(section: Mapping[str, Any], *, v2: bool) -> Iterator[Setting]:
         new.append(("cpu.max", f"{infinite(quota or -1)} {period or PERIOD_US}"))
         old += [("cpu.cfs_period_us", str(period))] if period else []
         old += [("cpu.cfs_quota_us", str(quota))] if quota else []
-    if burst := number(section, "burst", "cpu"):
+    if (burst := number(section, "burst", "cpu")) is not None:
         new.append(("cpu.max.burst", str(burst)))
         old.append(("cpu.cfs_burst_us", str(burst)))
     for key, file in (("realtimePeriod", "cpu.rt_period_us"), ("realtimeRuntime", "cpu.rt_runtime_us")):

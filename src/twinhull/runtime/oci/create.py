@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from twinhull.model import Facts
     from twinhull.plan.ops import Op, Plan
 
+RESUMED_POLL_S = 0.05
+
 
 OF_A_PROCESS = ("process.", "linux.seccomp", "linux.personality")
 
@@ -262,12 +264,15 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{fraction:09d}Z"
 
 
-def execute(root: str, identity: str, process: Mapping[str, Any], streams: Streams, *, subgroup: str = "") -> Started:
+def execute(
+    root: str, identity: str, process: Mapping[str, Any], streams: Streams, *, subgroup: str = "", paused: bool = False
+) -> Started:
     """Start one more process in a container.
 
     Args:
         process: the process section, complete.
         subgroup: a cgroup below the container's that is there, "" for its own.
+        paused: wait where the container is, until it is resumed.
 
     Raises:
         InvalidRequest: the cgroup is not below the container's.
@@ -277,7 +282,8 @@ def execute(root: str, identity: str, process: Mapping[str, Any], streams: Strea
     if ".." in subgroup.split("/"):
         raise InvalidRequest(f"--cgroup {subgroup}: not below the container's group")
     record = records.load(root, identity)
-    state = records.status(root, record)
+    while (state := records.status(root, record)) == "paused" and paused:
+        time.sleep(RESUMED_POLL_S)
     if state not in ("running", "created"):
         why = "container paused" if state == "paused" else "container not running"
         raise Conflict(f"cannot exec in a {state} container: {why}")

@@ -156,3 +156,14 @@ def test_options_may_follow_the_container(ours: Container) -> None:
     ours.do("update", ours.id, "--pids-limit", "50")
     assert ours.exec("ls", "-d", "/bin").stdout == "/bin\n"
     ours.do("delete", ours.id, "--force")
+
+
+def test_a_capability_of_exec_is_ambient_where_the_container_has_it_inheritable(ours: Container) -> None:
+    """As with runc since 1.2."""
+    sets = ours.spec["process"]["capabilities"]
+    sets.update(inheritable=["CAP_CHOWN", "CAP_SYSLOG"], ambient=["CAP_CHOWN"])
+    for kind in ("bounding", "effective", "permitted"):
+        sets[kind] = [*sets[kind], "CAP_CHOWN", *(["CAP_SYSLOG"] if kind == "bounding" else [])]
+    ours.begin()
+    shown = ours.do("exec", "--cap", "CAP_SYSLOG", ours.id, "grep", "CapAmb", "/proc/self/status").stdout
+    assert int(shown.split()[1], 16) == 1 << 34 | 1

@@ -231,7 +231,7 @@ def build_process(root: str, identity: str, given: Options, command: list[str]) 
             process[key] = given.value(name)
     if given.all("cap"):
         sets = process.get("capabilities") or {}
-        kinds = ("bounding", "effective", "permitted")
+        kinds = ("bounding", "effective", "permitted", *(["ambient"] if sets.get("inheritable") else []))
         process["capabilities"] = {**sets, **{kind: [*(sets.get(kind) or ()), *given.all("cap")] for kind in kinds}}
     process["user"] = user_of(process.get("user") or {}, given)
     return process

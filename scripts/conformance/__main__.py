@@ -2,8 +2,8 @@
 
     python -m scripts.conformance [--suite NAME] [--only WORD] [--cache DIRECTORY] [RUNTIME …]
 
-Without a runtime named: runc, crun and twinhull-oci of this tree. The suites' source is kept below --cache
-(build/conformance).
+Without a runtime named: runc, crun and twinhull-oci of this tree; runc's own tests take the runc of their release. The
+suites' source is kept below --cache (build/conformance).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts.conformance import crun, runtime_tools
+from scripts.conformance import crun, runc, runtime_tools
 from scripts.conformance.source import fetch
 from scripts.conformance.suite import Outcome, Place, Result, Suite
 
 ROOT = Path(__file__).resolve().parents[2]
-SUITES: tuple[Suite, ...] = (runtime_tools.SUITE, crun.SUITE)
+SUITES: tuple[Suite, ...] = (runtime_tools.SUITE, crun.SUITE, runc.SUITE)
 
 
 def main() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from scripts.conformance.__main__ import differences
+from scripts.conformance.runc import names_of
+from scripts.conformance.source import newest
 from scripts.conformance.suite import Result
 from scripts.conformance.tap import tap_results
 
@@ -23,3 +25,13 @@ def test_only_what_some_runtime_did_not_pass_is_told_of() -> None:
         "ours": [Result("one", "passed"), Result("two", "failed", "first\nlast\n")],
     }
     assert list(differences(results)) == ["two: runc passed, ours failed", "    ours: last"]
+
+
+def test_the_names_of_tests_are_as_bats_knows_them() -> None:
+    text = 'function setup() {\n}\n@test "one [two] (three)" {\n}\n@test "the \\"other\\"" {\n'
+    assert names_of(text) == ["one [two] (three)", 'the "other"']
+
+
+def test_a_source_that_is_kept_for_its_licence_is_not_taken() -> None:
+    kept = "Package: runc\nVersion: 1.3.3-2\nExtra-Source-Only: yes\n"
+    assert newest(f"{kept}\nPackage: runc\nVersion: 1.3.6-1\nFiles:\n abc 1 f\n") == "1.3.6-1"

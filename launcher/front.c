@@ -128,7 +128,7 @@ static int perform(char **words)
 		return front_kill(call.root, call.words[0], call.count == 2 ? call.words[1] : "TERM", call.all);
 	if (call.count != 1)
 		return LEAVE_IT;
-	if (strcmp(call.verb, "start") == 0)
+	if (strcmp(call.verb, "start") == 0 && !getenv("NOTIFY_SOCKET"))
 		return front_start(call.root, call.words[0]);
 	if (strcmp(call.verb, "state") == 0)
 		return front_state(call.root, call.words[0]);

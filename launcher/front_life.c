@@ -172,7 +172,8 @@ int front_delete(const char *root, const char *id, bool force)
 	int error = container_open(root, id, true, &container);
 	if (error == -ENOENT && force)
 		return 0;
-	if (error < 0 || container_is(&container, MARK_POSTSTOP) || container_is(&container, MARK_GUEST))
+	if (error < 0 || container_is(&container, MARK_POSTSTOP) || container_is(&container, MARK_GUEST) ||
+	    faccessat(container.directory, "notify", F_OK, 0) == 0)
 		return LEAVE_IT;
 	enum front_state state = container_state(&container);
 	if (state == STATE_PAUSED || (state == STATE_RUNNING && !force) ||

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from twinhull.cli.oci import identity_of, report, root_of
@@ -23,7 +24,16 @@ LAST_SIGNAL = 64
 
 def run_start(options: Options, given: Options, words: list[str]) -> int:
     """Let a created container's process run."""
-    life.start(root_of(options), identity_of(words))
+    root, identity = root_of(options), identity_of(words)
+    if not os.environ.get("NOTIFY_SOCKET"):
+        life.start(root, identity)
+        return 0
+    from twinhull.runtime.oci import notify
+
+    socket = notify.listen(records.directory(root, identity))
+    life.start(root, identity)
+    if socket:
+        notify.pass_on(socket, records.load(root, identity).pid)
     return 0
 
 

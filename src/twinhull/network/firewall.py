@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 VERSION = 3  # of the rules below; a table of another version is replaced
 MARK_CHAIN = "crossing"  # its handle is remembered: another handle, another table
 COMMENT = "twinhull"
+OWN = "twinhull"  # the tables of all state directories begin so
 
 # guard     route_localnet opens 127/8 of the host to its neighbours (CVE-2020-8558): closed before DNAT.
 # leaving   what a workload sends out carries the host's address; so does what it sends to a published
@@ -269,7 +270,7 @@ def iptables_rule(link: str, way: str, match: str) -> list[str]:
 def close_for(link: str, found: Iterable[Chain]) -> None:
     """Take our accepts out of foreign chains; none is fine."""
     for chain in found:
-        if not chain.hook:
+        if not chain.hook or chain.table.partition("_")[0] == OWN:
             continue
         if is_iptables(chain):
             remove_iptables(iptables(chain), link, chain.hook)

@@ -17,6 +17,7 @@ from twinhull.runtime.oci import record as records
 from twinhull.runtime.oci.conversation import Started, perform
 from twinhull.runtime.oci.launcher import undo
 from twinhull.runtime.oci.life import locked, stopped
+from twinhull.runtime.oci.notify import notified
 from twinhull.runtime.oci.record import Record
 from twinhull.runtime.oci.refusals import fields_named, group_named, starvation_named
 from twinhull.runtime.oci.seccomp import Filter, container_filter, tell_listener
@@ -108,7 +109,7 @@ def make(
     user: tuple[Op, ...] = ()
     on_maps = None
     files.replace(f"{directory}/config.json", jsontext.dumps(spec).encode())
-    spec = streams.told(spec)
+    spec = notified(streams.told(spec), directory, guest=guest)
     if os.geteuid() != 0:
         facts, user, spec, on_maps = without_root(facts, spec, guest=guest)
     linux = spec.get("linux") or {}

@@ -1,8 +1,9 @@
-"""NOTIFY_SOCKET: who starts a container learns that it is ready, as runc has it."""
+"""NOTIFY_SOCKET: who starts a container learns that it is ready, and which process it is."""
 
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from socket import AF_UNIX, SOCK_DGRAM, socket
 
@@ -32,44 +33,38 @@ int main(int argc, char **argv)
 
 
 @pytest.fixture
-def notifier(container: Container, monkeypatch: pytest.MonkeyPatch) -> socket:
+def notifier(ours: Container, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket]:
     """The service manager's socket, and a container that says that it is ready."""
-    program = container.bundle / "rootfs/bin/notify"
+    program = ours.bundle / "rootfs/bin/notify"
     subprocess.run(["cc", "-static", "-x", "c", "-o", str(program), "-"], input=SOURCE, text=True, check=True)
-    container.args("/bin/notify", "STATUS=soon", "STATUS=now\nREADY=1")
-    manager = socket(AF_UNIX, SOCK_DGRAM)
-    path = container.scratch / "manager"
-    manager.bind(str(path))
-    manager.settimeout(PATIENCE_S)
-    monkeypatch.setenv("NOTIFY_SOCKET", str(path))
-    return manager
+    ours.args("/bin/notify", "STATUS=soon", "STATUS=now\nREADY=1")
+    with socket(AF_UNIX, SOCK_DGRAM) as manager:
+        manager.bind(str(ours.scratch / "manager"))
+        manager.settimeout(PATIENCE_S)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(ours.scratch / "manager"))
+        yield manager
 
 
 def said(manager: socket) -> set[bytes]:
-    """What the manager is told until it knows the process; crun says nothing of that."""
+    """What the manager is told until it knows the process."""
     lines: set[bytes] = set()
     while not any(line.startswith(b"MAINPID=") for line in lines):
         lines |= set(manager.recv(4096).splitlines())
     return lines
 
 
-def test_start_ends_when_the_container_is_ready(container: Container, notifier: socket) -> None:
-    if container.runtime == "crun":
-        pytest.skip("crun passes READY on alone")
-    container.begin()
-    pid = container.state()["pid"]
-    with notifier:
-        assert {b"READY=1", b"MAINPID=%d" % pid} <= said(notifier)
+def test_start_ends_when_the_container_is_ready(ours: Container, notifier: socket) -> None:
+    ours.begin()
+    pid = ours.state()["pid"]
+    assert {b"READY=1", b"MAINPID=%d" % pid} <= said(notifier)
 
 
-def test_run_tells_of_it_while_it_waits(container: Container, notifier: socket) -> None:
-    if not container.ours:
-        pytest.skip("runc and crun pass READY on alone then")
-    container.write()
-    words = container.argv("run", "--bundle", str(container.bundle), container.id)
-    with notifier, subprocess.Popen(words, stdin=subprocess.DEVNULL) as running:
+def test_run_tells_of_it_while_it_waits(ours: Container, notifier: socket) -> None:
+    ours.write()
+    words = ours.argv("run", "--bundle", str(ours.bundle), ours.id)
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL) as running:
         assert b"READY=1" in said(notifier)
-        container.do("kill", container.id, "KILL")
+        ours.do("kill", ours.id, "KILL")
         assert running.wait(PATIENCE_S) == 137
 
 

@@ -1,7 +1,7 @@
 """NOTIFY_SOCKET: what a container says by sd_notify(3), for the service manager of who starts it.
 
 Where `create` has the variable, the container has a directory for a socket of its own and is told of it. Who starts it
-listens there, and passes READY on with the number of the container's process, as runc does.
+listens there, and passes READY on with the number of the container's process.
 """
 
 from __future__ import annotations

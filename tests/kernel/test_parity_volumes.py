@@ -73,6 +73,35 @@ def test_an_anonymous_volume_goes_with_a_workload_that_is_removed_at_its_end(wal
     assert wall("volume", "ls", "-q", check=True).stdout == ""
 
 
+@pytest.mark.parity("a volume over /etc: hosts, hostname and resolv.conf are the workload's own")
+@pytest.mark.parametrize("words", [(), ("--read-only",)])
+def test_a_volume_over_etc_does_not_hide_the_files_of_the_network(
+    wall: Wall, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "hosts").write_text("of the volume\n")
+    given = (*words, "--hostname", "box", "--dns", "192.0.2.9", "-v", f"{tmp_path}:/etc", "--network", "bridge")
+    script = "cat /etc/hostname /etc/hosts /etc/resolv.conf; ls /etc; echo more >> /etc/hosts; tail -n 1 /etc/hosts"
+    result = wall.run(*given, "busybox", "sh", "-c", script)
+    first, *rest = result.stdout.splitlines()
+    assert (first, "nameserver 192.0.2.9" in rest, "of the volume" in rest) == ("box", True, False), result
+    assert any(line.endswith("\tbox") for line in rest)
+    assert rest[-4:-1] == ["hostname", "hosts", "resolv.conf"]
+    assert (rest[-1] == "more") == (not words)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "hostname": "",
+        "hosts": "of the volume\n",
+        "resolv.conf": "",
+    }
+
+
+@pytest.mark.parity("a volume over /etc: hosts, hostname and resolv.conf are the workload's own")
+def test_a_named_volume_over_etc_has_the_files_of_the_network_on_top(wall: Wall) -> None:
+    name = f"etc-{wall.isolation}"
+    result = wall.run("--hostname", "box", "-v", f"{name}:/etc:nocopy", "busybox", "cat", "/etc/hostname")
+    assert result.stdout == "box\n", result
+    wall("volume", "rm", name, check=True)
+
+
 def test_a_volume_on_a_file_of_the_network_is_the_users(wall: Wall, tmp_path: Path) -> None:
     (tmp_path / "hosts").write_text("10.9.9.9 mine\n")
     result = wall.run("-v", f"{tmp_path / 'hosts'}:/etc/hosts", "busybox", "cat", "/etc/hosts")

@@ -68,6 +68,7 @@ def make_bundle(home: Home, instance: Instance, image: Image, request: Request, 
         seccomp=spec_filter(home.config.state, spec),
         stdin=stdin_mode(request),
         files=tuple((path, content.encode()) for path, content in etc if is_own(request, path)) if guest else (),
+        covers=tuple((path, content.encode()) for path, content in etc if is_covered(request, path)) if guest else (),
     )
     return Bundle(plan, image, request, hostname, network, architecture=guest_architecture(image) if guest else None)
 
@@ -108,6 +109,11 @@ def guest_architecture(image: Image) -> Architecture | None:
 def is_own(request: Request, path: str) -> bool:
     """False for a path on a volume: what a guest writes there is written on the host."""
     return not any(path == volume.target or path.startswith(f"{volume.target}/") for volume in request.volumes)
+
+
+def is_covered(request: Request, path: str) -> bool:
+    """True for a path on a volume that is not a volume itself: the workload's own file lies on top of it."""
+    return not is_own(request, path) and path not in [volume.target for volume in request.volumes]
 
 
 def with_volumes(home: Home, image: Image, request: Request) -> Request:

@@ -17,9 +17,9 @@ from twinhull.plan.bundle import Bundle, await_hooks, check_process, isolation, 
 from twinhull.plan.bundle_cgroups import Cgroup, bundle_cgroups, device_ops
 from twinhull.plan.bundle_mounts import Place, compile_bundle_mounts
 from twinhull.plan.cgroups import GUEST_FACTS, cgroup_ops
-from twinhull.plan.compile import CLONE_FLAGS, STDIN_CLIENT
+from twinhull.plan.compile import CLONE_FLAGS, STAGE, STDIN_CLIENT
 from twinhull.plan.defaults import DEVICES, NAMESPACES
-from twinhull.plan.guest import GROUP, GROUPS, STAGE
+from twinhull.plan.guest import GROUP, GROUPS
 from twinhull.plan.namespaces import KINDS, Namespaces, sort
 from twinhull.plan.ops import Op, Plan
 from twinhull.plan.qemu import SHARES

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal
 
     Place = Literal["host", "guest"]
+    Files = tuple[tuple[str, bytes], ...]
 
 CLONE_FLAGS = {
     "mount": 0x00020000,
@@ -33,6 +34,8 @@ CLONE_FLAGS = {
 S_IFCHR, S_IFBLK = 0o020000, 0o060000
 GUEST_IMAGE_DISK, GUEST_SCRATCH_DISK = "/dev/vda", "/dev/vdb"
 MOUNT_RDONLY = 1
+STAGE, COVERS = "/run/stage", "files"
+COVER_ATTRIBUTES = 0x2 | 0x4 | 0x8  # nosuid, nodev, noexec
 STDIN_NONE, STDIN_CLIENT, STDIN_OPEN = 0, 1, 2
 
 
@@ -67,7 +70,8 @@ def compile_plan(
     place: Place = "host",
     seccomp: bytes = b"",
     stdin: int = STDIN_NONE,
-    files: tuple[tuple[str, bytes], ...] = (),
+    files: Files = (),
+    covers: Files = (),
 ) -> Plan:
     """Return the plan for `spec`.
 
@@ -75,6 +79,7 @@ def compile_plan(
         seccomp: the BPF filter for the process, b"" for none.
         stdin: one of STDIN_NONE, STDIN_CLIENT, STDIN_OPEN (the `stdin` op).
         files: (path, content) written into the root: what a guest cannot bind from the host.
+        covers: the same for what lies on a volume: shown on top of it, so that nothing of it is the volume's.
 
     Raises:
         UnsupportedSpec: a field that this place cannot honour.
@@ -83,12 +88,14 @@ def compile_plan(
     groups = cgroup_ops(linux, facts, place)
     child = (
         *namespace_ops(linux, place),
+        *covers_made(covers),
         *root_ops(root, place, rootless=facts.rootless),
         *mount_ops(spec, facts, place, limited_by_v1(groups, linux, facts)),
         *device_ops(filled=any(mount.get("type") == "devtmpfs" for mount in spec["mounts"])),
         *given_devices(linux),
         *network.inside,
         *(Op("file", (path, content, 0o644)) for path, content in files),
+        *covers_shown(covers, readonly=bool(spec["root"].get("readonly"))),
         *isolation_ops(spec, linux),
         *((Op("domainname", (spec["domainname"],)),) if spec.get("domainname") else ()),
         Op("stdin", (stdin,)),
@@ -138,13 +145,27 @@ def root_ops(root: Root, place: Place, *, rootless: bool = False) -> tuple[Op, .
         scratch = Op("stage", ("tmpfs", "scratch", "scratch", 0, ""))
     else:
         scratch = Op("stage", ("ext4", GUEST_SCRATCH_DISK, "scratch", 0, "discard"))
-    base = "/run/stage"
     keep_unsynced = root.volatile and root.upper != "tmpfs"  # there is no disk to sync, and the mark costs a mount 2 ms
     return (
         image,
         scratch,
-        Op("overlay", (base, "image", f"{base}/scratch/upper", f"{base}/scratch/work", int(keep_unsynced))),
+        Op("overlay", (STAGE, "image", f"{STAGE}/scratch/upper", f"{STAGE}/scratch/work", int(keep_unsynced))),
     )
+
+
+def covers_made(covers: Files) -> Iterator[Op]:
+    """Files in memory that lies outside the root, which is not there yet: paths are still the agent's."""
+    if covers:
+        yield Op("stage", ("tmpfs", COVERS, COVERS, COVER_ATTRIBUTES, "mode=755"))
+    for path, content in covers:
+        yield Op("file", (f"{STAGE}/{COVERS}{path}", content, 0o644))
+
+
+def covers_shown(covers: Files, *, readonly: bool) -> Iterator[Op]:
+    """Each of them at its place, over a name that is made empty if missing."""
+    for path, _ in covers:
+        attributes = COVER_ATTRIBUTES | (MOUNT_RDONLY if readonly else 0)
+        yield Op("bind", (f"{STAGE}/{COVERS}{path}", path, 0, attributes))
 
 
 def limited_by_v1(groups: Groups, linux: Mapping[str, Any], facts: Facts) -> dict[str, list[str]]:

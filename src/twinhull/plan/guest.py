@@ -7,7 +7,7 @@ them, and a volume may be a single file, which 9p cannot share by itself.
 from __future__ import annotations
 
 from twinhull.plan import codec
-from twinhull.plan.compile import CLONE_FLAGS, device_ops
+from twinhull.plan.compile import CLONE_FLAGS, STAGE, device_ops
 from twinhull.plan.defaults import DEVICE_RULES, MASKED_PATHS, MOUNTS, NAMESPACES, READONLY_PATHS
 from twinhull.plan.devices import compile_devices
 from twinhull.plan.frames import MOMENT, Flag, Frame, Kind, encode
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 # 9p (Documentation/filesystems/9p.rst): the largest message that virtio carries without a bounce.
 SHARE_OPTIONS = "trans=virtio,version=9p2000.L,msize=524288"
 MOUNT_NODEV = 4
-STAGE = "/run/stage"
 # Every guest has one workload, so its cgroup has one name: the agent makes it before the template is saved.
 # A rehearsal has one of its own, which goes with it (launcher/agent.c).
 GROUPS, GROUP, REHEARSAL = "/sys/fs/cgroup/twinhull/", "workload", "rehearsal"

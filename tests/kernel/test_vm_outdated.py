@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,20 @@ def test_one_of_a_qemu_that_was_upgraded(vm: Twinhull, tmp_path: Path) -> None:
     assert made_again(vm, PATH=path)
     assert key(vm) != before, "the earlier QEMU's is of no use to anybody"
     assert not made_again(vm, PATH=path)
+
+
+def test_a_qemu_that_is_a_script_or_finds_no_firmware_is_refused_by_its_name(home: Twinhull, tmp_path: Path) -> None:
+    directory = tmp_path / "first"
+    directory.mkdir()
+    variables = {"PATH": f"{directory}:{os.environ['PATH']}"}
+    binary = directory / "qemu-system-x86_64"
+    binary.write_text('#!/bin/sh\nexec /usr/bin/qemu-system-x86_64 "$@"\n')
+    binary.chmod(0o755)
+    refused = home("run", "--rm", "--vm", "--network", "none", "busybox", "true", variables=variables)
+    assert refused.exit_code == 125 and f"{binary} is a script" in refused.stderr, refused
+    shutil.copy2(shutil.which("qemu-system-x86_64") or "", binary)
+    refused = home("run", "--rm", "--vm", "--network", "none", "busybox", "true", variables=variables)
+    assert refused.exit_code == 125 and f"{binary} finds no firmware" in refused.stderr, refused
 
 
 def test_one_of_another_kernel(vm: Twinhull) -> None:

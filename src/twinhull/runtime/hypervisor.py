@@ -128,6 +128,9 @@ def version(hypervisor: Hypervisor) -> str:
 
 def make_root(directory: str, binary: str, emulator: Emulator) -> None:
     """Make the tree of one build; another command that was faster wins."""
+    with open(binary, "rb") as file:
+        if file.read(2) == b"#!":
+            raise HostUnfit(f"{binary} is a script: QEMU itself is needed", hint="put QEMU's directory first in PATH")
     staging = f"{os.path.dirname(directory)}/.{os.path.basename(directory)}.{os.getpid()}"
     root = f"{staging}/root"
     for name in ("proc", "dev", SHARES, "tmp"):
@@ -198,6 +201,7 @@ def find_firmware(binary: str, wanted: tuple[str, ...]) -> list[str]:
         found.update({name: f"{directory}/{name}" for name in wanted if os.path.exists(f"{directory}/{name}")})
     if wanted and wanted[0] not in found:
         raise HostUnfit(
-            f"QEMU's firmware {wanted[0]} is not installed", hint="apt-get install seabios qemu-system-data"
+            f"{binary} finds no firmware {wanted[0]}; it looks in {', '.join(places)}",
+            hint="apt-get install seabios qemu-system-data",
         )
     return list(found.values())

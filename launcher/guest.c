@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -23,6 +24,7 @@
 #define MODULES_MAX_BYTES 8192
 #define PORTS "/sys/class/virtio-ports"
 #define PORT_WAIT_MS 10000
+#define MAX_FILES 1048576 /* fs.nr_open, and what Docker gives */
 #define WORKLOAD_GROUP "/sys/fs/cgroup/twinhull/workload"
 
 struct file_system {
@@ -162,8 +164,16 @@ static void forbid_autoconf(void)
 	}
 }
 
+/* The kernel's own are for a machine as small as this; whatever runs here inherits ours. */
+static void raise_limits(void)
+{
+	setrlimit(RLIMIT_NOFILE, &(struct rlimit){MAX_FILES, MAX_FILES});
+	setrlimit(RLIMIT_NPROC, &(struct rlimit){RLIM_INFINITY, RLIM_INFINITY});
+}
+
 int guest_prepare(void)
 {
+	raise_limits();
 	int status = make_root_movable();
 	if (status < 0)
 		return complain("the root", status);

@@ -107,6 +107,27 @@ def test_a_guest_that_uses_all_that_it_has_is_not_killed(vm: Twinhull, capsys: p
     assert vm("exec", "box", "echo", "here", check=True).stdout == "here\n"
 
 
+@pytest.mark.parametrize("words", [(), ("--no-template",)], ids=["template", "booted"])
+def test_programs_have_the_limits_that_docker_gives(vm: Twinhull, words: tuple[str, ...]) -> None:
+    script = "grep -E 'open files|max user|Max processes' /proc/self/limits"
+    run = ("run", "-d", "--vm", "--network", "none", "--name", "box", *words, "busybox")
+    vm(*run, "sh", "-c", f"{script}; sleep 600", timeout_s=120, check=True)
+    wait_until(lambda: "files" in vm("logs", "box").stdout, "the limits")
+    for told in (
+        vm("logs", "box"),
+        vm("exec", "box", "sh", "-c", script),
+        vm("exec", "-u", "9", "box", "sh", "-c", script),
+    ):
+        processes, files = (line.split()[-3:-1] for line in told.stdout.splitlines())
+        assert (processes, files) == (["unlimited"] * 2, ["1048576"] * 2), told
+
+
+def test_a_limit_that_is_asked_for_takes_the_place_of_that(vm: Twinhull) -> None:
+    run = ("run", "--rm", "--vm", "--network", "none", "--ulimit", "nofile=100:200", "busybox")
+    told = vm(*run, "sh", "-c", "ulimit -n; ulimit -Hn; ulimit -n 200; ulimit -n; ulimit -u", timeout_s=120)
+    assert told.stdout.split() == ["100", "200", "200", "unlimited"], told
+
+
 def test_too_little_of_a_processor_is_refused_before_anything_is_made(vm: Twinhull) -> None:
     for words in (("run", "--rm"), ("create",)):
         refused = vm(*words, "--vm", "--cpus", "0.02", "busybox", "true", timeout_s=10)

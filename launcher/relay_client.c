@@ -62,12 +62,26 @@ static int send_chunk(struct state *state, struct connection *from, uint32_t str
 	return 0;
 }
 
+static int send_time(struct state *state)
+{
+	struct timespec now;
+	uint8_t payload[12];
+	clock_gettime(CLOCK_REALTIME, &now);
+	put_u32(payload, (uint32_t)now.tv_sec);
+	put_u32(payload + 4, (uint32_t)((uint64_t)now.tv_sec >> 32));
+	put_u32(payload + 8, (uint32_t)now.tv_nsec);
+	return relay_to_guest(state, 0, FRAME_TIME, 0, payload, sizeof(payload));
+}
+
+/* A restored guest's clock is as old as its template: a plan's files are to have the right time. */
 static int on_plan(struct state *state, struct connection *from, const struct frame *frame)
 {
 	if (from != state->starter || frame->stream != 0 || state->start_sent)
 		return -EPROTO;
 	if (!state->seeded) {
 		int error = relay_to_guest(state, 0, FRAME_SEED, 0, state->seed, sizeof(state->seed));
+		if (!error)
+			error = send_time(state);
 		if (error)
 			return error;
 		state->seeded = true;
@@ -83,18 +97,12 @@ static int on_config(struct state *state, struct connection *from, const struct 
 	return forward(state, 0, frame);
 }
 
-/* The clock goes last: a restored guest's own is as old as its template. */
+/* The clock once more: since its plan a guest may have waited, or stood still. */
 static int on_start(struct state *state, struct connection *from, const struct frame *frame)
 {
 	if (from != state->starter || frame->stream != 0 || state->start_sent)
 		return -EPROTO;
-	struct timespec now;
-	uint8_t payload[12];
-	clock_gettime(CLOCK_REALTIME, &now);
-	put_u32(payload, (uint32_t)now.tv_sec);
-	put_u32(payload + 4, (uint32_t)((uint64_t)now.tv_sec >> 32));
-	put_u32(payload + 8, (uint32_t)now.tv_nsec);
-	int error = relay_to_guest(state, 0, FRAME_TIME, 0, payload, sizeof(payload));
+	int error = send_time(state);
 	if (error)
 		return error;
 	error = forward(state, 0, frame);

@@ -194,3 +194,15 @@ def test_what_is_written_survives_a_restart(vm: Twinhull) -> None:
         vm("start", "box", check=True)
         vm("wait", "box")
         assert vm("logs", "box").stdout.endswith(expected)
+
+
+@pytest.mark.parametrize("words", [("--rm",), ()], ids=["memory", "disk"])
+def test_what_is_written_before_the_program_has_the_time_of_the_start(vm: Twinhull, words: tuple[str, ...]) -> None:
+    assert run(vm, "busybox", "true").exit_code == 0  # the template is older
+    time.sleep(2)
+    before = int(time.time())
+    seen = ("/", "/etc", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
+    told = vm("run", *words, "--vm", "--network", "none", "busybox", "stat", "-c", "%Y", *seen, timeout_s=120)
+    times = [int(line) for line in told.stdout.splitlines()]
+    assert (len(times), told.exit_code) == (len(seen), 0), told
+    assert before <= min(times) and max(times) <= time.time(), (before, times)

@@ -14,6 +14,8 @@
 #include "mounts.h"
 #include "path.h"
 
+#define FILE_MOUNTED 0100000U /* of a file's mode: another was mounted there, which gets the content */
+
 int op_directory(struct setup *setup, const struct op *op)
 {
 	mode_t mode = (mode_t)op->args[1].number & 07777;
@@ -95,6 +97,20 @@ int op_symlink(struct setup *setup, const struct op *op)
 	return 0;
 }
 
+/* A file that was mounted over a volume's: if it has been taken off, what is there is not ours. */
+static int rewrite(int parent, const char *name, const struct argument *content)
+{
+	struct stat around, found;
+	CLEANUP_FD int fd = openat(parent, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT || errno == ELOOP ? 0 : -errno;
+	if (fstat(fd, &found) < 0 || fstat(parent, &around) < 0)
+		return -errno;
+	if (found.st_dev == around.st_dev)
+		return 0;
+	return ftruncate(fd, 0) < 0 ? -errno : fd_write_all(fd, content->text, content->length);
+}
+
 /* What the image has under the name is replaced, never written through: it may be a link or shared. */
 int op_file(struct setup *setup, const struct op *op)
 {
@@ -103,6 +119,8 @@ int op_file(struct setup *setup, const struct op *op)
 	CLEANUP_FD int parent = path_parent(setup->root, op->args[0].text, name);
 	if (parent < 0)
 		return parent;
+	if (op->args[2].number & FILE_MOUNTED)
+		return rewrite(parent, name, content);
 	if (unlinkat(parent, name, 0) < 0 && errno != ENOENT)
 		return -errno;
 	mode_t mode = (mode_t)op->args[2].number & 07777;

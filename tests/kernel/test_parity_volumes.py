@@ -102,6 +102,23 @@ def test_a_named_volume_over_etc_has_the_files_of_the_network_on_top(wall: Wall)
     wall("volume", "rm", name, check=True)
 
 
+@pytest.mark.parity("a volume over /etc: hosts, hostname and resolv.conf are the workload's own")
+def test_a_network_that_is_joined_later_is_told_over_a_volume(wall: Wall, tmp_path: Path) -> None:
+    network = f"later-{wall.isolation}"
+    wall("network", "create", network, check=True)
+    idle = ("--network", "bridge", "-v", f"{tmp_path}:/etc", "busybox", "sleep", "600")
+    wall.detached("--name", "told", "--hostname", "box", *idle)
+    before = wall("exec", "told", "cat", "/etc/hosts", check=True).stdout
+    wall("network", "connect", network, "told", check=True)
+    after = wall("exec", "told", "cat", "/etc/hosts", check=True).stdout
+    assert after.startswith(before) and after.count("\tbox\n") == before.count("\tbox\n") + 1
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(
+        ("hostname", "hosts", "resolv.conf"), ""
+    )
+    wall("rm", "-f", "told", check=True)
+    wall("network", "rm", network, check=True)
+
+
 def test_a_volume_on_a_file_of_the_network_is_the_users(wall: Wall, tmp_path: Path) -> None:
     (tmp_path / "hosts").write_text("10.9.9.9 mine\n")
     result = wall.run("-v", f"{tmp_path / 'hosts'}:/etc/hosts", "busybox", "cat", "/etc/hosts")

@@ -12,7 +12,7 @@ from contextlib import suppress
 from errno import EADDRNOTAVAIL, EEXIST, EINVAL, ENOENT
 
 from twinhull.engine import copy, tools
-from twinhull.engine.bundle import is_own
+from twinhull.engine.bundle import is_covered, is_own
 from twinhull.engine.control import require_unpaused
 from twinhull.engine.state import Home
 from twinhull.errors import Conflict, LaunchError, NotFound
@@ -29,6 +29,7 @@ from twinhull.store import instances
 
 NOTHING = "identity"  # a tool of launcher/tool.c that has nothing left to do when the ops before it are done
 ETC_MODE = 0o644
+MOUNTED = 0o100000  # launcher/ops_files.c: FILE_MOUNTED
 
 
 def require(home: Home, instance: Instance, number: int | None = None) -> None:
@@ -95,11 +96,13 @@ def read(home: Home, instance: Instance, name: str) -> str | None:
 
 
 def write(home: Home, instance: Instance, name: str, text: str) -> None:
-    """Replace one of its files in /etc, unless a volume of the workload's has it."""
+    """Replace one of its files in /etc, unless it is a volume of the workload's."""
     path = f"/etc/{name}"
-    if not is_own(instances.request_from(instance.request), path):
-        return
-    tell(home, instance, Op("file", (path, text.encode("utf-8", "surrogateescape"), ETC_MODE)))
+    request = instances.request_from(instance.request)
+    covered = is_covered(request, path)
+    if covered or is_own(request, path):
+        mode = ETC_MODE | (MOUNTED if covered else 0)
+        tell(home, instance, Op("file", (path, text.encode("utf-8", "surrogateescape"), mode)))
 
 
 def tell(home: Home, instance: Instance, *ops: Op, fine: int = 0) -> None:

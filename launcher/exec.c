@@ -81,9 +81,11 @@ void home_add(struct setup *setup)
 	                       .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
 	struct stat found;
 	const char *home = NULL;
-	for (size_t i = 0; i < setup->envc; i++)
-		if (strncmp(setup->envp[i], "HOME=", 5) == 0)
-			return;
+	size_t place = 0; /* of one that is empty, else of one more */
+	while (place < setup->envc && strncmp(setup->envp[place], "HOME=", 5) != 0)
+		place++;
+	if (place < setup->envc && setup->envp[place][5] != '\0')
+		return;
 	CLEANUP_FD int fd = sys_openat2(setup->root, "etc/passwd", &how);
 	ssize_t length =
 		fd >= 0 && fstat(fd, &found) == 0 && S_ISREG(found.st_mode) ? read(fd, text, sizeof(text) - 1) : 0;
@@ -91,7 +93,8 @@ void home_add(struct setup *setup)
 	for (char *line; !home && (line = strsep(&rest, "\n"));)
 		home = home_in(line, setup->user ? (uid_t)setup->user->args[0].number : 0);
 	snprintf(variable, sizeof(variable), "HOME=%s", home && *home ? home : "/");
-	setup->envp[setup->envc++] = variable;
+	setup->envp[place] = variable;
+	setup->envc += place == setup->envc;
 }
 
 static const char *search_path(const struct setup *setup)

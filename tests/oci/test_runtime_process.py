@@ -47,6 +47,8 @@ def test_a_home_that_is_given_stays_and_a_passwd_that_is_none_is_no_error(ours: 
     assert ours.output('echo "$HOME"') == "/\n"
     ours.spec["process"]["env"].append("HOME=/given")
     assert ours.output('echo "$HOME"') == "/given\n"
+    ours.spec["process"]["env"][-1] = "HOME="
+    assert ours.output('echo "$HOME"') == "/\n"
 
 
 def test_an_effective_capability_that_is_not_permitted_is_a_warning(ours: Container) -> None:

@@ -26,7 +26,7 @@ POLL_S = 0.002
 
 
 def signal_number(text: str) -> int:
-    """Return the number for "TERM", "SIGTERM", "sigterm" or "15".
+    """Return the number for "TERM", "SIGTERM", "sigterm", "15" or "RTMIN+3".
 
     Raises:
         InvalidRequest: no such signal.
@@ -34,13 +34,18 @@ def signal_number(text: str) -> int:
     import _signal  # type: ignore[import-not-found]  # has no stub; signal makes enumerations at import, 8 ms
 
     name = text.upper()
-    if name.isdecimal() and 0 < int(name) <= _signal.NSIG:
+    if name.isdecimal() and 0 < int(name) < _signal.NSIG:
         return int(name)
     name = name if name.startswith("SIG") else f"SIG{name}"
+    base, sign, offset = name[:8], name[8:9], name[9:]
     number = getattr(_signal, name, None)
-    if isinstance(number, int) and not name.startswith("SIG_"):
+    if (base, sign) in (("SIGRTMIN", "+"), ("SIGRTMAX", "-")) and offset.isdecimal():
+        number = int(getattr(_signal, base)) + int(sign + offset)
+        if _signal.SIGRTMIN <= number <= _signal.SIGRTMAX:
+            return number
+    elif isinstance(number, int) and not name.startswith("SIG_"):
         return number
-    raise InvalidRequest(f"invalid signal: {text}", hint="a name such as TERM or SIGKILL, or a number")
+    raise InvalidRequest(f"invalid signal: {text}", hint="a name such as TERM, SIGKILL or RTMIN+3, or 1 to 64")
 
 
 def require_running(home: Home, instance: Instance) -> None:

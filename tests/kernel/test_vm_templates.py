@@ -88,6 +88,18 @@ def test_a_template_that_is_deleted_goes_on_in_the_guests_that_came_from_it(vm: 
     assert [other["key"] for other in listed(vm)] == [row["key"]]
 
 
+def test_a_file_in_the_place_of_a_template_gives_way(vm: Twinhull) -> None:
+    (row,) = listed(vm)
+    vm("vm", "template", "rm", row["key"], check=True)
+    places = [vm.root / "state/templates" / name for name in (row["key"], "0" * len(row["key"]))]
+    for place in places:
+        place.write_text("x")
+    done = vm(*RUN, "echo", "hi", timeout_s=120)
+    assert (done.stdout, done.exit_code) == ("hi\n", 0), done.stderr
+    assert [other["key"] for other in listed(vm)] == [row["key"]]
+    assert not places[1].exists()
+
+
 def test_what_is_not_there_is_said(vm: Twinhull) -> None:
     done = vm("vm", "template", "rm", "nosuch")
     assert (done.exit_code, done.stdout) == (1, "")

@@ -107,7 +107,7 @@ def make_template(config: Config, guest: Guest, machine: Machine, progress: Call
         try:
             save(config, guest, machine, staging, key)
             holder.end(config, key)  # of a template that was damaged or deleted: its memory is another guest's
-            files.remove_tree(directory)
+            remove(directory)
             os.rename(staging, directory)
         finally:
             files.remove_tree(staging)
@@ -130,8 +130,16 @@ def forget_outdated(config: Config, guest: Guest) -> None:
                 jailed.clear(config.launcher, path)
         elif not name.endswith(".lock") and parts_in(path, guest) != parts:
             holder.end(config, name)
-            files.remove_tree(path)
+            remove(path)
             files.remove_file(f"{path}.lock")
+
+
+def remove(path: str) -> None:
+    """Remove a template, or what stands in its place: a file or a link."""
+    if os.path.islink(path) or os.path.isfile(path):
+        files.remove_file(path)
+    else:
+        files.remove_tree(path)
 
 
 def parts_in(directory: str, guest: Guest) -> str:

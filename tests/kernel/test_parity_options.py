@@ -64,7 +64,9 @@ def test_a_device_is_given_with_its_access_and_no_other(wall: Wall) -> None:
     words = ("--cap-add", "SYSLOG", "--device", "/dev/kmsg:/dev/log:r", "busybox", "sh", "-c", script)
     assert wall.run(*words).stdout.splitlines() == ["read", "refused"]
     missing = wall.run("--device", "/dev/nonexistent", "busybox", "true")
-    assert (missing.exit_code, "/dev/nonexistent" in missing.stderr) == (125, True)
+    assert (missing.exit_code, "/dev/nonexistent: No such file" in missing.stderr) == (125, True)
+    common = ("--device", "/dev/zero:/dev/foo", "--device", "/dev/null", "--user", "1000", "busybox", "sh", "-c")
+    assert wall.run(*common, "head -c 3 /dev/foo | wc -c; echo x > /dev/null && echo gone").stdout == "3\ngone\n"
 
 
 @pytest.mark.parity("`--sysctl` of the whole kernel", unlike="a container shares its kernel with the host")

@@ -7,6 +7,7 @@ import stat
 
 from twinhull.errors import InvalidRequest
 from twinhull.model import Device, Request
+from twinhull.plan.defaults import DEVICES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 OWN = frozenset(("console", "fd", "hugepages", "mqueue", "ptmx", "pts", "shm"))
 # What a guest's kernel has whatever is loaded, beside what all workloads have: Documentation/admin-guide/devices.txt.
 GUEST = {"/dev/hwrng": (10, 183), "/dev/kmsg": (1, 11), "/dev/mem": (1, 1), "/dev/port": (1, 4)}
+COMMON = {f"/dev/{name}": (major, minor) for name, major, minor in DEVICES}
 
 
 def nodes(request: Request) -> list[dict[str, Any]]:
@@ -34,14 +36,20 @@ def nodes(request: Request) -> list[dict[str, Any]]:
 
 def guest_node(device: Device) -> Iterator[dict[str, Any]]:
     """A node of the guest's own kernel."""
-    if device.source not in GUEST:
+    numbers = COMMON.get(device.source) or GUEST.get(device.source)
+    if not numbers:
+        if not os.path.lexists(device.source):
+            raise InvalidRequest(
+                f"--device {device.source}: No such file or directory", hint=f"one of {', '.join(GUEST)}"
+            )
         raise InvalidRequest(
             f"--device {device.source}: the host's kernel drives it, and a virtual machine has its own kernel, "
             f"which has {', '.join(GUEST)}",
             hint="run it as a container, or leave the device out",
         )
-    major, minor = GUEST[device.source]
-    row = {"path": device.target, "type": "c", "major": major, "minor": minor, "fileMode": 0o600, "uid": 0, "gid": 0}
+    major, minor = numbers
+    mode = 0o666 if device.source in COMMON else 0o600
+    row = {"path": device.target, "type": "c", "major": major, "minor": minor, "fileMode": mode, "uid": 0, "gid": 0}
     yield {**row, "access": device.access}
 
 

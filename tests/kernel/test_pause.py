@@ -53,6 +53,10 @@ def test_what_is_paused_is_looked_into_where_the_hosts_kernel_can_look(wall: Wal
         else:
             assert looked.exit_code == 125 and "its virtual machine stands still" in looked.stderr, looked
             assert "twinhull unpause still" in looked.stderr
+    (row,) = wall("stats", "--no-stream", "--format", "json", "still", check=True).json()
+    known = [row[name] is not None for name in ("memory_bytes", "memory_percent", "cpu_percent", "pids")]
+    assert known == [wall.isolation == "container"] * 4 and row["host_memory_bytes"] > 0, row
+    assert (" -- / " in wall("stats", "--no-stream", "still", check=True).stdout) == (wall.isolation == "vm")
     wall("unpause", "still", check=True)
     assert [wall(*words).exit_code for words in looks] == [0, 0, 0]
 

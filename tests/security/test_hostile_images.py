@@ -83,10 +83,13 @@ def test_nothing_that_an_image_says_grants_a_mount_a_device_or_a_privilege(box: 
     box.twinhull("rmi", image)
     ours = {"hostname", "hosts", "resolv.conf", "/host/:", "/var/run/docker.sock:"}
     assert set(seen) - ours == {"of-the-image"}, "a link led out of the image while it was copied"
+    # A guest writes its own files through a link, and lays them over a volume that is named as what it covers.
+    own = {"/etc/hostname", "/etc/hosts", "/etc/resolv.conf"}
     interesting = [
         [line for line in text.splitlines() if line.startswith(("/", "Cap", "Seccomp", "NoNewPrivs", "Uid"))]
         for text in wanted
     ]
+    interesting = [[line for line in lines if line not in own] for lines in interesting]
     assert interesting[0] == interesting[1] and any(line.startswith("Cap") for line in interesting[0])
 
 

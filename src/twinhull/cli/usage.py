@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from twinhull.model import Instance
 
 INTERVAL_S = 1.0
+UNKNOWN = "--"  # as docker stats has it
+OF_THE_INSIDE = ("cpu_percent", "memory_percent", "memory_bytes", "pids")
 CLEAR = "\033[H\033[2J"
 SHORT_ID = 12
 HEADER = ("ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %", "NET I/O", "BLOCK I/O", "PIDS", "ON HOST")
@@ -77,15 +79,18 @@ def cells(instance: Instance, used: Usage, width: int | None) -> tuple[str, ...]
     host = (
         f"{used.host_cpu_percent:.2f}%, {size(sample.host_memory_bytes)}" if instance.isolation != "container" else ""
     )
+    limit = size(sample.memory_limit_bytes)
     return (
         instance.id[:width],
         instance.name,
-        f"{used.cpu_percent:.2f}%",
-        f"{size(sample.memory_bytes)} / {size(sample.memory_limit_bytes)}",
-        f"{memory_percent(sample):.2f}%",
+        *(
+            (f"{used.cpu_percent:.2f}%", f"{size(sample.memory_bytes)} / {limit}", f"{memory_percent(sample):.2f}%")
+            if sample.is_known
+            else (UNKNOWN, f"{UNKNOWN} / {limit if sample.memory_limit_bytes else UNKNOWN}", UNKNOWN)
+        ),
         f"{size(sample.received_bytes)} / {size(sample.sent_bytes)}",
         f"{size(sample.read_bytes)} / {size(sample.written_bytes)}",
-        str(sample.pids),
+        str(sample.pids) if sample.is_known else UNKNOWN,
         host,
     )
 
@@ -96,9 +101,10 @@ def memory_percent(sample: Sample) -> float:
 
 
 def described(instance: Instance, used: Usage) -> dict[str, Any]:
-    """The same as JSON."""
-    counters = {key: value for key, value in used.sample._asdict().items() if key not in ("moment", "host_cpu_usec")}
-    return {
+    """The same as JSON; what cannot be known of a paused guest is null."""
+    left_out = ("moment", "host_cpu_usec", "is_known")
+    counters = {key: value for key, value in used.sample._asdict().items() if key not in left_out}
+    found = {
         "id": instance.id,
         "name": instance.name,
         "isolation": instance.isolation,
@@ -107,6 +113,7 @@ def described(instance: Instance, used: Usage) -> dict[str, Any]:
         "host_cpu_percent": round(used.host_cpu_percent, 2),
         **counters,
     }
+    return found if used.sample.is_known else found | dict.fromkeys(OF_THE_INSIDE)
 
 
 def configure_top(parser: Parser) -> None:

@@ -40,11 +40,11 @@ def guest_node(device: Device) -> Iterator[dict[str, Any]]:
     if not numbers:
         if not os.path.lexists(device.source):
             raise InvalidRequest(
-                f"--device {device.source}: No such file or directory", hint=f"one of {', '.join(GUEST)}"
+                f"--device {device.source}: No such file or directory", hint=f"one of {', '.join((*COMMON, *GUEST))}"
             )
         raise InvalidRequest(
             f"--device {device.source}: the host's kernel drives it, and a virtual machine has its own kernel, "
-            f"which has {', '.join(GUEST)}",
+            f"which has {', '.join((*COMMON, *GUEST))}",
             hint="run it as a container, or leave the device out",
         )
     major, minor = numbers

@@ -34,6 +34,7 @@ class Sample(NamedTuple):
 
     Attributes:
         host_cpu_usec, host_memory_bytes: of the whole QEMU; of a container the same as its own.
+        is_known: False of a paused guest, which cannot be asked: pids, cpu_usec and memory_bytes are 0 then.
     """
 
     moment: float = 0.0
@@ -47,6 +48,7 @@ class Sample(NamedTuple):
     written_bytes: int = 0
     host_cpu_usec: int = 0
     host_memory_bytes: int = 0
+    is_known: bool = True
 
 
 class Usage(NamedTuple):
@@ -71,7 +73,8 @@ def sample(home: Home, instance: Instance) -> Sample:
             host = counters(conversation.expect(Kind.STATS).payload)
         finally:
             conversation.close()
-        own = inside(home, instance) if instance.isolation == "vm" and state == "running" else host
+        is_known = instance.isolation != "vm" or state == "running"
+        own = nothing() if not is_known else inside(home, instance) if instance.isolation == "vm" else host
     except (SupervisorLost, LaunchError):
         return Sample(time.monotonic())
     received, sent = network(instance)
@@ -80,7 +83,10 @@ def sample(home: Home, instance: Instance) -> Sample:
     moment = time.monotonic()
     pids, cpu, memory = (own[name] for name in COUNTERS)
     return Sample(
-        *(moment, pids, cpu, memory, limit, received, sent, read, written), host["cpu_usec"], host["memory_bytes"]
+        *(moment, pids, cpu, memory, limit, received, sent, read, written),
+        host["cpu_usec"],
+        host["memory_bytes"],
+        is_known,
     )
 
 
@@ -98,7 +104,12 @@ def inside(home: Home, instance: Instance) -> dict[str, int]:
     try:
         return counters(text)
     except (ValueError, AttributeError):
-        return dict.fromkeys((*COUNTERS, *THERE), 0)
+        return nothing()
+
+
+def nothing() -> dict[str, int]:
+    """The numbers of a guest that says none."""
+    return dict.fromkeys((*COUNTERS, *THERE), 0)
 
 
 def memory_here(instance: Instance, own: dict[str, int]) -> int:

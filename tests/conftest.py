@@ -31,6 +31,7 @@ pytest_plugins = (
     "tests.support.wall",
     "tests.support.foreign",
     "tests.support.parity",
+    "tests.support.imprint",
 )
 
 TESTS = Path(__file__).parent

@@ -10,13 +10,12 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.command import Result, Twinhull
-from tests.support.imprint import PLAIN, SLEEP, await_imprint, begun, config_of, imprints, is_imprinted, makers, settle
+from tests.support.imprint import PLAIN, SLEEP, begun, config_of, imprints, is_imprinted, makers, settle
 from tests.support.vm import machine, status, wait_until
 from twinhull.host import memory
 from twinhull.plan import qemu
@@ -26,20 +25,10 @@ from twinhull.runtime.pages import F_GET_SEALS, SEALS
 LAUNCHER = Path(__file__).parents[2] / "src/twinhull/bin/launcher"
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Twinhull:
-    """One state directory for the module, so that its template and the imprint are made once."""
-    return Twinhull(tmp_path_factory.mktemp("imprint"), settings={"vm_spare": True})
-
-
 @pytest.fixture
-def vm(home: Twinhull, nothing_is_left_behind: None) -> Iterator[Twinhull]:
-    if not imprints(home):
-        home(*PLAIN, "true", timeout_s=120, check=True)
-        await_imprint(home)
-    yield home
-    home.remove_all()
-    settle(home)
+def vm(imprinting: Twinhull) -> Twinhull:
+    """The command, with an imprint to go on from."""
+    return imprinting
 
 
 def test_a_start_goes_on_from_it_as_often_as_one_wants_and_none_waits(vm: Twinhull) -> None:

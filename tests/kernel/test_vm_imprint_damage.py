@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,20 +18,10 @@ from twinhull.runtime import holder
 LAUNCHER = Path(__file__).parents[2] / "src/twinhull/bin/launcher"
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Twinhull:
-    """One state directory for the module, so that its template and the imprint are made once."""
-    return Twinhull(tmp_path_factory.mktemp("imprint"), settings={"vm_spare": True})
-
-
 @pytest.fixture
-def vm(home: Twinhull, nothing_is_left_behind: None) -> Iterator[Twinhull]:
-    if not imprints(home):
-        home(*PLAIN, "true", timeout_s=120, check=True)
-        await_imprint(home)
-    yield home
-    home.remove_all()
-    settle(home)
+def vm(imprinting: Twinhull) -> Twinhull:
+    """The command, with an imprint to go on from."""
+    return imprinting
 
 
 def test_one_that_is_damaged_is_followed_by_the_template_and_another_is_made(vm: Twinhull) -> None:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
 from tests.support.oci import Container
 
-OUTER = 100_000
 ZERO = {"type": "c", "major": 1, "minor": 5}
 
 
@@ -17,14 +13,7 @@ ZERO = {"type": "c", "major": 1, "minor": 5}
 def mapped(ours: Container) -> Container:
     """A container with a user namespace. (crun makes such nodes, too; runc shows only what the host has.)"""
     ours.spec["linux"]["namespaces"].append({"type": "user"})
-    for kind in ("uid", "gid"):
-        ours.spec["linux"][f"{kind}Mappings"] = [{"containerID": 0, "hostID": OUTER, "size": 65_536}]
-    rootfs = ours.bundle / "rootfs"
-    for path in (rootfs, *rootfs.iterdir()):
-        os.lchown(path, OUTER, OUTER)
-    for path in (ours.scratch, *ours.scratch.parents):
-        if path.is_relative_to("/tmp") and path != Path("/tmp"):
-            path.chmod(0o755)
+    ours.map_users()
     return ours
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import pytest
 
 from tests.support.oci import Container
 
-OUTER = 100_000
 CALLERS = [7, 100_008]
 SHOW = "grep ^Groups /proc/self/status | tr -s '\\t ' ' '"
 
@@ -33,14 +31,7 @@ def run(container: Container, *words: str) -> str:
 def mapped(container: Container) -> None:
     """Give it a user namespace, and its root; groups without a number there are shown as 65534."""
     container.spec["linux"]["namespaces"].append({"type": "user"})
-    for kind in ("uid", "gid"):
-        container.spec["linux"][f"{kind}Mappings"] = [{"containerID": 0, "hostID": OUTER, "size": 65_536}]
-    rootfs = container.bundle / "rootfs"
-    for path in (rootfs, *rootfs.iterdir()):
-        os.lchown(path, OUTER, OUTER)
-    for path in (container.scratch, *container.scratch.parents):
-        if path.is_relative_to("/tmp") and path != Path("/tmp"):
-            path.chmod(0o755)
+    container.map_users()
 
 
 @pytest.mark.parametrize(("users", "shown"), [(False, "Groups: 7 100008"), (True, "Groups: 65534 8")])

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.oci import Container
+from tests.support.oci import OUTER, OUTER_SIZE, Container
 
 NAMES = {"network": "net"}
-OUTER, SIZE = 100_000, 65_536
 
 
 @pytest.fixture
@@ -22,7 +21,7 @@ def other() -> Iterator[int]:
         assert holder.stdout
         holder.stdout.readline()
         for kind in ("uid", "gid"):
-            Path(f"/proc/{holder.pid}/{kind}_map").write_text(f"0 {OUTER} {SIZE}\n")
+            Path(f"/proc/{holder.pid}/{kind}_map").write_text(f"0 {OUTER} {OUTER_SIZE}\n")
         enter = ["nsenter", "--user", "--target", str(holder.pid), "--setuid", "0", "--setgid", "0"]
         argv = [*enter, "unshare", "-nipuf", "sh", "-c", "echo; exec sleep 1000"]
         with subprocess.Popen(argv, stdout=subprocess.PIPE) as made:
@@ -35,15 +34,7 @@ def other() -> Iterator[int]:
 
 def mapped(container: Container) -> Container:
     """Give a container its root, and say how numbers are mapped: runc wants to hear it of one that is joined, too."""
-    container.spec["linux"].update(
-        {f"{kind}Mappings": [{"containerID": 0, "hostID": OUTER, "size": SIZE}] for kind in ("uid", "gid")}
-    )
-    rootfs = container.bundle / "rootfs"
-    for path in (rootfs, *rootfs.iterdir()):
-        os.lchown(path, OUTER, OUTER)
-    for path in (container.scratch, *container.scratch.parents):
-        if path.is_relative_to("/tmp") and path != Path("/tmp"):
-            path.chmod(0o755)
+    container.map_users()
     return container
 
 
@@ -68,7 +59,7 @@ def test_a_user_namespace_is_joined_by_its_path(container: Container, other: int
         name = NAMES.get(kind, kind)
         same = os.readlink(f"/proc/{pid}/ns/{name}") == os.readlink(f"/proc/{other}/ns/{name}")
         assert same == (kind in kinds), kind
-    assert Path(f"/proc/{pid}/uid_map").read_text().split() == ["0", str(OUTER), str(SIZE)]
+    assert Path(f"/proc/{pid}/uid_map").read_text().split() == ["0", str(OUTER), str(OUTER_SIZE)]
     assert container.exec("/bin/id", "-u").stdout == "0\n"
     container.remove()
 
@@ -88,4 +79,4 @@ def test_a_namespace_of_the_hosts_is_joined_beside_a_user_namespace_of_its_own(c
             row["path"] = f"/proc/{os.getpid()}/ns/{NAMES.get(row['type'], row['type'])}"
     linux["namespaces"].append({"type": "user"})
     container.spec["mounts"] = [mount for mount in container.spec["mounts"] if mount["destination"] != "/sys"]
-    assert mapped(container).output("cat /proc/self/uid_map").split() == ["0", str(OUTER), str(SIZE)]
+    assert mapped(container).output("cat /proc/self/uid_map").split() == ["0", str(OUTER), str(OUTER_SIZE)]

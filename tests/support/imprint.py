@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from tests.support.command import Twinhull
 from tests.support.vm import machine, wait_until
@@ -53,3 +56,20 @@ def begun(vm: Twinhull, *words: str) -> int:
 def is_imprinted(pid: int) -> bool:
     """True if a process goes on from an imprint."""
     return "/memfd:imprint" in Path(f"/proc/{pid}/maps").read_text()
+
+
+@pytest.fixture(scope="module")
+def imprinting_home(tmp_path_factory: pytest.TempPathFactory) -> Twinhull:
+    """One state directory for a module, so that its template and the imprint are made once."""
+    return Twinhull(tmp_path_factory.mktemp("imprint"), settings={"vm_spare": True})
+
+
+@pytest.fixture
+def imprinting(imprinting_home: Twinhull, nothing_is_left_behind: None) -> Iterator[Twinhull]:
+    """The command, with an imprint; every workload is removed at the end."""
+    if not imprints(imprinting_home):
+        imprinting_home(*PLAIN, "true", timeout_s=120, check=True)
+        await_imprint(imprinting_home)
+    yield imprinting_home
+    imprinting_home.remove_all()
+    settle(imprinting_home)

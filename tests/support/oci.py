@@ -40,6 +40,7 @@ HERE = [name for name in RUNTIMES if name == "twinhull-oci" or (PEERS and shutil
 WITHOUT_FRONT = "twinhull-oci without its front"
 PATIENCE_S = 10.0
 Result = subprocess.CompletedProcess[str]
+OUTER, OUTER_SIZE = 100_000, 65_536  # the numbers of a user namespace of the tests, on the host
 
 
 class Container:
@@ -73,6 +74,17 @@ class Container:
         if check:
             assert result.returncode == 0, f"{words}: {result.returncode}\n{result.stdout}\n{result.stderr}"
         return result
+
+    def map_users(self) -> None:
+        """Map its users to OUTER and on, and give that root the container's root and the way there."""
+        for kind in ("uid", "gid"):
+            self.spec["linux"][f"{kind}Mappings"] = [{"containerID": 0, "hostID": OUTER, "size": OUTER_SIZE}]
+        rootfs = self.bundle / "rootfs"
+        for path in (rootfs, *rootfs.iterdir()):
+            os.lchown(path, OUTER, OUTER)
+        for path in (self.scratch, *self.scratch.parents):
+            if path.is_relative_to("/tmp") and path != Path("/tmp"):
+                path.chmod(0o755)
 
     def write(self) -> None:
         """Write config.json."""

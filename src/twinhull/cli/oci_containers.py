@@ -24,7 +24,7 @@ from twinhull.host import files
 from twinhull.host.spawn import become
 from twinhull.plan.defaults import ISOLATION_ANNOTATION as ISOLATION
 from twinhull.plan.shape import PROCESS, check_object
-from twinhull.runtime.oci import life, notify
+from twinhull.runtime.oci import life
 from twinhull.runtime.oci import record as records
 from twinhull.runtime.oci.conversation import Init, Started
 from twinhull.runtime.oci.create import create, execute, load_spec
@@ -128,22 +128,15 @@ def run_run(options: Options, given: Options, words: list[str]) -> int:
     # inherit this.
     if records.POSTSTART not in records.marks_of(spec) and not detached:
         pthread_sigmask(SIG_BLOCK, FORWARDED)
-    socket = notify.listen(records.directory(root, identity))
     try:
-        life.start(root, identity)
+        tells = life.begin(root, identity, waits=detached)
     except BaseException:
         life.delete(root, identity, force=True, warn=warn)
         raise
-    if socket and not detached:
-        from threading import Thread
-
-        Thread(target=notify.pass_on, args=(socket, started.pid), daemon=True).start()
-    elif socket:
-        notify.pass_on(socket, started.pid)
     if detached:
         return 0
     elsewhere, keeps = bool(given.value("console-socket")), given.flag("keep")
-    if not keeps and not socket and (started.terminal < 0 or elsewhere):
+    if not keeps and not tells and (started.terminal < 0 or elsewhere):
         leave(options, root, identity, started.pid)
     try:
         return attend(started, elsewhere)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from twinhull.cli.oci import identity_of, report, root_of
@@ -24,16 +23,7 @@ LAST_SIGNAL = 64
 
 def run_start(options: Options, given: Options, words: list[str]) -> int:
     """Let a created container's process run."""
-    root, identity = root_of(options), identity_of(words)
-    if not os.environ.get("NOTIFY_SOCKET"):
-        life.start(root, identity)
-        return 0
-    from twinhull.runtime.oci import notify
-
-    socket = notify.listen(records.directory(root, identity))
-    life.start(root, identity)
-    if socket:
-        notify.pass_on(socket, records.load(root, identity).pid)
+    life.begin(root_of(options), identity_of(words), waits=True)
     return 0
 
 

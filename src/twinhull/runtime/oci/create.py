@@ -17,7 +17,6 @@ from twinhull.runtime.oci import record as records
 from twinhull.runtime.oci.conversation import Started, perform
 from twinhull.runtime.oci.launcher import undo
 from twinhull.runtime.oci.life import locked, stopped
-from twinhull.runtime.oci.notify import notified
 from twinhull.runtime.oci.record import Record
 from twinhull.runtime.oci.refusals import fields_named, group_named, starvation_named
 from twinhull.runtime.oci.seccomp import Filter, container_filter, tell_listener
@@ -109,7 +108,7 @@ def make(
     user: tuple[Op, ...] = ()
     on_maps = None
     files.replace(f"{directory}/config.json", jsontext.dumps(spec).encode())
-    spec = notified(streams.told(spec), directory, guest=guest)
+    spec = streams.told(spec) if guest else with_notify(streams.told(spec), directory)
     if os.geteuid() != 0:
         facts, user, spec, on_maps = without_root(facts, spec, guest=guest)
     linux = spec.get("linux") or {}
@@ -151,6 +150,15 @@ def make(
     if meanwhile != plan.undo:
         files.replace(f"{directory}/undo", encode(plan.undo))
     return started
+
+
+def with_notify(spec: Mapping[str, Any], directory: str) -> Mapping[str, Any]:
+    """The spec of a container that can tell our caller's service manager, if there is one, that it is ready."""
+    if not os.environ.get("NOTIFY_SOCKET"):
+        return spec
+    from twinhull.runtime.oci.notify import notified
+
+    return notified(spec, directory)
 
 
 def undo_meanwhile(plan: Plan, cgroup: Cgroup) -> tuple[Op, ...]:

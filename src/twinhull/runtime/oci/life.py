@@ -71,6 +71,31 @@ def start(root: str, identity: str) -> None:
             raise
 
 
+def begin(root: str, identity: str, *, waits: bool) -> bool:
+    """Start it, and have the caller's service manager told when it is ready: before this returns if it `waits`.
+
+    Returns:
+        True if that goes on beside us.
+
+    Raises:
+        As start does.
+    """
+    if not os.environ.get("NOTIFY_SOCKET"):
+        start(root, identity)
+        return False
+    from twinhull.runtime.oci import notify
+
+    socket = notify.listen(records.directory(root, identity))
+    start(root, identity)
+    if socket and not waits:
+        from threading import Thread
+
+        Thread(target=notify.pass_on, args=(socket, records.load(root, identity).pid), daemon=True).start()
+    elif socket:
+        notify.pass_on(socket, records.load(root, identity).pid)
+    return socket is not None and not waits
+
+
 @contextmanager
 def hook_named(root: str, identity: str) -> Iterator[None]:
     """Let the error of a hook before the program begin with its field."""

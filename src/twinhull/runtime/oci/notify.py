@@ -20,10 +20,10 @@ INSIDE, NAME = "/run/notify", "notify.sock"
 MESSAGE_BYTES = 4096
 
 
-def notified(spec: Mapping[str, Any], directory: str, *, guest: bool) -> Mapping[str, Any]:
-    """The spec with the place of the socket, if our caller has one; `directory` is what is kept of the container."""
+def notified(spec: Mapping[str, Any], directory: str) -> Mapping[str, Any]:
+    """The spec with the place of the socket; `directory` is what is kept of the container."""
     process = spec.get("process")
-    if guest or not process or not os.environ.get(VARIABLE):
+    if not process:
         return spec
     os.mkdir(f"{directory}/notify", 0o755)
     options = ["bind", "nosuid", "noexec", "nodev", "ro"]
@@ -33,8 +33,8 @@ def notified(spec: Mapping[str, Any], directory: str, *, guest: bool) -> Mapping
 
 
 def listen(directory: str) -> socket | None:
-    """Return the container's socket; None where it was not created with one, or our caller has none."""
-    if not os.environ.get(VARIABLE) or not os.path.isdir(f"{directory}/notify"):
+    """Return the container's socket; None where it was not created with one."""
+    if not os.path.isdir(f"{directory}/notify"):
         return None
     place = os.open(f"{directory}/notify", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     path = f"/proc/self/fd/{place}/{NAME}"  # the whole path may be too long for a socket's address

@@ -17,12 +17,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts.conformance import crun, runc, runtime_tools
+from scripts.conformance import crun, podman, runc, runtime_tools
 from scripts.conformance.source import fetch
 from scripts.conformance.suite import Outcome, Place, Result, Suite
 
 ROOT = Path(__file__).resolve().parents[2]
-SUITES: tuple[Suite, ...] = (runtime_tools.SUITE, crun.SUITE, runc.SUITE)
+SUITES: tuple[Suite, ...] = (runtime_tools.SUITE, crun.SUITE, runc.SUITE, podman.SUITE)
 
 
 def main() -> None:

@@ -1,10 +1,13 @@
-"""The images that runc's tests take, as archives, made of Debian's packages."""
+"""The images that the tests of runc and Podman take, as archives, made of Debian's packages."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 _FILES = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\n"
@@ -28,8 +31,24 @@ _FOLDERS = (
 _WITHOUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/zoneinfo/*")
 
 
-def busybox(archive: Path) -> None:
-    """Write the archive of a root with busybox and its links, as the image of that name has it."""
+# What the tests of Podman look for: a date, and a program that a pod's first container may have.
+_TESTIMAGE = {
+    "home/podman/testimage-id": "20220615\n",
+    "home/podman/pause": """#!/bin/sh
+echo Confirmed: testimage pause invoked as $0
+while :; do sleep 0.1; done
+""",
+    # Debian's busybox has none.
+    "bin/printenv": """#!/bin/sh
+[ $# -gt 0 ] || exec env
+for name; do eval "[ -n \\"\\${$name+set}\\" ] && echo \\"\\$$name\\"" || exit 1; done
+""",
+}
+_TESTIMAGE_DATE = 1_600_000_000  # seconds; `run --tz` compares it
+
+
+def busybox(archive: Path, files: Mapping[str, str] = MappingProxyType({}), date: float | None = None) -> None:
+    """Write the archive of a root with busybox and its links, as the image of that name has it, and further files."""
     if archive.exists():
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -42,6 +61,13 @@ def busybox(archive: Path) -> None:
         (root / "etc").mkdir()
         for name, text in _FILES.items():
             (root / name).write_text(text)
+        for name, text in files.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text)
+            (root / name).chmod(0o755 if text.startswith("#!") else 0o644)
+            if date is not None:
+                os.utime(root / name, (date, date))
+        (root / "etc/mtab").symlink_to("/proc/mounts")
         subprocess.run(["cp", "/bin/busybox", root / "bin/busybox"], check=True)
         names = subprocess.run(["/bin/busybox", "--list"], stdout=subprocess.PIPE, text=True, check=True).stdout
         for name in set(names.split()) - {"busybox"}:
@@ -49,6 +75,11 @@ def busybox(archive: Path) -> None:
         written = archive.with_suffix(".partial")
         subprocess.run(["tar", "--create", f"--file={written}", f"--directory={root}", "."], check=True)
         written.rename(archive)
+
+
+def testimage(archive: Path) -> None:
+    """Write the archive of the root that Podman's tests run."""
+    busybox(archive, _TESTIMAGE, _TESTIMAGE_DATE)
 
 
 def debian(archive: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shlex
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from scripts.conformance import images
 from scripts.conformance.source import fetch_programs
-from scripts.conformance.suite import Place, Result, Suite, run_test
+from scripts.conformance.suite import Place, Result, Suite, remove_groups, run_test
 from scripts.conformance.tap import tap_results
 
 _RELEASE = "sid"
@@ -83,7 +82,7 @@ def run(place: Place) -> Iterator[Result]:
                 yield Result(test, "skipped", _NOT_RUN[file.name])
                 continue
             yield run_one(place, file, name, runtime)
-    remove_groups()
+    remove_groups("runc-cgroups-integration-test")
 
 
 def names_of(text: str) -> list[str]:
@@ -102,14 +101,6 @@ def run_one(place: Place, file: Path, name: str, runtime: Path) -> Result:
     if not found:
         return Result(f"{file.name}: {name}", "failed", output)
     return Result(f"{file.name}: {name}", found[0].outcome, reason or found[0].text)
-
-
-def remove_groups() -> None:
-    """Remove the groups of tests that were stopped, whose processes have ended."""
-    for group in Path("/sys/fs/cgroup").glob("*/runc-cgroups-integration-test"):
-        for folder, _, _ in os.walk(group, topdown=False):
-            with contextlib.suppress(OSError):  # the results are worth more
-                os.rmdir(folder)
 
 
 SUITE = Suite("runc", "runc", _RELEASE, build, run)

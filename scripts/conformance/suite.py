@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -67,3 +68,11 @@ def run_test(place: Place, command: Sequence[str], *, timeout: float, **environm
             output, _ = child.communicate()
             return -1, output.decode(errors="replace") + f"\nno end after {timeout:.0f} s"
     return child.returncode, output.decode(errors="replace")
+
+
+def remove_groups(name: str) -> None:
+    """Remove the control groups below one of this name: of tests that were stopped, whose processes have ended."""
+    for group in Path("/sys/fs/cgroup").glob(f"*/{name}"):
+        for folder, _, _ in os.walk(group, topdown=False):
+            with contextlib.suppress(OSError):  # the results are worth more
+                os.rmdir(folder)

@@ -130,10 +130,11 @@ def test_a_program_that_is_not_in_the_path_fails_create_with_the_words_callers_l
     assert "executable file" in container.errors()[-1] and "not found in $PATH" in container.errors()[-1]
 
 
-def test_a_program_that_may_not_be_executed_says_permission_denied(ours: Container) -> None:
+@pytest.mark.parametrize("program", ["/plain", "/bin"])
+def test_a_program_that_may_not_be_executed_says_permission_denied(ours: Container, program: str) -> None:
     (ours.bundle / "rootfs/plain").write_text("#!/bin/sh\n")
-    assert ours.args("/plain").create(check=False).returncode == 1
-    assert "permission denied" in ours.errors()[-1]
+    assert ours.args(program).create(check=False).returncode == 1
+    assert f'exec: "{program}": ' in ours.errors()[-1] and "permission denied" in ours.errors()[-1]
 
 
 def test_start_says_why_exec_failed(ours: Container) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scripts.conformance.__main__ import differences
+from scripts.conformance.podman import reason_of
 from scripts.conformance.runc import names_of
 from scripts.conformance.source import newest
 from scripts.conformance.suite import Result
@@ -35,3 +36,9 @@ def test_the_names_of_tests_are_as_bats_knows_them() -> None:
 def test_a_source_that_is_kept_for_its_licence_is_not_taken() -> None:
     kept = "Package: runc\nVersion: 1.3.3-2\nExtra-Source-Only: yes\n"
     assert newest(f"{kept}\nPackage: runc\nVersion: 1.3.6-1\nFiles:\n abc 1 f\n") == "1.3.6-1"
+
+
+def test_of_podmans_output_what_failed_is_the_reason_not_what_cleans_up() -> None:
+    shown = "not ok 1 a\r\n# # podman run\n# #|     FAIL: a\n# #| expected: 'b'\n# # [teardown]\n# #| FAIL: later\n"
+    assert reason_of(shown) == "# #|     FAIL: a\n# #| expected: 'b'"
+    assert reason_of("1..1\nok 1 b # skip no systemd\n") == "ok 1 b # skip no systemd"

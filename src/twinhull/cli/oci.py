@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FAILED, EXEC_FAILED = 1, 255
 COLLECT_AFTER = 50_000  # objects, as in cli/main.py
+EISDIR = 21  # the import of errno would be one more at each start
 INIT = "init"  # what launcher/front.c tells of the child that it started: descriptor:pid
 DEFAULT_ROOT = "/run/twinhull-oci"
 MODULES = {
@@ -89,7 +90,10 @@ def text_of(error: TwinhullError) -> str:
             return f'exec: "{path}": stat {path}: no such file or directory'
         return f'exec: "{path}": executable file not found in $PATH'
     if isinstance(error, CommandNotExecutable):
-        return f'exec: "{error.target}": {os.strerror(error.errno).lower()}'
+        reason = os.strerror(error.errno).lower()
+        if error.errno == EISDIR:
+            reason += ": permission denied"  # what execve says of one; Podman looks for it, dockerd for either
+        return f'exec: "{error.target}": {reason}'
     return error.message.replace(" : ", ": ")  # an op without a target
 
 

@@ -1,0 +1,116 @@
+"""Podman's system tests: files for bats, which call `podman` with one image. Its settings name the runtime."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from scripts.conformance import images
+from scripts.conformance.runc import names_of
+from scripts.conformance.suite import Place, Result, Suite, remove_groups, run_test
+from scripts.conformance.tap import tap_results
+
+_IMAGE = "quay.io/libpod/testimage:20220615"
+_ARCHIVE = "test/system/testimage.tar"
+# The files whose tests make containers; the others are about images, builds, registries, systemd and the command line.
+_FILES = """
+001-basic 030-run 032-sig-proxy 035-logs 040-ps 045-start 050-stop 055-rm 065-cp 075-exec 080-pause 130-kill 140-diff
+160-volumes 170-run-userns 180-blkio 190-run-ipcns 200-pod 220-healthcheck 260-sdnotify 280-update
+400-unprivileged-access 420-cgroups 450-interactive 500-networking 520-checkpoint 700-play
+""".split()
+# Podman's own limits may be above what this machine grants.
+_SETTINGS = """[containers]
+default_ulimits = ["nofile=8192:16384", "nproc=8192:16384"]
+init_path = "/usr/libexec/podman/catatonit"
+log_driver = "k8s-file"
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "{name}"
+[engine.runtimes]
+{name} = ["{path}"]
+"""
+_STORAGE = """[storage]
+driver = "overlay"
+runroot = "/run/containers/storage"
+graphroot = "/var/lib/containers/storage"
+"""
+# What a test needs that is not here, by what Podman says without it.
+_NEEDS = {"pinging container registry": "a registry", "/run/systemd/journal/socket": "journald"}
+_REGISTRIES = 'unqualified-search-registries = ["docker.io"]\n'
+_POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}\n'
+# Each test has a machine of its own: what it started ends with the first process, and links, sockets, the store and
+# what the runtime keeps in /run go with the namespaces. Input that never ends, and a terminal, as for runc's tests.
+_SCRIPT = """
+set -e
+for folder in /run /dev/shm /etc/cni/net.d /var/lib/cni /var/lib/containers; do
+    mkdir -p $folder
+    mount -t tmpfs tmpfs $folder
+done
+mkdir -p /run/lock
+cp --archive "$SCRATCH/store/." /var/lib/containers
+mount --bind "$SCRATCH/settings" /etc/containers
+ip link set lo up
+set +e
+exec 3< <(sleep infinity); "$@" <&3 3<&- & wait $!
+"""
+_INIT = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--net", "--ipc", "bash", "-c", _SCRIPT, "bash"]
+
+
+def build(source: Path) -> None:
+    """Make the one image of the tests."""
+    images.testimage(source / _ARCHIVE)
+
+
+def run(place: Place) -> Iterator[Result]:
+    """Run each test of the files in which the runtime matters, by itself."""
+    prepare(place)
+    for file in (place.source / f"test/system/{name}.bats" for name in _FILES):
+        for name in names_of(file.read_text()):
+            if place.wants(f"{file.name}: {name}"):
+                yield run_one(place, file, name)
+    remove_groups("libpod_parent")
+
+
+def prepare(place: Place) -> None:
+    """Write Podman's settings, and put the image into a store that all tests share."""
+    settings = place.scratch / "settings"
+    settings.mkdir()
+    (place.scratch / "store").mkdir()
+    text = _SETTINGS.format(name=place.runtime.name, path=place.runtime)
+    files = {"containers.conf": text, "storage.conf": _STORAGE, "registries.conf": _REGISTRIES, "policy.json": _POLICY}
+    for name, content in files.items():
+        (settings / name).write_text(content)
+    changes = ["--change", 'CMD ["/bin/echo", "This container is intended for podman CI testing"]']
+    changes += ["--change", "WORKDIR /home/podman", "--change", "ENV PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"]
+    keep = 'podman import "$@" && cp --archive /var/lib/containers/. "$SCRATCH/store"'
+    command = [*_INIT, "sh", "-c", keep, "sh", *changes, str(place.source / _ARCHIVE), _IMAGE]
+    status, output = run_test(place, command, timeout=120, SCRATCH=str(place.scratch))
+    if status:
+        raise RuntimeError(f"podman import: {output}")
+
+
+def run_one(place: Place, file: Path, name: str) -> Result:
+    """Run one test of a file."""
+    bats = shlex.join(["bats", "--tap", "--filter", f"^{re.escape(name)}$", str(file)])
+    command = [*_INIT, "script", "--quiet", "--return", "--flush", "--command", bats, "/dev/null"]
+    _, output = run_test(place, command, timeout=150, SCRATCH=str(place.scratch), PODMAN_TIMEOUT="60")
+    found = list(tap_results(file.name, output.replace("\r", "")))
+    if not found:
+        return Result(f"{file.name}: {name}", "failed", output)
+    missing = [what for said, what in _NEEDS.items() if said in output]
+    if found[0].outcome == "failed" and missing:
+        return Result(f"{file.name}: {name}", "skipped", f"needs {missing[0]}")
+    return Result(f"{file.name}: {name}", found[0].outcome, reason_of(output))
+
+
+def reason_of(output: str) -> str:
+    """What a test showed of its failure, or said of its skip."""
+    lines = output.replace("\r", "").partition("# # [teardown]")[0].splitlines()
+    told = [line for line in lines if re.match(r"# #\|", line)] or [line for line in lines if " # skip" in line]
+    return "\n".join(told or lines)
+
+
+SUITE = Suite("podman", "libpod", "bookworm", build, run)

@@ -36,6 +36,7 @@ static child_op *const PERFORM[MAX_OP_CODE + 1] = {
 	[OP_MASK] = op_mask,
 	[OP_READ_ONLY] = op_read_only,
 	[OP_ENTER_ROOT] = op_enter_root,
+	[OP_FOREIGN_MOUNTS] = op_foreign_mounts,
 	[OP_STAGE] = op_stage,
 	[OP_SCAFFOLD] = op_scaffold,
 	[OP_FILE] = op_file,
@@ -82,6 +83,7 @@ struct shape shape_of(const struct plan *plan)
 		else if (op->code == OP_TOOL)
 			shape.tool = op;
 		shape.joins |= op->code == OP_JOIN;
+		shape.foreign |= op->code == OP_FOREIGN_MOUNTS;
 		shape.runtime |= op->code == OP_RUNTIME;
 		shape.terminal |= op->code == OP_TERMINAL;
 	}

@@ -23,6 +23,7 @@ struct shape {
 	const struct op *maps; /* id-maps, or NULL */
 	const struct op *user; /* or NULL */
 	bool joins, terminal;
+	bool foreign;          /* the mount namespace is not the workload's own */
 	const struct op *tool; /* or NULL */
 	bool runtime;          /* a process of another's making takes the place of ours */
 	unsigned stdin_mode;
@@ -148,7 +149,7 @@ int exec_possible(struct setup *setup, const char *path);
 typedef int child_op(struct setup *setup, const struct op *op);
 child_op op_init, op_runtime;
 child_op op_private_mounts, op_overlay, op_root_bind, op_bind, op_filesystem, op_stage;
-child_op op_mask, op_read_only, op_enter_root, op_scaffold;
+child_op op_mask, op_read_only, op_enter_root, op_foreign_mounts, op_scaffold;
 /* Leave the scaffold as it is, and go on with the root from before it. */
 void scaffold_leave(struct setup *setup);
 int root_readonly(struct setup *setup);

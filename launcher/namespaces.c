@@ -64,11 +64,11 @@ static int give_streams(const struct setup *setup, pid_t pid)
 }
 
 /* Nothing of the host's may be found in us once processes of the workload can see us (CVE-2016-9962). */
-static int forget_host(const struct setup *setup, int pidfd)
+static int forget_host(const struct setup *setup, int pidfd, int root)
 {
 	const struct ends *ends = &setup->ends;
-	int keep[MAX_KEPT_FDS] = {ends->status, ends->start, ends->io[0], ends->io[1], ends->io[2], pidfd};
-	size_t kept = 6;
+	int keep[MAX_KEPT_FDS] = {ends->status, ends->start, ends->io[0], ends->io[1], ends->io[2], pidfd, root};
+	size_t kept = root < 0 ? 6 : 7;
 	for (int number = 3; number < MAX_CHILD_FDS; number++)
 		if (descriptor_given(setup, number))
 			keep[kept++] = setup->host->child_fds[number];
@@ -171,6 +171,15 @@ int namespaces_visit(const struct setup *setup, pid_t main_pid)
 	return error;
 }
 
+/* The root of a process that is in a mount namespace of others: that namespace's own is another. */
+static int open_root(pid_t pid)
+{
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/%d/root", pid);
+	int fd = fd_high(open(path, O_PATH | O_DIRECTORY | O_CLOEXEC));
+	return fd < 0 ? -errno : fd;
+}
+
 int namespaces_join(const struct setup *setup, pid_t main_pid)
 {
 	int flags;
@@ -183,12 +192,16 @@ int namespaces_join(const struct setup *setup, pid_t main_pid)
 		error = enter_cgroups1(setup->host);
 	if (!error && (flags & CLONE_NEWUSER))
 		error = give_streams(setup, main_pid);
+	CLEANUP_FD int root = setup->shape->foreign && !error ? open_root(main_pid) : -1;
 	if (!error)
-		error = forget_host(setup, pidfd);
+		error = setup->shape->foreign && root < 0 ? root : forget_host(setup, pidfd, root);
 	if (!error && flags && setns(pidfd, flags) < 0)
 		error = -errno;
 	fd_close(&pidfd);
 	if (!error && (flags & CLONE_NEWUSER))
 		error = userns_become_root(setup->shape);
+	if (!error && root >= 0 && (fchdir(root) < 0 || chroot(".") < 0))
+		error = -errno;
+	fd_close(&root);
 	return error ? error : become_inner(setup);
 }

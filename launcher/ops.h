@@ -9,7 +9,7 @@
 #define MAX_OPS 8192
 #define MAX_PLAN_BYTES 4194304
 #define NETNS_FD 62
-#define MAX_OP_CODE 90
+#define MAX_OP_CODE 91
 
 enum op_code {
 	OP_CGROUP2 = 1,
@@ -88,6 +88,7 @@ enum op_code {
 	OP_END_RUNTIME = 88,
 	OP_IMPRINT = 89,
 	OP_HOOK_DIRECTORY = 90,
+	OP_FOREIGN_MOUNTS = 91,
 };
 
 enum op_stage { STAGE_HOST = 1, STAGE_CHILD, STAGE_UNDO };
@@ -170,6 +171,7 @@ enum op_stage { STAGE_HOST = 1, STAGE_CHILD, STAGE_UNDO };
 	X(OP_RUNTIME, "runtime", STAGE_CHILD, "ssbbu", 0) \
 	X(OP_END_RUNTIME, "end-runtime", STAGE_UNDO, "usbbus", 1) \
 	X(OP_IMPRINT, "imprint", STAGE_CHILD, "f", 0) \
-	X(OP_HOOK_DIRECTORY, "hook-directory", STAGE_CHILD, "s", 0)
+	X(OP_HOOK_DIRECTORY, "hook-directory", STAGE_CHILD, "s", 0) \
+	X(OP_FOREIGN_MOUNTS, "foreign-mounts", STAGE_CHILD, "", -1)
 
 #endif

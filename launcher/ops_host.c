@@ -39,6 +39,7 @@ void host_init(struct host *host, int instance_fd)
 	                      .route_fd = -1,
 	                      .channel_fd = -1,
 	                      .userns_fd = -1,
+	                      .mounts_fd = -1,
 	                      .userns_network_fd = -1,
 	                      .client_fd = -1,
 	                      .lock_fd = -1,
@@ -361,8 +362,10 @@ static int op_join_namespace(struct host *host, const struct op *op)
 	int fd = fd_high(open(op->args[1].text, O_RDONLY | O_CLOEXEC));
 	if (fd < 0)
 		return -errno;
-	if (kind == CLONE_NEWNET || kind == CLONE_NEWUSER) {
-		int *own = kind == CLONE_NEWNET ? &host->netns_fd : &host->userns_fd;
+	if (kind == CLONE_NEWNET || kind == CLONE_NEWUSER || kind == CLONE_NEWNS) {
+		int *own = kind == CLONE_NEWNET    ? &host->netns_fd
+		           : kind == CLONE_NEWUSER ? &host->userns_fd
+		                                   : &host->mounts_fd;
 		fd_close(own);
 		*own = fd;
 		return kind == CLONE_NEWUSER ? userns_visit(host, false) : 0;

@@ -322,6 +322,27 @@ int op_enter_root(struct setup *setup, const struct op *op)
 	return root < 0 ? -errno : use_root(setup, &root);
 }
 
+/* What was mounted is nobody's but ours: a copy of it that is in no namespace, in the one we go to nothing is changed.
+ * When the copy's descriptor is closed, its mounts stay as they are for who has it as a root, and end with him. */
+int op_foreign_mounts(struct setup *setup, const struct op *op)
+{
+	char work[PATH_MAX];
+	(void)op;
+	if (setup->shape->joins) /* namespaces_join has done it */
+		return 0;
+	if (!setup->entered || setup->host->mounts_fd < 0)
+		return -EINVAL;
+	CLEANUP_FD int tree = mount_clone(AT_FDCWD, "/", true, 0);
+	if (tree < 0)
+		return tree;
+	if (!getcwd(work, sizeof(work)) || setns(setup->host->mounts_fd, CLONE_NEWNS) < 0 || fchdir(tree) < 0 ||
+	    chroot(".") < 0)
+		return -errno;
+	int error = use_root(setup, &tree);
+	CLEANUP_FD int directory = error ? error : path_open(setup->root, work);
+	return directory < 0 ? directory : fchdir(directory) < 0 ? -errno : 0;
+}
+
 int op_attributes(struct setup *setup, const struct op *op)
 {
 	const struct argument *args = op->args;

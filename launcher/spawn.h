@@ -27,6 +27,7 @@ struct host {
 	int netns_fd;                 /* also dup'ed at NETNS_FD while netlink ops run, or -1 */
 	int userns_fd;                /* of a plan with id-maps, or joined, or -1 */
 	char maps[2][ID_MAP_BYTES];   /* of one that is joined: of users and of groups, as we see them */
+	int mounts_fd;                /* the mount namespace that the child goes on in, or -1: its own */
 	int userns_network_fd;        /* the network namespace that it owns, until the netns op takes it, or -1 */
 	int channel_fd;               /* our end of the agent's socketpair, or -1 */
 	int streams[3];               /* what each child has as its standard streams; -1: pipes of its own */

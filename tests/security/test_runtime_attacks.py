@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,16 @@ def test_the_runtime_cannot_be_overwritten_by_what_it_executes(ours: Container) 
     for program in ("/proc/self/exe", "/proc/1/exe"):
         ours.args(program, "-c", "true").run(check=False)
     assert hashlib.sha256(Path(launcher()).read_bytes()).hexdigest() == before
+
+
+def test_above_the_root_in_the_hosts_mount_namespace_there_is_nothing(ours: Container, attack: Path) -> None:
+    """The way out of a chroot: the root of a container without a mount namespace of its own is in no namespace."""
+    shutil.copy(attack / "attack", ours.bundle / "rootfs/attack")
+    rows = ours.spec["linux"]["namespaces"]
+    ours.spec["linux"]["namespaces"] = [row for row in rows if row["type"] != "mount"]
+    holds(ours, "CAP_SYS_CHROOT")
+    found = ours.args("/attack", "climb").run().stdout.split()
+    assert sorted(found) == sorted([".", "..", *os.listdir(ours.bundle / "rootfs")])
 
 
 @pytest.mark.parametrize("number", [3, 5, 7, 8, 9, 58])

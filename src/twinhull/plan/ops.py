@@ -115,6 +115,9 @@ TABLE = (
     OpType(48, "child", "hook", ("i:when", "s:path", "b:arguments", "b:environment", "i:timeout_ms", "s:state"),
            "run a program to its end: 0 here, 1 just before exec; state and the pid are its standard input"),
     OpType(90, "child", "hook-directory", ("s:path",), "where hooks here run, if it can be entered"),
+    OpType(91, "child", "foreign-mounts", (),
+           "leave the mount namespace for the one that the host stage was given, with the root as it is; after join: "
+           "take the root of the main process"),
     OpType(49, "child", "propagation", ("i:flags",), "how mounts spread: before the root as private-mounts, then of /"),
     # --- child: the process
     OpType(50, "child", "hostname", ("s:name",), "sethostname"),

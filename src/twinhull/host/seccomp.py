@@ -109,6 +109,8 @@ def compile_profile(wanted: filters.Profile) -> bytes:
         InvalidRequest: an architecture that libseccomp does not know.
         HostUnfit: libseccomp is not there, or refuses a rule.
     """
+    from twinhull.plan import newer_calls
+
     compiler = Compiler(open_library(), wanted.default)
     if wanted.processor:
         compiler.processor(*PROCESSORS.get(wanted.processor, (wanted.processor,)))
@@ -116,7 +118,10 @@ def compile_profile(wanted: filters.Profile) -> bytes:
         compiler.architecture(name)
     for rule in wanted.rules:
         compiler.rule(rule.action, rule.name, *rule.comparisons)
-    return compiler.export()
+    before = b""
+    if newer_calls.is_needed(wanted):
+        before = newer_calls.prologue(compiler.numbers({*wanted.known, *(rule.name for rule in wanted.rules)}))
+    return before + compiler.export()
 
 
 def section_filter(directory: str, text: str, section: filters.Profile) -> bytes:
@@ -159,7 +164,10 @@ class Compiler:
                 ("b", ctypes.c_uint64),
             )
 
+        library.seccomp_arch_native.restype = library.seccomp_arch_resolve_name.restype = ctypes.c_uint32
+        library.seccomp_syscall_resolve_name_arch.argtypes = (ctypes.c_uint32, ctypes.c_char_p)
         self.library = library
+        self.processors = {library.seccomp_arch_native()}
         self.comparison = Comparison
         library.seccomp_init.restype = ctypes.c_void_p
         self.context = ctypes.c_void_p(library.seccomp_init(default))
@@ -182,6 +190,12 @@ class Compiler:
             raise InvalidRequest(f"linux.seccomp.architectures: libseccomp knows no {name!r}")
         if (result := self.library.seccomp_arch_add(self.context, token)) not in (0, -EEXIST):
             raise HostUnfit(f"libseccomp refused the architecture {name}: {os.strerror(-result)}")
+        self.processors.add(token)
+
+    def numbers(self, names: Collection[str]) -> dict[int, list[int]]:
+        """For each processor the numbers of these calls, below 0 for those that it does not have."""
+        texts, find = [name.encode() for name in names], self.library.seccomp_syscall_resolve_name_arch
+        return {processor: [find(processor, text) for text in texts] for processor in self.processors}
 
     def processor(self, name: str, *also: str) -> None:
         """Filter the calls of another processor in place of this machine's; do it before the first rule.
@@ -191,6 +205,7 @@ class Compiler:
         """
         for one in (name, *also):
             self.architecture(one)
+        self.processors.discard(self.library.seccomp_arch_native())
         if result := self.library.seccomp_arch_remove(self.context, NATIVE):
             raise HostUnfit(f"libseccomp refused to filter {name} alone: {os.strerror(-result)}")
 

@@ -58,6 +58,7 @@ class Profile(NamedTuple):
     Attributes:
         architectures: libseccomp's names, beyond the processor's own.
         processor: the one that it is for, as images name it; "" is this machine's.
+        known: calls that it names, also where they need no rule.
     """
 
     default: int
@@ -65,6 +66,7 @@ class Profile(NamedTuple):
     rules: tuple[Rule, ...]
     flags: int
     processor: str = ""
+    known: tuple[str, ...] = ()
 
 
 def parse(section: Mapping[str, Any]) -> Profile:
@@ -83,7 +85,9 @@ def parse(section: Mapping[str, Any]) -> Profile:
     ]
     architectures = [architecture(name) for name in section.get("architectures") or ()]
     actions = {section.get("defaultAction"), *(entry.get("action") for entry in section.get("syscalls") or ())}
-    return Profile(default, tuple(architectures), tuple(rules), flags(section, notifies="SCMP_ACT_NOTIFY" in actions))
+    bits = flags(section, notifies="SCMP_ACT_NOTIFY" in actions)
+    known = tuple(name for entry in section.get("syscalls") or () for name in entry["names"])
+    return Profile(default, tuple(architectures), tuple(rules), bits, known=known)
 
 
 def action(name: Any, errno: Any, field: str) -> int:

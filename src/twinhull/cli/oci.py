@@ -30,6 +30,7 @@ DEFAULT_ROOT = "/run/twinhull-oci"
 MODULES = {
     **dict.fromkeys(("create", "run", "exec"), "oci_containers"),
     **dict.fromkeys(("start", "state", "kill", "delete", "pause", "resume"), "oci_life"),
+    **dict.fromkeys(("checkpoint", "restore"), "oci_checkpoint"),
     **dict.fromkeys(("ps", "update", "events", "list", "features", "spec"), "oci_reports"),
 }
 
@@ -130,8 +131,6 @@ def dispatch(options: Options, verb: str, words: list[str]) -> int:
     if verb in ("help", "--help", "-h") or options.flag("help"):
         print(usage())
         return 0
-    if verb in ("checkpoint", "restore"):
-        raise HostUnfit(f"{verb}: not supported yet", hint="it needs CRIU")
     if verb not in MODULES:
         raise InvalidRequest(f"no such command: {verb}")
     check_cgroup_manager(options)

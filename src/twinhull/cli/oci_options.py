@@ -43,6 +43,19 @@ VERBS: dict[str, Table] = {
         process-label""",
         lists="env,e cap,c",
     ),
+    "checkpoint": table(
+        flags="""leave-running tcp-established tcp-skip-in-flight link-remap ext-unix-sk shell-job lazy-pages file-locks
+        pre-dump auto-dedup""",
+        values="image-path work-path parent-path status-fd page-server manage-cgroups-mode network-lock",
+        lists="empty-ns",
+    ),
+    "restore": table(
+        flags="""tcp-established ext-unix-sk shell-job lazy-pages file-locks auto-dedup detach,d no-pivot
+        no-subreaper keep""",
+        values="""bundle,b config,f console-socket pid-file image-path work-path manage-cgroups-mode lsm-profile
+        lsm-mount-context network-lock""",
+        lists="empty-ns",
+    ),
     "ps": table(values="format,f"),
     "list": table(flags="quiet,q", values="format,f"),
     "events": table(flags="stats", values="interval"),

@@ -18,6 +18,7 @@ ARCHITECTURES = (
 )
 CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE")
 MAX_FILES = 1024
+CHECKPOINTS = "org.opencontainers.runc.checkpoint.enabled"
 
 
 def document(*, guest: bool = False) -> dict[str, Any]:
@@ -33,6 +34,7 @@ def document(*, guest: bool = False) -> dict[str, Any]:
         linux["namespaces"] = [kind for kind in linux["namespaces"] if kind not in ("time", "user")]
         linux |= {"apparmor": {"enabled": False}, "selinux": {"enabled": False}}
         linux["mountExtensions"] = {"idmap": {"enabled": False}}
+        found["annotations"] = {}
     return found
 
 
@@ -61,7 +63,7 @@ def everything() -> dict[str, Any]:
             "intelRdt": {"enabled": False},
             "mountExtensions": {"idmap": {"enabled": True}},
         },
-        "annotations": {},
+        "annotations": {CHECKPOINTS: "true"},
         "potentiallyUnsafeConfigAnnotations": [defaults.ISOLATION_ANNOTATION],
     }
 

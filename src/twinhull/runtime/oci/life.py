@@ -61,11 +61,16 @@ def start(root: str, identity: str) -> None:
         else:
             with hook_named(root, identity):
                 release(records.directory(root, identity))
+    tell_started(root, record)
+
+
+def tell_started(root: str, record: Record) -> None:
+    """Run the hooks after the start; one that fails ends the container."""
     if records.POSTSTART in record.marks:
         from twinhull.runtime.oci.hooks import run_hooks
 
         try:
-            run_hooks(records.config(root, identity), "poststart", records.document(root, record, "running"))
+            run_hooks(records.config(root, record.id), "poststart", records.document(root, record, "running"))
         except TwinhullError:
             send(record, SIGKILL)
             raise

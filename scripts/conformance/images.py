@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
 
 _FILES = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\n"
@@ -24,6 +23,7 @@ _FOLDERS = (
     "root",
     "dev",
     "proc",
+    "srv",
     "sys",
     "var/www",
     "var/spool/mail",
@@ -33,22 +33,18 @@ _WITHOUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr
 
 # What the tests of Podman look for: a date, and a program that a pod's first container may have.
 _TESTIMAGE = {
+    "etc/services": "domain\t53/udp\n",
     "home/podman/testimage-id": "20220615\n",
     "home/podman/pause": """#!/bin/sh
 echo Confirmed: testimage pause invoked as $0
 while :; do sleep 0.1; done
 """,
-    # Debian's busybox has none.
-    "bin/printenv": """#!/bin/sh
-[ $# -gt 0 ] || exec env
-for name; do eval "[ -n \\"\\${$name+set}\\" ] && echo \\"\\$$name\\"" || exit 1; done
-""",
 }
 _TESTIMAGE_DATE = 1_600_000_000  # seconds; `run --tz` compares it
 
 
-def busybox(archive: Path, files: Mapping[str, str] = MappingProxyType({}), date: float | None = None) -> None:
-    """Write the archive of a root with busybox and its links, as the image of that name has it, and further files."""
+def busybox(archive: Path, further: Callable[[Path], None] = lambda root: None) -> None:
+    """Write the archive of a root with busybox and its links, as the image of that name has it, and more."""
     if archive.exists():
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -61,17 +57,11 @@ def busybox(archive: Path, files: Mapping[str, str] = MappingProxyType({}), date
         (root / "etc").mkdir()
         for name, text in _FILES.items():
             (root / name).write_text(text)
-        for name, text in files.items():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_text(text)
-            (root / name).chmod(0o755 if text.startswith("#!") else 0o644)
-            if date is not None:
-                os.utime(root / name, (date, date))
-        (root / "etc/mtab").symlink_to("/proc/mounts")
         subprocess.run(["cp", "/bin/busybox", root / "bin/busybox"], check=True)
         names = subprocess.run(["/bin/busybox", "--list"], stdout=subprocess.PIPE, text=True, check=True).stdout
         for name in set(names.split()) - {"busybox"}:
             (root / "bin" / name).hardlink_to(root / "bin/busybox")
+        further(root)
         written = archive.with_suffix(".partial")
         subprocess.run(["tar", "--create", f"--file={written}", f"--directory={root}", "."], check=True)
         written.rename(archive)
@@ -79,7 +69,20 @@ def busybox(archive: Path, files: Mapping[str, str] = MappingProxyType({}), date
 
 def testimage(archive: Path) -> None:
     """Write the archive of the root that Podman's tests run."""
-    busybox(archive, _TESTIMAGE, _TESTIMAGE_DATE)
+    busybox(archive, add_testimage)
+
+
+def add_testimage(root: Path) -> None:
+    """Add what Podman's tests look for."""
+    (root / "home/podman").mkdir()
+    for name, text in _TESTIMAGE.items():
+        (root / name).write_text(text)
+        (root / name).chmod(0o755)
+        os.utime(root / name, (_TESTIMAGE_DATE, _TESTIMAGE_DATE))
+    (root / "bin/busybox-extras").hardlink_to(root / "bin/busybox")
+    (root / "etc/mtab").symlink_to("/proc/mounts")
+    source = Path(__file__).with_name("printenv.c")  # Debian's busybox has no such applet
+    subprocess.run(["gcc", "-static", "-o", str(root / "bin/printenv"), str(source)], check=True)
 
 
 def debian(archive: Path) -> None:

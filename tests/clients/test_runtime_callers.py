@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from socket import AF_UNIX, SOCK_DGRAM, socket
 
 import pytest
 
 from tests.support.callers import NAME, Done, Engine
+from tests.support.notify import compile_notifier
 from tests.support.oci import TWINHULL_OCI_VM
 
 LIMITS = ["--ulimit", "nofile=512:512", "--ulimit", "nproc=512:512"]  # Podman's own may be above the machine's
@@ -94,3 +96,23 @@ def test_podman_keeps_the_callers_groups(podman: Engine, runtime: Path) -> None:
         os.setgroups(before)
     assert kept.stdout.split() == ["Groups:", "7", "8"], kept.stderr
     assert not {"7", "8"} & set(dropped.stdout.split()), dropped.stderr
+
+
+def test_podman_passes_on_that_a_container_is_ready(
+    podman: Engine, runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if runtime == TWINHULL_OCI_VM:
+        pytest.skip("the sockets of the host are none of a guest's")
+    compile_notifier(tmp_path / "notify")
+    with socket(AF_UNIX, SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "manager"))
+        manager.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "manager"))
+        words = ("run", "--detach", "--name", "ready", "--network", "none", "--sdnotify", "container", *LIMITS)
+        started = podman(*words, "--volume", f"{tmp_path}/notify:/notify:ro", NAME, "/notify", "READY=1")
+        try:
+            assert started.returncode == 0, started.stderr
+            conmon = podman("inspect", "--format", "{{.State.ConmonPid}}", "ready").stdout.strip()
+            assert [manager.recv(4096).strip() for _ in range(2)] == [f"MAINPID={conmon}".encode(), b"READY=1"]
+        finally:
+            podman("rm", "--force", "--time", "0", "ready")

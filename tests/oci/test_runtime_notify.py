@@ -9,34 +9,14 @@ from socket import AF_UNIX, SOCK_DGRAM, socket
 
 import pytest
 
+from tests.support.notify import compile_notifier
 from tests.support.oci import PATIENCE_S, Container
-
-# A program that speaks the protocol, for busybox has none that sends datagrams to a path.
-SOURCE = r"""
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
-int main(int argc, char **argv)
-{
-	struct sockaddr_un to = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
-	strncpy(to.sun_path, getenv("NOTIFY_SOCKET"), sizeof(to.sun_path) - 1);
-	for (int i = 1; i < argc; i++)
-		if (sendto(fd, argv[i], strlen(argv[i]), 0, (struct sockaddr *)&to, sizeof(to)) < 0)
-			return perror("sendto"), 1;
-	return sleep(1000);
-}
-"""
 
 
 @pytest.fixture
 def notifier(ours: Container, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket]:
     """The service manager's socket, and a container that says that it is ready."""
-    program = ours.bundle / "rootfs/bin/notify"
-    subprocess.run(["cc", "-static", "-x", "c", "-o", str(program), "-"], input=SOURCE, text=True, check=True)
+    compile_notifier(ours.bundle / "rootfs/bin/notify")
     ours.args("/bin/notify", "STATUS=soon", "STATUS=now\nREADY=1")
     with socket(AF_UNIX, SOCK_DGRAM) as manager:
         manager.bind(str(ours.scratch / "manager"))

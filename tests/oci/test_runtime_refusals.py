@@ -163,10 +163,11 @@ def test_a_limit_that_the_kernel_refuses_is_named(ours: Container) -> None:
     assert failed.stderr == "process.rlimits: rlimit NOFILE: Operation not permitted\n"
 
 
-def test_a_console_socket_without_a_listener_is_named(ours: Container) -> None:
-    ours.spec["process"]["terminal"] = True
-    failed = ours.create("--console-socket", str(ours.scratch / "none"), check=False)
-    assert failed.stderr.startswith("--console-socket: ") and ours.do("state", ours.id, check=False).returncode == 1
+@pytest.mark.parametrize("option", ["--console-socket", "--pidfd-socket"])
+def test_a_socket_without_a_listener_is_named(ours: Container, option: str) -> None:
+    ours.spec["process"]["terminal"] = option == "--console-socket"
+    failed = ours.create(option, str(ours.scratch / "none"), check=False)
+    assert failed.stderr.startswith(f"{option}: ") and ours.do("state", ours.id, check=False).returncode == 1
 
 
 @pytest.mark.parametrize(

@@ -45,13 +45,13 @@ def streams_of(options: Options, given: Options) -> Streams:
     preserve = given.value("preserve-fds") or "0"
     if not preserve.isdecimal():
         raise InvalidRequest(f"--preserve-fds: {preserve!r} is no number")
-    console, pid_file = given.value("console-socket"), given.value("pid-file")
+    console, pid_file, pidfd = (
+        path and os.path.abspath(path) for path in map(given.value, ("console-socket", "pid-file", "pidfd-socket"))
+    )
     listening = listening_sockets(os.environ)
     fd, _, pid = options.value("init").partition(":")
     init = Init(int(fd), int(pid)) if pid else None
-    return Streams(
-        console and os.path.abspath(console), pid_file and os.path.abspath(pid_file), int(preserve), init, listening
-    )
+    return Streams(console, pid_file, int(preserve), init, listening, pidfd)
 
 
 def listening_sockets(environment: Mapping[str, str]) -> int:

@@ -25,11 +25,12 @@ GLOBAL = table(
     flags="debug systemd-cgroup version,v",
     values="root log log-format log-level rootless cgroup-manager criu isolation",
 )
+HANDED = "console-socket pidfd-socket pid-file preserve-fds"  # to the process, or to the caller
 VERBS: dict[str, Table] = {
-    "create": table(flags="no-pivot no-new-keyring", values="bundle,b config,f console-socket pid-file preserve-fds"),
+    "create": table(flags="no-pivot no-new-keyring", values=f"bundle,b config,f {HANDED}"),
     "run": table(
         flags="no-pivot no-new-keyring no-subreaper detach,d keep",
-        values="bundle,b config,f console-socket pid-file preserve-fds",
+        values=f"bundle,b config,f {HANDED}",
     ),
     "start": table(),
     "state": table(),
@@ -39,8 +40,7 @@ VERBS: dict[str, Table] = {
     "resume": table(),
     "exec": table(
         flags="tty,t detach,d no-new-privs ignore-paused",
-        values="""process,p console-socket pid-file cwd user,u additional-gids,g preserve-fds cgroup apparmor
-        process-label""",
+        values=f"process,p cwd user,u additional-gids,g cgroup apparmor process-label {HANDED}",
         lists="env,e cap,c",
     ),
     "checkpoint": table(

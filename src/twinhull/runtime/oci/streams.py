@@ -25,6 +25,7 @@ class Streams(NamedTuple):
         preserve: how many descriptors from 3 on it keeps.
         init: `launcher init`, if it runs already.
         listening: how many sockets come before those, which it is told of as a service manager does.
+        pidfd: path of the socket that takes a pidfd of the process, "" for none.
     """
 
     console: str = ""
@@ -32,6 +33,7 @@ class Streams(NamedTuple):
     preserve: int = 0
     init: Init | None = None
     listening: int = 0
+    pidfd: str = ""
 
     def inherited(self) -> dict[int, int]:
         """The numbers it sees -> ours."""
@@ -50,9 +52,11 @@ class Streams(NamedTuple):
 
 
 def settle(started: Started, streams: Streams) -> None:
-    """Hand the terminal to who shall have it, and write the pid file: last, for callers wait for it."""
+    """Hand terminal and pidfd to who shall have them, and write the pid file: last, for callers wait for it."""
     if started.terminal >= 0 and streams.console:
         hand_over(streams.console, started.terminal, b"/dev/ptmx", "--console-socket")
+    if streams.pidfd:
+        hand_over(streams.pidfd, os.pidfd_open(started.pid), b"pidfd", "--pidfd-socket")
     if streams.pid_file:
         write_pid(streams.pid_file, started.pid)
 

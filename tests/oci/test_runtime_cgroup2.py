@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.oci import Container
+from tests.support.oci import Container, Result
 from tests.support.vm import wait_until
+from twinhull.host.bpf import exchange_device_policy, identities
+from twinhull.plan.defaults import DEVICE_RULES
+from twinhull.plan.devices import compile_devices
 
 MOUNT = Path("/sys/fs/cgroup")
 MIB = 1 << 20
@@ -75,6 +80,74 @@ def test_a_program_decides_which_devices_can_be_opened(ours: Container) -> None:
         names.append("CAP_MKNOD")
     shown = ours.output("cd /dev; mknod mem c 1 1 && echo made; head -c1 mem 2>&1; head -c1 zero | wc -c")
     assert shown.splitlines() == ["made", "head: mem: Operation not permitted", "1"]
+
+
+def update(container: Container, resources: dict[str, Any]) -> Result:
+    return container.do("update", "--resources", "-", container.id, check=False, stdin=json.dumps(resources))
+
+
+def test_an_update_exchanges_the_program(ours: Container) -> None:
+    """Which can open more then, or less; one of another's stays, and holds as well."""
+    nothing, kmsg = {"allow": False, "access": "rwm"}, {"allow": True, "type": "c", "major": 1, "minor": 11}
+    for names in ours.spec["process"]["capabilities"].values():
+        names.append("CAP_MKNOD")
+    ours.sh("mknod /dev/kmsg c 1 11; touch /done; exec sleep 1000").begin()
+    wait_until((ours.bundle / "rootfs/done").exists, "its node")
+    not_full = {"allow": False, "type": "c", "major": 1, "minor": 7}
+    exchange_device_policy(str(group(ours)), b"", compile_devices([{"allow": True}, not_full]))
+
+    def opened() -> list[str]:
+        script = "for name in full kmsg zero; do (: >> /dev/$name) && echo $name; done 2>/dev/null; true"
+        return ours.exec("/bin/sh", "-c", script).stdout.split()
+
+    assert opened() == ["zero"]
+    assert update(ours, {"devices": [nothing, {**kmsg, "access": "w"}]}).returncode == 0
+    assert opened() == ["kmsg", "zero"]
+    assert update(ours, {"devices": [nothing, {**kmsg, "access": "rm"}]}).returncode == 0
+    assert opened() == ["zero"]
+    assert attached_programs(ours) == 2
+
+
+def attached_programs(container: Container) -> int:
+    """How many programs decide in its group."""
+    fd = os.open(group(container), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return len(identities(fd))
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize(
+    ("refused", "field"),
+    [
+        ({"unified": {"memory.high": "none"}}, "linux.resources.unified['memory.high']"),
+        ({"cpu": {"quota": 50_000, "period": 1}}, "linux.resources.cpu.quota"),
+        ({"devices": [{"allow": False, "access": "rwm"}]}, "linux.resources.devices"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_update_that_fails_changes_nothing(ours: Container, refused: dict[str, Any], field: str) -> None:
+    names = ("memory.max", "memory.low", "pids.max", "cpu.weight", "cpu.max", "memory.high")
+    ours.spec["linux"]["resources"] |= {"memory": {"limit": 64 * MIB}, "pids": {"limit": 33}}
+    ours.begin()
+    if "devices" in refused:  # somebody has taken the program for his own: it cannot be exchanged
+        former = compile_devices([{"allow": False, "access": "rwm"}, *DEVICE_RULES[1:]])
+        exchange_device_policy(str(group(ours)), former, compile_devices([{"allow": True}]))
+    before = values(ours, *names)
+    others = {"memory": {"limit": 32 * MIB, "reservation": 16 * MIB}, "pids": {"limit": 7}}
+    failed = update(ours, {**others, "cpu": {"shares": 512}, **refused})
+    assert (failed.returncode, failed.stderr.partition(": ")[0]) == (1, field)
+    assert values(ours, *names) == before
+
+
+def test_an_exec_can_be_in_a_group_below(ours: Container) -> None:
+    ours.begin()
+    (group(ours) / "below/more").mkdir(parents=True)
+    for word in ("below", "/below/more/"):
+        shown = ours.do("exec", "--cgroup", word, ours.id, "/bin/cat", "/proc/self/cgroup").stdout
+        assert shown.splitlines()[-1] == f"0::{ours.spec['linux']['cgroupsPath']}/{word.strip('/')}"
+    failed = ours.do("exec", "--cgroup", "none", ours.id, "/bin/true", check=False)
+    assert (failed.returncode, failed.stderr.partition(": ")[0]) == (255, "--cgroup none")
 
 
 def test_it_is_frozen_by_its_group(ours: Container) -> None:

@@ -196,7 +196,7 @@ def run_exec(options: Options, given: Options, words: list[str]) -> int:
         identity,
         process,
         streams_of(options, given),
-        subgroup=given.value("cgroup"),
+        subgroups=given.all("cgroup"),
         paused=given.flag("ignore-paused"),
     )
     return 0 if given.flag("detach") else attend(started, bool(given.value("console-socket")))

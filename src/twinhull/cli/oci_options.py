@@ -40,8 +40,8 @@ VERBS: dict[str, Table] = {
     "resume": table(),
     "exec": table(
         flags="tty,t detach,d no-new-privs ignore-paused",
-        values=f"process,p cwd user,u additional-gids,g cgroup apparmor process-label {HANDED}",
-        lists="env,e cap,c",
+        values=f"process,p cwd user,u additional-gids,g apparmor process-label {HANDED}",
+        lists="env,e cap,c cgroup",
     ),
     "checkpoint": table(
         flags="""leave-running tcp-established tcp-skip-in-flight link-remap ext-unix-sk shell-job lazy-pages file-locks

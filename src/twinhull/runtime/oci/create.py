@@ -21,10 +21,11 @@ from twinhull.runtime.oci.record import Record
 from twinhull.runtime.oci.refusals import fields_named, group_named, starvation_named
 from twinhull.runtime.oci.seccomp import Filter, container_filter, tell_listener
 from twinhull.runtime.oci.streams import Streams, check_terminal, settle
+from twinhull.runtime.oci.subgroups import below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from twinhull.model import Facts
@@ -274,13 +275,19 @@ def now() -> str:
 
 
 def execute(
-    root: str, identity: str, process: Mapping[str, Any], streams: Streams, *, subgroup: str = "", paused: bool = False
+    root: str,
+    identity: str,
+    process: Mapping[str, Any],
+    streams: Streams,
+    *,
+    subgroups: Sequence[str] = (),
+    paused: bool = False,
 ) -> Started:
     """Start one more process in a container.
 
     Args:
         process: the process section, complete.
-        subgroup: a cgroup below the container's that is there, "" for its own.
+        subgroups: cgroups below the container's that are there, as `below` reads them; none for its own.
         paused: wait where the container is, until it is resumed.
 
     Raises:
@@ -288,8 +295,6 @@ def execute(
         Conflict: the container does not run, or is paused.
         LaunchError: the program could not be executed.
     """
-    if ".." in subgroup.split("/"):
-        raise InvalidRequest(f"--cgroup {subgroup}: not below the container's group")
     record = records.load(root, identity)
     while (state := records.status(root, record)) == "paused" and paused:
         time.sleep(RESUMED_POLL_S)
@@ -301,15 +306,11 @@ def execute(
         from twinhull.plan.own_users import check_user
 
         check_user(process.get("user") or {}, spec.get("linux") or {})
-    below = f"/{subgroup.strip('/')}" if subgroup.strip("/") else ""
-    cgroup = Cgroup(
-        record.unified and record.unified + below,
-        tuple((name, directory + below) for name, directory in record.legacy),
-    )
+    cgroup = below(Cgroup(record.unified, tuple((name, path) for name, path in record.legacy)), subgroups)
     seccomp = container_filter(root, (spec.get("linux") or {}).get("seccomp"))
     check_terminal(process, streams)
     if records.GUEST in record.marks:
-        return execute_in_guest(root, record, spec, streams, subgroup)
+        return execute_in_guest(root, record, spec, streams, subgroups)
     facts: Facts = read_facts()
     plan = compile_exec(spec, facts, describe(root, record, cgroup, seccomp, streams))
     directory, inherited = records.directory(root, identity), streams.inherited()
@@ -324,11 +325,13 @@ def execute(
     return started
 
 
-def execute_in_guest(root: str, record: Record, spec: Mapping[str, Any], streams: Streams, subgroup: str) -> Started:
+def execute_in_guest(
+    root: str, record: Record, spec: Mapping[str, Any], streams: Streams, subgroups: Sequence[str]
+) -> Started:
     """The same in a virtual machine."""
     from twinhull.runtime.oci import guest
 
-    if subgroup:
+    if subgroups:
         raise InvalidRequest("--cgroup: a virtual machine has no cgroup of the host's below its own")
     started = guest.execute(root, record, spec, streams)
     try:

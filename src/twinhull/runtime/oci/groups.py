@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from twinhull import jsontext
-from twinhull.errors import Conflict, LaunchError
+from twinhull.errors import Conflict, LaunchError, UnsupportedSpec
 from twinhull.host import files
 from twinhull.host.facts import read, read_facts
 from twinhull.plan.bundle_cgroups import Cgroup, device_ops, writes
@@ -17,8 +17,10 @@ from twinhull.runtime.oci.refusals import fields_named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
+
+    from twinhull.plan.ops import Op
 
 
 def update(root: str, identity: str, resources: Mapping[str, Any]) -> None:
@@ -42,10 +44,12 @@ def update(root: str, identity: str, resources: Mapping[str, Any]) -> None:
         with fields_named({"linux": {"resources": resources}}):
             around = inside_first(root, record, resources) if records.GUEST in record.marks else resources
             check_usage(record, around.get("memory") or {})
-            lines, former = device_lists(around, cgroup), device_lists(kept, cgroup) if around.get("devices") else []
+            if facts.rootless and around.get("devices"):
+                raise UnsupportedSpec("linux.resources.devices: nothing enforces them for a user without root")
+            policy = list(device_ops(around, cgroup))
             done = apply(list(writes(around, cgroup, facts)))
             try:
-                apply_policy(lines, former)
+                set_devices(policy, list(device_ops(kept, cgroup)) if policy else [], cgroup.unified)
             except LaunchError:
                 take_back(done)
                 raise
@@ -54,16 +58,23 @@ def update(root: str, identity: str, resources: Mapping[str, Any]) -> None:
         files.replace(f"{records.directory(root, identity)}/config.json", jsontext.dumps(spec).encode())
 
 
-def device_lists(resources: Mapping[str, Any], cgroup: Cgroup) -> list[tuple[str, str]]:
-    """Return the lines for v1's lists of devices, which the kernel takes in any order.
+def set_devices(policy: Sequence[Op], former: Sequence[Op], unified: str) -> None:
+    """Have other rules for devices in place of the former ones: v1's lists, or the program of the v2 group.
 
     Raises:
-        Conflict: the machine has a program for that.
+        LaunchError: the kernel refused them, and the former ones hold.
     """
-    ops = list(device_ops(resources, cgroup))
-    if any(op.name != "write" for op in ops):
-        raise Conflict("linux.resources.devices: a program cannot be changed while it is in use")
-    return [(str(op.args[0]), str(op.args[1])) for op in ops]
+    if policy and policy[0].name == "device-policy":
+        from twinhull.host.bpf import exchange_device_policy
+
+        exchange_device_policy(unified, *(program(ops) for ops in (former, policy)))
+    else:
+        apply_policy(*([(str(op.args[0]), str(op.args[1])) for op in ops] for ops in (policy, former)))
+
+
+def program(ops: Sequence[Op]) -> bytes:
+    """That of a policy, b"" without one."""
+    return b"".join(argument for op in ops for argument in op.args if isinstance(argument, bytes))
 
 
 def check_usage(record: Record, section: Mapping[str, Any]) -> None:

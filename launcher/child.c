@@ -105,9 +105,9 @@ static _Noreturn void leave(int code)
 static _Noreturn void send_failure(const struct setup *setup, struct report *report)
 {
 	const struct failure *why = &report->failure;
-	/* Who made a container without a shim is gone by the time that it starts: `start` reads the file. */
-	if (report_send(setup->ends.status, report, -1) < 0 && setup->host->error_fd >= 0)
-		dprintf(setup->host->error_fd, "%u %d %s", why->exit_code, why->error, why->text);
+	/* Who made a container without a shim is gone by the time that it starts: `start` looks into the FIFO. */
+	if (report_send(setup->ends.status, report, -1) < 0 && setup->host->wait_fd >= 0)
+		dprintf(setup->ends.start, "%u %d %s", why->exit_code, why->error, why->text);
 	leave((int)why->exit_code);
 }
 
@@ -310,7 +310,7 @@ static void run_late_hooks(struct setup *setup)
 {
 	for (size_t i = setup->shape->first; i < setup->shape->first + setup->shape->count; i++) {
 		const struct op *op = setup->current = &setup->plan->ops[i];
-		int error = op->code == OP_HOOK && op->args[0].number == HOOK_BEFORE_EXEC ? hook_perform(setup, op) : 0;
+		int error = op->code == OP_HOOK && op->args[0].number != HOOK_AT_ONCE ? hook_perform(setup, op) : 0;
 		if (error)
 			fail(setup, error);
 	}

@@ -14,7 +14,7 @@
 /* Bits of root-bind's mode and of bind's recursive. */
 enum { ROOT_READONLY = 1, ROOT_OWNERS = 2, BIND_ALL = 1, BIND_PEERS = 2, BIND_MAPS_ALL = 4, BIND_INSIDE = 8 };
 #define TOOL_FREEZES 65536 /* tool op, a bit of its flags: nothing of the workload runs until it has ended */
-#define HOOK_BEFORE_EXEC 1 /* hook op: when */
+enum { HOOK_AT_ONCE, HOOK_BEFORE_EXEC, HOOK_AS_PROCESS }; /* hook op: when; the last has the process's environment */
 
 /* What a plan's child stage says about the clone, read by both sides before it. */
 struct shape {
@@ -62,7 +62,7 @@ struct setup {
 	mode_t umask;
 	const char *blame;         /* what failed, where it is not the op's own target */
 	char interpreter[192];     /* a program and what it names to run it, which is not there; or "" */
-	char ended[192];           /* a hook, and how it ended */
+	char ended[248];           /* a hook, how it ended, and what it said */
 	const struct op *current;  /* what is being performed; NULL: what comes before or after the ops */
 	bool grafts;               /* the plan asks for all that is on the scaffold */
 	int trees[MAX_TREES];      /* the mounts at the top of the scaffold, in the order of their ops; -1 terminated */

@@ -40,8 +40,8 @@ bool descriptor_given(const struct setup *setup, int number)
 
 int descriptors_arrange(const struct setup *setup)
 {
-	int keep[MAX_KEPT_FDS] = {0, 1, 2, setup->ends.status, setup->ends.start, setup->host->error_fd};
-	size_t kept = 6;
+	int keep[MAX_KEPT_FDS] = {0, 1, 2, setup->ends.status, setup->ends.start};
+	size_t kept = 5;
 	for (int i = 0; i < 3; i++) {
 		int error = setup->ends.io[i] < 0 ? 0 : give_to_user(setup, setup->ends.io[i]);
 		if (error)

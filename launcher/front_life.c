@@ -20,6 +20,22 @@
 #define KILL_WAIT_MS 10000
 #define REMOVAL_TRIES 1000
 #define LAST_SIGNAL 64
+#define FAILURE_BYTES 512
+
+/* What kept the process from its exec it has written into the FIFO, where it is as long as we have that open. It is the
+ * interpreter's to tell, which finds it in a file. */
+static int keep_failure(int directory)
+{
+	char said[FAILURE_BYTES];
+	CLEANUP_FD int fifo = openat(directory, "exec.fifo", O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+	ssize_t length = fifo < 0 ? -1 : read(fifo, said, sizeof(said));
+	if (fifo >= 0 && length < 0 && errno == EAGAIN) /* nothing, and we could still write */
+		return 0;
+	CLEANUP_FD int file = openat(directory, "error", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (length > 0 && file >= 0)
+		fd_write_all(file, said, (size_t)length);
+	return LEAVE_IT;
+}
 
 /* Write the byte that the process waits for, and wait until it has closed its end: by exec, or by its end. */
 static int release(int directory)
@@ -32,19 +48,15 @@ static int release(int directory)
 	while (!(closed.revents & POLLERR))
 		if (poll(&closed, 1, -1) < 0 && errno != EINTR)
 			return LEAVE_IT;
-	return 0;
+	return keep_failure(directory);
 }
 
 int front_start(const char *root, const char *id)
 {
-	char said[2];
 	struct container container;
 	if (container_open(root, id, true, &container) < 0 || container_is(&container, MARK_POSTSTART) ||
 	    container_is(&container, MARK_GUEST) || container_state(&container) != STATE_CREATED ||
 	    release(container.directory) != 0)
-		return LEAVE_IT;
-	/* An error is the interpreter's to tell, which knows by the FIFO that it is of now. */
-	if (file_read(container.directory, "error", said, sizeof(said)) != 0)
 		return LEAVE_IT;
 	return unlinkat(container.directory, "exec.fifo", 0) == 0 ? 0 : LEAVE_IT;
 }

@@ -1,6 +1,7 @@
 #ifndef TWINHULL_HOOK_H
 #define TWINHULL_HOOK_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "plan.h"
@@ -14,7 +15,15 @@ int words_split(const struct argument *text, const char *words[MAX_WORDS]);
  * waitpid has it. */
 int program_await(pid_t pid, int pidfd, uint64_t timeout_ms, int *status);
 
-/* Run the program of a hook op and wait for its end. Returns 0, -ETIMEDOUT, -ENOENT, or -ECANCELED if it failed. */
-int hook_run(const struct op *op, int *status);
+/* Where the first line of what a program writes to stderr is noted, if anywhere; all of it goes to ours. */
+struct said {
+	char text[100];
+	size_t length;
+	bool whole;
+};
+
+/* Run the program of a hook op and wait for its end. Returns 0, -ETIMEDOUT, -ENOENT, or -ECANCELED if it failed.
+ * environment: what it has in place of the op's, or NULL; said: or NULL, then its stderr is ours. */
+int hook_run(const struct op *op, const char *const *environment, struct said *said, int *status);
 
 #endif

@@ -133,9 +133,7 @@ static int set_up(struct host *host, const struct plan *plan, const struct order
 		return 0;
 	/* Open at both ends: its reader waits for a byte, never for a writer. */
 	host->wait_fd = fd_high(openat(host->instance_fd, "exec.fifo", O_RDWR | O_CLOEXEC | O_NOFOLLOW));
-	host->error_fd = fd_high(openat(host->instance_fd, "error",
-	                                O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
-	return host->wait_fd < 0 || host->error_fd < 0 ? -errno : 0;
+	return host->wait_fd < 0 ? host->wait_fd : 0;
 }
 
 /* A process that joined is the business of who keeps the container. */

@@ -43,8 +43,7 @@ void host_init(struct host *host, int instance_fd)
 	                      .userns_network_fd = -1,
 	                      .client_fd = -1,
 	                      .lock_fd = -1,
-	                      .wait_fd = -1,
-	                      .error_fd = -1};
+	                      .wait_fd = -1};
 	memset(host->streams, 0xff, sizeof(host->streams));
 	memset(host->child_fds, 0xff, sizeof(host->child_fds));
 	memset(host->cgroup1_fds, 0xff, sizeof(host->cgroup1_fds));

@@ -1,5 +1,6 @@
 /* What belongs to the process rather than to its root. */
 #define _GNU_SOURCE
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -172,10 +173,17 @@ int op_await_hooks(struct setup *setup, const struct op *op)
 
 int hook_perform(struct setup *setup, const struct op *op)
 {
-	int status, error = hook_run(op, &status);
+	struct said said = {0};
+	char signal[40] = "";
+	bool as_process = op->args[0].number == HOOK_AS_PROCESS;
+	int status, error = hook_run(op, as_process ? setup->envp : NULL, &said, &status);
 	if (error == -ECANCELED) {
 		int number = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-		snprintf(setup->ended, sizeof(setup->ended), "%.150s: ended with status %d", op->args[1].text, number);
+		if (WIFSIGNALED(status))
+			snprintf(signal, sizeof(signal), " (%s)", strsignal(WTERMSIG(status)));
+		signal[2] = (char)tolower((unsigned char)signal[2]);
+		snprintf(setup->ended, sizeof(setup->ended), "%.80s: ended with status %d%s%s%s", op->args[1].text,
+		         number, signal, said.length ? ": " : "", said.text);
 		setup->blame = setup->ended;
 	}
 	return error;
@@ -190,7 +198,7 @@ int op_hook_directory(struct setup *setup, const struct op *op)
 
 int op_hook(struct setup *setup, const struct op *op)
 {
-	return op->args[0].number == HOOK_BEFORE_EXEC ? 0 : hook_perform(setup, op);
+	return op->args[0].number == HOOK_AT_ONCE ? hook_perform(setup, op) : 0;
 }
 
 int op_umask(struct setup *setup, const struct op *op)

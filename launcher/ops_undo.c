@@ -46,7 +46,7 @@ static int op_end_runtime(const struct op *op, bool spares)
 {
 	(void)spares;
 	int status;
-	hook_run(op, &status);
+	hook_run(op, NULL, NULL, &status);
 	return 0; /* the cgroup is killed next, and what it says nobody can act upon */
 }
 

@@ -43,9 +43,9 @@ struct host {
 	struct ahead *ahead;            /* a child that waits for its plan, or NULL */
 	bool orphans;                   /* children are our parent's, and outlive us (init.c; all below too) */
 	int client_fd;                  /* who asked for the container, or -1 */
-	int lock_fd;           /* of the container's directory, held until we end; the child does not keep it; or -1 */
-	int wait_fd, error_fd; /* what the main process waits at before exec, and writes its failure to, or -1 */
-	int *listener;         /* shared memory: the child's number of a seccomp listener, once it has one */
+	int lock_fd;   /* of the container's directory, held until we end; the child does not keep it; or -1 */
+	int wait_fd;   /* what the main process waits at before exec, and writes its failure to, or -1 */
+	int *listener; /* shared memory: the child's number of a seccomp listener, once it has one */
 	int (*on_hooks)(const struct host *host, pid_t pid);
 	int (*on_maps)(const struct host *host); /* who has ours written, or NULL */
 	int (*on_listener)(const struct host *host, pid_t pid, int listener);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +62,35 @@ def test_how_a_hook_in_the_container_ended_is_told_with_its_field(ours: Containe
     good = {"path": "/bin/true"}
     ours.spec["hooks"] = {kind: [good, {"path": "/bin/sh", "args": ["sh", "-c", "cat >/dev/null; exit 7"]}]}
     failed = ours.run(check=False)
-    assert (failed.returncode, failed.stderr) == (1, f"hooks.{kind}[1]: /bin/sh: ended with status 7\n")
+    told = f"hooks.{kind}[1]: error running {kind} hook #1: /bin/sh: ended with status"
+    assert (failed.returncode, failed.stderr) == (1, f"{told} 7\n")
     ours.spec["hooks"][kind][1]["args"][2] = "kill -KILL $$"
-    assert ours.run(check=False).stderr == f"hooks.{kind}[1]: /bin/sh: ended with status 137\n"
+    assert ours.run(check=False).stderr == f"{told} 137 (killed)\n"
+    ours.spec["hooks"][kind][1]["args"][2] = "echo why >&2; echo more >&2; exit 3"
+    assert ours.run(check=False).stderr == f"why\nmore\n{told} 3: why\n"
+
+
+def test_what_a_hook_says_before_the_program_is_told_by_start(ours: Container) -> None:
+    ours.spec["hooks"] = {"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "echo why >&2; exit 3"]}]}
+    ours.create()
+    failed = ours.do("start", ours.id, check=False)
+    assert failed.stderr == (
+        "hooks.startContainer[0]: error running startContainer hook #0: /bin/sh: ended with status 3: why\n"
+    )
+
+
+def test_a_hook_before_the_program_has_its_environment(ours: Container) -> None:
+    """As with runc since 1.2; and it may write more than a pipe holds."""
+    script = "cat >/dev/null; cat /proc/$$/environ >/seen; head -c 100000 /dev/zero >&2"
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", script]}
+    ours.spec["process"]["env"] = ["ONE=two", "PATH=/bin"]
+    ours.spec["hooks"] = {"startContainer": [hook]}
+    assert ours.output("true") == ""
+    assert (ours.bundle / "rootfs/seen").read_text().split("\0")[:-1] == ["ONE=two", "PATH=/bin", "HOME=/"]
+
+
+def test_the_process_that_waits_has_no_file_of_the_runtimes(ours: Container) -> None:
+    ours.create()
+    pid = ours.state()["pid"]
+    opened = {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    assert [Path(path).name for path in opened if path.startswith(f"{ours.scratch}/state/")] == ["exec.fifo"]

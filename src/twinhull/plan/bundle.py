@@ -37,7 +37,7 @@ ROOT_OWNERS = 2
 # An extension of crun's, which Podman writes for `--group-add keep-groups`: "1", and no other groups are given.
 KEEP_GROUPS = "run.oci.keep_original_groups"
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
-AT_ONCE, BEFORE_EXEC = 0, 1
+AT_ONCE, BEFORE_EXEC, AS_PROCESS = 0, 1, 2
 KINDS = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": 0o010000}
 LAST_MAJOR, LAST_MINOR = (1 << 12) - 1, (1 << 20) - 1  # of the kernel's dev_t
 POLICIES = {
@@ -244,7 +244,8 @@ def hook_ops(hooks: Mapping[str, Any], kind: str, when: int, state: Mapping[str,
     for index, hook in enumerate(hooks.get(kind) or ()):
         path, arguments, environment, timeout_ms = hook_parts(hook, f"hooks.{kind}[{index}]")
         text = jsontext.dumps(state, compact=True)[:-1] + ',"pid":'
-        yield Op("hook", (when, path, words(arguments), words(environment), timeout_ms, text))
+        moment = AS_PROCESS if when == BEFORE_EXEC and hook.get("env") is None else when
+        yield Op("hook", (moment, path, words(arguments), words(environment), timeout_ms, text))
 
 
 def hook_parts(hook: Mapping[str, Any], field: str) -> tuple[str, list[str], list[str], int]:

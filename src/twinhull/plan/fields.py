@@ -86,7 +86,7 @@ def field_of(op: str, target: str, spec: Mapping[str, Any]) -> str:
     if op == "write":
         return write_field(target.partition(" ")[0].rpartition("/")[2], spec)
     if op == "hook":
-        return hook_field(target.rpartition(": ended with")[0] or target, spec)
+        return hook_field(target.partition(": ended with")[0], spec)
     if op == "label":
         return "process.apparmorProfile" if target.startswith("apparmor") else "process.selinuxLabel"
     return mount_field(target, spec) if op in MOUNTS else OPS.get(op, "")
@@ -103,6 +103,12 @@ def hook_field(path: str, spec: Mapping[str, Any]) -> str:
     if len(found) == 1:
         return f"hooks.{found[0][0]}[{found[0][1]}]"
     return f"hooks.{found[0][0]}" if len({kind for kind, _ in found}) == 1 else "hooks"
+
+
+def hook_words(field: str) -> str:
+    """How runc begins the error of the hook in a field; "" if it is not one alone."""
+    kind, _, index = field.removeprefix("hooks.").rstrip("]").partition("[")
+    return f"error running {kind} hook #{index}: " if index else ""
 
 
 def write_field(file: str, spec: Mapping[str, Any]) -> str:

@@ -113,7 +113,8 @@ TABLE = (
            "a root for the time being: what is made in it moves into the real one (a guest ahead of its plan)"),
     OpType(47, "child", "await-hooks", (), "tell the parent that the namespaces are there, and wait for its word"),
     OpType(48, "child", "hook", ("i:when", "s:path", "b:arguments", "b:environment", "i:timeout_ms", "s:state"),
-           "run a program to its end: 0 here, 1 just before exec; state and the pid are its standard input"),
+           "run a program to its end: 0 here, 1 just before exec, 2 then, with the process's environment; state and "
+           "the pid are its standard input"),
     OpType(90, "child", "hook-directory", ("s:path",), "where hooks here run, if it can be entered"),
     OpType(91, "child", "foreign-mounts", (),
            "leave the mount namespace for the one that the host stage was given, with the root as it is; after join: "

@@ -8,6 +8,7 @@ from twinhull import jsontext
 from twinhull.errors import TwinhullError
 from twinhull.host.spawn import run_tool
 from twinhull.plan.bundle import hook_parts
+from twinhull.plan.fields import hook_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def run_hook(hook: Mapping[str, Any], field: str, state: Mapping[str, object]) -
     """
     from subprocess import TimeoutExpired
 
-    bundle = str(state["bundle"])
+    bundle, told = str(state["bundle"]), f"{field}: {hook_words(field)}{hook['path']}"
     path, arguments, environment, timeout_ms = hook_parts(hook, field)
     try:
         done = run_tool(
@@ -51,9 +52,9 @@ def run_hook(hook: Mapping[str, Any], field: str, state: Mapping[str, object]) -
             directory=bundle if os.path.isdir(bundle) else None,
         )
     except TimeoutExpired:
-        raise HookFailed(f"{field}: {path} did not end within {timeout_ms // 1000} s") from None
+        raise HookFailed(f"{told} did not end within {timeout_ms // 1000} s") from None
     except OSError as error:
-        raise HookFailed(f"{field}: {path}: {error.strerror}") from None
+        raise HookFailed(f"{told}: {error.strerror}") from None
     if done.returncode:
         said = (done.stderr or done.stdout).strip()
-        raise HookFailed(f"{field}: {path} ended with status {done.returncode}{': ' + said if said else ''}")
+        raise HookFailed(f"{told} ended with status {done.returncode}{': ' + said if said else ''}")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 KILL_TRIES, KILL_PAUSE_MS = 1000, 10
+FAILURE_BYTES = 512
 
 
 @contextmanager
@@ -126,10 +127,22 @@ def release(directory: str) -> None:
         closed.register(fifo, 0)
         while not any(event & POLLERR for _, event in closed.poll()):
             pass
+        keep_failure(directory)
     finally:
         os.close(fifo)
     tell_failure(directory)
     os.unlink(f"{directory}/exec.fifo")
+
+
+def keep_failure(directory: str) -> None:
+    """Write into a file what kept the process from its exec: it is in the FIFO as long as that is open somewhere."""
+    fifo = os.open(f"{directory}/exec.fifo", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        files.replace(f"{directory}/error", os.read(fifo, FAILURE_BYTES))
+    except BlockingIOError:  # nothing: whoever could write is ourselves
+        pass
+    finally:
+        os.close(fifo)
 
 
 def tell_failure(directory: str) -> None:
@@ -138,7 +151,10 @@ def tell_failure(directory: str) -> None:
     Raises:
         LaunchError: it left an error behind.
     """
-    said = files.read(f"{directory}/error").decode("utf-8", "replace")
+    try:
+        said = files.read(f"{directory}/error").decode("utf-8", "replace")
+    except FileNotFoundError:
+        return
     if said and os.path.exists(f"{directory}/exec.fifo"):
         os.unlink(f"{directory}/exec.fifo")
         code, number, text = said.split(" ", 2)

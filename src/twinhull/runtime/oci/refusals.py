@@ -6,7 +6,7 @@ import os
 from errno import EACCES, ECANCELED, ELOOP
 
 from twinhull.errors import HostUnfit, InvalidRequest, LaunchError, TwinhullError
-from twinhull.plan.fields import field_of
+from twinhull.plan.fields import field_of, hook_words
 from twinhull.scopes import contextmanager
 
 TYPE_CHECKING = False
@@ -29,7 +29,7 @@ def fields_named(spec: Mapping[str, Any], *, of: tuple[str, ...] = ("",)) -> Ite
             raise refused(error) from None
         if (field := field_of(error.op, error.target, spec)) and field.startswith(of):
             told = error.target if error.op == "hook" and error.errno == ECANCELED else error.message
-            error.message = f"{field}: {told}"
+            error.message = f"{field}: {hook_words(field) if error.op == 'hook' else ''}{told}"
         if error.errno == ELOOP and field.startswith("mounts["):
             error.message += f" ({error.target} must be mounted on ordinary directory, not on a link)"
         raise

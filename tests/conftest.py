@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 
 from tests.support import leaks, privileges
-from tests.support.command import TEST_LAUNCHER, Twinhull
+from tests.support.command import TEST_LAUNCHER, Twinhull, share_templates
 
 pytest_plugins = (
     "tests.support.workers",
@@ -99,9 +99,10 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def twinhull(root: Path, nothing_is_left_behind: None) -> Iterator[Twinhull]:
+def twinhull(root: Path, request: pytest.FixtureRequest, nothing_is_left_behind: None) -> Iterator[Twinhull]:
     """The real command on a state of its own; every workload is removed at the end."""
     command = Twinhull(root)
+    share_templates(root, request)
     yield command
     command.remove_all()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from tests.support import privileges
 from tests.support.command import Twinhull
 from twinhull.compare import statistics
 from twinhull.host import memory
+from twinhull.runtime.container import launcher_path
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 SIDES = ("container", "vm")
@@ -23,10 +25,15 @@ SIDES = ("container", "vm")
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twinhull]:
-    """One state directory for all: the guest's kernel and the template are made once."""
+    """One state directory for all: the guest's kernel and the template are made once.
+
+    Its launcher is a file of its own: of the one that all tests share, others map more and less meanwhile.
+    """
     if privileges.missing():
         pytest.skip("needs what the kernel tests need")
-    command = Twinhull(tmp_path_factory.mktemp("weighed"))
+    root = tmp_path_factory.mktemp("weighed")
+    launcher = shutil.copy(launcher_path(""), root / "launcher")
+    command = Twinhull(root, settings={"launcher": str(launcher)})
     command("run", "--rm", "busybox", "true", check=True)  # the bridge is there before anyone looks for leaks
     command("run", "--rm", "--vm", "busybox", "true", check=True, timeout_s=300)
     yield command

@@ -12,6 +12,8 @@ import pytest
 
 from tests.support.command import REPOSITORY, Result, Twinhull
 
+pytestmark = pytest.mark.own_templates
+
 RUN = ("run", "--rm", "--vm", "--network", "none", "busybox", "echo", "hi")
 QEMU = "qemu-system-x86_64"
 

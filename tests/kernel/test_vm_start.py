@@ -13,6 +13,8 @@ import pytest
 from tests.support.command import Result, Twinhull
 from tests.support.vm import machine, open_files, wait_until
 
+pytestmark = pytest.mark.own_templates
+
 ECHO = ("run", "--rm", "--vm", "--network", "none", "busybox", "echo", "hi")
 
 

@@ -15,6 +15,8 @@ from tests.support.command import Result, Twinhull
 from tests.support.vm import wait_until
 from twinhull.host import locks
 
+pytestmark = pytest.mark.own_templates
+
 RUN = ("run", "--rm", "--vm", "--network", "none", "busybox")
 
 

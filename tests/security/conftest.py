@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.command import Result, Twinhull, share_kernels
+from tests.support.command import Result, Twinhull, share_kernels, share_templates
 
 SOURCE = Path(__file__).parents[1] / "support/attack.c"
 KERNEL_HEADERS = ("-idirafter", f"/usr/include/{os.uname().machine}-linux-gnu", "-idirafter", "/usr/include")
@@ -26,11 +26,12 @@ def attack(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twinhull]:
-    """One state directory for all attacks, so that a template of the guest is made once."""
+def home(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Twinhull]:
+    """One state directory for all attacks."""
     root = tmp_path_factory.mktemp("security")
     (root / "state").mkdir(0o700)
     share_kernels(root)
+    share_templates(root, request)
     command = Twinhull(root)
     yield command
     command.remove_all()

@@ -9,6 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
 from tests.support import leaks
 from twinhull.config import Config
 from twinhull.network import bridge
@@ -112,6 +114,14 @@ def share_kernels(root: Path) -> None:
         cache = REPOSITORY / "build" / ("guest-kernel/state/kernels" if built and name == "kernels" else name)
         cache.mkdir(parents=True, exist_ok=True)
         (root / "state" / name).symlink_to(cache)
+
+
+def share_templates(root: Path, request: pytest.FixtureRequest) -> None:
+    """Let all tests start guests from the same templates, but those marked `own_templates`: each boot takes seconds."""
+    if request.node.get_closest_marker("own_templates") is None:
+        cache = REPOSITORY / "build/templates"
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (root / "state/templates").symlink_to(cache)
 
 
 def remove_network(root: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.command import share_kernels
+from tests.support.command import share_kernels, share_templates
 from tests.support.launch import make_image
 from twinhull.config import Config
 from twinhull.runtime import holder
@@ -213,10 +213,13 @@ def ours(tmp_path: Path, busybox_image: Path, nothing_is_left_behind: None) -> I
 
 
 @pytest.fixture(scope="module")
-def guests(tmp_path_factory: pytest.TempPathFactory, busybox_image: Path) -> Iterator[Config]:
+def guests(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, busybox_image: Path
+) -> Iterator[Config]:
     """A state directory of twinhull-oci-vm, with the templates that its machines start from."""
     root = tmp_path_factory.mktemp("guests")
     share_kernels(root)
+    share_templates(root, request)
     config = Config(state=str(root / "state"), run=str(root / "run"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TWINHULL_ROOT", str(root))

@@ -10,16 +10,18 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.command import Twinhull
+from tests.support.command import Twinhull, share_templates
 from tests.support.leaks import children, reap
 
 PATIENCE_S = 20.0
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Twinhull:
-    """One state directory for the module, so that its template is made once."""
-    return Twinhull(tmp_path_factory.mktemp("vm"))
+def home(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Twinhull:
+    """One state directory for the module."""
+    command = Twinhull(tmp_path_factory.mktemp("vm"))
+    share_templates(command.root, request)
+    return command
 
 
 @pytest.fixture

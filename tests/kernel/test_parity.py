@@ -183,6 +183,7 @@ def test_logs_keep_both_streams_apart_and_tail_counts_lines(wall: Wall) -> None:
     result = wall("logs", "talker")
     assert result.stdout == "out1\nout2\nout3\n"
     assert result.stderr == "err1\nerr2\nerr3\n"
+    assert wall("logs", "--tail", "-1", "talker") == result, "as Docker has it"
     tail = wall("logs", "--tail", "1", "talker")
     assert len((tail.stdout + tail.stderr).splitlines()) == 1
 

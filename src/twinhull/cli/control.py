@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 
 from twinhull.cli.progress import prepared
+from twinhull.cli.render import document
 from twinhull.errors import InvalidRequest, NotFound, TwinhullError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any
 
     from twinhull.cli.parser import Arguments, Parser
     from twinhull.config import Config
@@ -21,19 +23,59 @@ def each(names: Iterable[str], act: Callable[[str], object], *, show: bool = Tru
     Args:
         act: returns False of a name that there was nothing to do for.
     """
-    code = 0
-    for name in names:
-        try:
-            done = act(name) is not False
-        except TwinhullError as error:
-            print(f"twinhull: {error.message}", file=sys.stderr)
-            if error.hint:
-                print(f"  hint: {error.hint}", file=sys.stderr)
-            code = 1
-        else:
-            if show and done:
-                print(name, flush=True)
+    return max([attempt(name, act, show=show) for name in names], default=0)
+
+
+def each_at_once(names: list[str], act: Callable[[str], object]) -> int:
+    """The same for what mostly waits: all names at the same time, so `act` has an engine of its own for each."""
+    if len(names) == 1:
+        return each(names, act)
+    import threading
+
+    codes = [0] * len(names)
+
+    def work(index: int) -> None:
+        codes[index] = attempt(names[index], act)
+
+    threads = [threading.Thread(target=work, args=(index,), daemon=True) for index in range(len(names))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return max(codes)
+
+
+def show_each(names: list[str], look: Callable[[str], Any]) -> int:
+    """Print a JSON list of what there is of each name."""
+    found: list[Any] = []
+    code = each(names, lambda name: found.append(look(name)), show=False)
+    print(document(found))
     return code
+
+
+def attempt(name: str, act: Callable[[str], object], *, show: bool = True) -> int:
+    """Act on one name: 1 if it failed."""
+    try:
+        done = act(name) is not False
+    except TwinhullError as error:
+        hint = f"\n  hint: {error.hint}" if error.hint else ""
+        print(f"twinhull: {error.message}{hint}", file=sys.stderr)
+        return 1
+    if show and done:
+        print(name, flush=True)
+    return 0
+
+
+def confirmed(question: str) -> bool:
+    """Ask on the terminal; anything but yes is no.
+
+    Raises:
+        InvalidRequest: nobody can be asked.
+    """
+    if not sys.stdin.isatty():
+        raise InvalidRequest("nobody can be asked: stdin is no terminal", hint="--force does it without asking")
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def add_names(parser: Parser) -> None:
@@ -117,8 +159,11 @@ def configure_stop(parser: Parser) -> None:
 
 def run_stop(arguments: Arguments, config: Config) -> int:
     """Ask to end."""
-    engine = prepared(config)
-    return each(arguments.names, lambda name: engine.stop(name, signal=arguments.signal, timeout_s=arguments.time))
+
+    def stop(name: str) -> None:
+        prepared(config).stop(name, signal=arguments.signal, timeout_s=arguments.time)
+
+    return each_at_once(arguments.names, stop)
 
 
 def configure_kill(parser: Parser) -> None:

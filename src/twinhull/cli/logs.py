@@ -48,16 +48,16 @@ def run_logs(arguments: Arguments, config: Config) -> int:
 
 
 def tail_count(text: str) -> int:
-    """Lines from the end, -1 for all.
+    """Lines from the end, -1 for all, as any number below 0 has it.
 
     Raises:
         InvalidRequest: neither a number nor "all".
     """
     if text == "all":
         return -1
-    if not text.isdecimal():
+    if not text.removeprefix("-").isdecimal():
         raise InvalidRequest(f"invalid number of lines: {text!r}", hint="a number, or all")
-    return int(text)
+    return max(int(text), -1)
 
 
 def moment(text: str, flag: str, now: float) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from twinhull.cli.arguments import add_format
-from twinhull.cli.control import each
+from twinhull.cli.control import confirmed, each, show_each
 from twinhull.cli.progress import prepared
 from twinhull.cli.render import document, table, timestamp
 from twinhull.errors import InvalidRequest, NotFound
@@ -167,8 +165,7 @@ def run_inspect(arguments: Arguments, config: Config) -> int:
     from twinhull.network import networks
 
     engine = prepared(config)
-    print(document([described(engine, networks.find(engine.home.db, name)) for name in arguments.names]))
-    return 0
+    return show_each(arguments.names, lambda name: described(engine, networks.find(engine.home.db, name)))
 
 
 def configure_rm(parser: Parser) -> None:
@@ -236,14 +233,8 @@ def run_prune(arguments: Arguments, config: Config) -> int:
     """Remove every network that no workload names, and what the host has of the default one."""
     from twinhull.engine import networking
 
-    if not arguments.force and not is_confirmed("every network that no workload names is removed"):
+    if not arguments.force and not confirmed("Remove every network that no workload names?"):
         return 1
     for name in networking.prune(prepared(config).home):
         print(name)
     return 0
-
-
-def is_confirmed(what: str) -> bool:
-    """Ask on the terminal; anything but yes is no."""
-    print(f"{what}; go on? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")

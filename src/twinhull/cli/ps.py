@@ -6,6 +6,7 @@ import time
 
 from twinhull import jsontext
 from twinhull.cli.arguments import add_format
+from twinhull.cli.control import show_each
 from twinhull.cli.progress import prepared
 from twinhull.cli.render import document, duration, table, timestamp
 from twinhull.engine import Engine, health, policy
@@ -179,11 +180,10 @@ def configure_inspect(parser: Parser) -> None:
 
 
 def run_inspect(arguments: Arguments, config: Config) -> int:
-    """Print everything known, as a JSON list."""
+    """Print everything known, as a JSON list of those that there are."""
     engine = prepared(config)
     engine.reconcile(everything=True)
-    print(document([inspected(engine, name) for name in arguments.names]))
-    return 0
+    return show_each(arguments.names, lambda name: inspected(engine, name))
 
 
 def inspected(engine: Engine, name: str) -> dict[str, Any]:

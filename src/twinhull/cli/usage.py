@@ -6,6 +6,7 @@ import sys
 import time
 
 from twinhull.cli.arguments import add_format
+from twinhull.cli.control import each
 from twinhull.cli.parser import REMAINDER
 from twinhull.cli.progress import prepared
 from twinhull.cli.render import document, size, table
@@ -41,24 +42,28 @@ def configure_stats(parser: Parser) -> None:
 def run_stats(arguments: Arguments, config: Config) -> int:
     """Show what is used: the first time between two looks a second apart, then from look to look."""
     engine = prepared(config)
-    before = look(engine, arguments)
+    ids: list[str] = []
+    code = each(arguments.names, lambda name: ids.append(engine.find(name).id), show=False)
+    if arguments.names and not ids:
+        return code
+    before = look(engine, ids, everything=arguments.all)
     while True:
         time.sleep(INTERVAL_S)
-        now = look(engine, arguments)
+        now = look(engine, ids, everything=arguments.all)
         known = {instance.id: sample for instance, sample in before}
         rows = [(instance, usage.between(known.get(instance.id, sample), sample)) for instance, sample in now]
         show(arguments, rows)
         if arguments.no_stream:
-            return 0
+            return code
         before = now
 
 
-def look(engine: Engine, arguments: Arguments) -> list[tuple[Instance, Sample]]:
-    """One sample of each workload that is named, or that runs."""
-    if arguments.names:
-        chosen = [engine.find(name) for name in arguments.names]
+def look(engine: Engine, ids: list[str], *, everything: bool) -> list[tuple[Instance, Sample]]:
+    """One sample of each workload that is meant; without `ids` of those that run, or of all."""
+    if ids:
+        chosen = [engine.find(identity) for identity in ids]
     else:
-        chosen = [instance for instance, _ in engine.ps(everything=arguments.all)]
+        chosen = [instance for instance, _ in engine.ps(everything=everything)]
     return [(instance, usage.sample(engine.home, instance)) for instance in chosen]
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 from twinhull.cli.arguments import add_format
-from twinhull.cli.control import each
+from twinhull.cli.control import confirmed, each, show_each
 from twinhull.cli.progress import prepared
 from twinhull.cli.render import document, table
 from twinhull.cli.run import label_of
-from twinhull.errors import InvalidRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,8 +63,7 @@ def configure_inspect(parser: Parser) -> None:
 def run_inspect(arguments: Arguments, config: Config) -> int:
     """Everything known about volumes, as JSON."""
     with prepared(config) as engine:
-        print(document([shown(engine.volume(name)) for name in arguments.names]))
-    return 0
+        return show_each(arguments.names, lambda name: shown(engine.volume(name)))
 
 
 def shown(row: Row) -> dict[str, Any]:
@@ -106,11 +103,3 @@ def run_prune(arguments: Arguments, config: Config) -> int:
         for name in engine.prune_volumes(everything_unused=arguments.all):
             print(name)
     return 0
-
-
-def confirmed(question: str) -> bool:
-    """Ask on the terminal; anything but y is no."""
-    if not sys.stdin.isatty():
-        raise InvalidRequest("nobody can be asked: stdin is no terminal", hint="--force does it without asking")
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() == "y"

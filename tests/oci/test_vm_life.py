@@ -233,6 +233,8 @@ def test_more_processes_run_beside_the_first_and_end_with_their_status(machine: 
     assert (done.returncode, done.stdout) == (3, "hello")
     assert machine.exec("nonesuch", check=False).returncode == 255
     assert machine.errors()[-1] == 'exec: "nonesuch": executable file not found in $PATH'
+    assert machine.do("checkpoint", machine.id, check=False).returncode == 1
+    assert machine.errors()[-1] == "checkpoint: of a virtual machine there is none"
 
 
 def test_an_exec_whose_process_on_the_host_is_killed_is_killed_inside(machine: Container) -> None:

@@ -23,7 +23,6 @@ from twinhull.runtime.oci import checkpoint, life
 from twinhull.runtime.oci import record as records
 from twinhull.runtime.oci.checkpoint import Demand, Images
 from twinhull.runtime.oci.create import load_spec
-from twinhull.runtime.oci.criu import find
 from twinhull.runtime.oci.restore import restore
 
 TYPE_CHECKING = False
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from twinhull.plan.criu import Value
 
 DEFAULT_IMAGES = "checkpoint"
-LAST_PORT = 65_535
 # Option -> its name in CRIU's rpc.proto; both verbs take some of them.
 FLAGS = {
     "leave-running": "leave_running",
@@ -42,7 +40,6 @@ FLAGS = {
     "link-remap": "link_remap",
     "ext-unix-sk": "ext_unix_sk",
     "shell-job": "shell_job",
-    "lazy-pages": "lazy_pages",
     "file-locks": "file_locks",
     "auto-dedup": "auto_dedup",
 }
@@ -52,9 +49,7 @@ LABELS = {"lsm-profile": "lsm_profile", "lsm-mount-context": "lsm_mount_context"
 def run_checkpoint(options: Options, given: Options, words: list[str]) -> int:
     """Write a container to files."""
     identity, images = identity_of(words), images_of(options, given, to_read=False)
-    demand = Demand(given.flag("pre-dump"), given.flag("leave-running"), status_fd(given))
-    if demand.first and given.flag("lazy-pages"):
-        raise InvalidRequest("--pre-dump: with --lazy-pages the pages stay where they are")
+    demand = Demand(given.flag("pre-dump"), given.flag("leave-running"))
     checkpoint.take(root_of(options), identity, images, demand, warner(options))
     return 0
 
@@ -90,8 +85,8 @@ def images_of(options: Options, given: Options, *, to_read: bool) -> Images:
     Raises:
         InvalidRequest: an option has an impossible value.
     """
-    directory = os.path.abspath(given.value("image-path") or DEFAULT_IMAGES)
-    work = os.path.abspath(given.value("work-path") or directory)
+    directory = os.path.realpath(given.value("image-path") or DEFAULT_IMAGES)
+    work = os.path.realpath(given.value("work-path") or directory)
     if to_read and not os.path.isdir(directory):
         raise InvalidRequest(f"--image-path: {directory} is no directory")
     chosen: dict[str, Value] = {name: True for option, name in FLAGS.items() if given.flag(option)}
@@ -102,8 +97,8 @@ def images_of(options: Options, given: Options, *, to_read: bool) -> Images:
         chosen["network_lock"] = one_of(given, "network-lock", NETWORK_LOCKS)
     if given.all("empty-ns"):
         chosen["empty_ns"] = sum({EMPTY_NAMESPACES[check_empty(kind)] for kind in given.all("empty-ns")})
-    chosen |= {**parent_of(given, directory), **page_server(given)}
-    return Images(find(options.value("criu")), directory, work, chosen)
+    chosen |= parent_of(given, directory)
+    return Images(options.value("criu") or "criu", directory, work, chosen)
 
 
 def one_of(given: Options, option: str, known: Mapping[str, int]) -> int:
@@ -142,40 +137,3 @@ def parent_of(given: Options, directory: str) -> dict[str, Value]:
     if not os.path.isdir(os.path.join(directory, parent)):
         raise InvalidRequest(f"--parent-path: {os.path.join(directory, parent)} is no directory")
     return {"parent_img": parent, "track_mem": True}
-
-
-def page_server(given: Options) -> dict[str, Value]:
-    """Who takes the pages.
-
-    Raises:
-        InvalidRequest: it is no ADDRESS:PORT.
-    """
-    text = given.value("page-server")
-    if not text:
-        return {}
-    address, _, port = text.rpartition(":")
-    if not address or not port.isdecimal() or not 0 < int(port) <= LAST_PORT:
-        raise InvalidRequest(f"--page-server: {text!r} is not ADDRESS:PORT")
-    return {"ps": {"address": address, "port": int(port)}}
-
-
-def status_fd(given: Options) -> int:
-    """Where is written when pages may be fetched; -1 for nowhere.
-
-    Raises:
-        InvalidRequest: it is not open for writing, or there is nothing to tell.
-    """
-    text = given.value("status-fd")
-    if not text:
-        return -1
-    if not given.flag("lazy-pages"):
-        raise InvalidRequest("--status-fd: only with --lazy-pages is there something to tell")
-    from fcntl import F_GETFL, fcntl
-
-    try:
-        flags = fcntl(int(text), F_GETFL)
-    except (ValueError, OSError, OverflowError):
-        raise InvalidRequest(f"--status-fd: {text!r} is no open descriptor") from None
-    if flags & os.O_ACCMODE == os.O_RDONLY:
-        raise InvalidRequest(f"--status-fd: {text} is not open for writing")
-    return int(text)

@@ -44,14 +44,14 @@ VERBS: dict[str, Table] = {
         lists="env,e cap,c cgroup",
     ),
     "checkpoint": table(
-        flags="""leave-running tcp-established tcp-skip-in-flight link-remap ext-unix-sk shell-job lazy-pages file-locks
-        pre-dump auto-dedup""",
-        values="image-path work-path parent-path status-fd page-server manage-cgroups-mode network-lock",
+        flags="""leave-running tcp-established tcp-skip-in-flight link-remap ext-unix-sk shell-job file-locks pre-dump
+        auto-dedup""",
+        values="image-path work-path parent-path manage-cgroups-mode network-lock",
         lists="empty-ns",
     ),
     "restore": table(
-        flags="""tcp-established ext-unix-sk shell-job lazy-pages file-locks auto-dedup detach,d no-pivot
-        no-subreaper keep""",
+        flags="""tcp-established ext-unix-sk shell-job file-locks auto-dedup detach,d no-pivot no-subreaper
+        keep""",
         values="""bundle,b config,f console-socket pid-file image-path work-path manage-cgroups-mode lsm-profile
         lsm-mount-context network-lock""",
         lists="empty-ns",

@@ -33,10 +33,9 @@ OPTIONS: Fields = {
         """images_dir_fd=1 pid=2 leave_running=3 ext_unix_sk=4 tcp_established=5 evasive_devices=6 shell_job=7
         file_locks=8 log_level=9 log_file=10 notify_scripts=12 root=13 parent_img=14 track_mem=15 auto_dedup=16
         work_dir_fd=17 link_remap=18 rst_sibling=26 manage_cgroups=24 manage_cgroups_mode=34 external=37 empty_ns=38
-        freeze_cgroup=44 tcp_skip_in_flight=46 lazy_pages=48 orphan_pts_master=50 config_file=51 lsm_profile=53
+        freeze_cgroup=44 tcp_skip_in_flight=46 orphan_pts_master=50 config_file=51 lsm_profile=53
         lsm_mount_context=63 network_lock=64"""
     ),
-    "ps": (11, scalars("address=1 port=2")),
     "ext_mnt": (23, scalars("key=1 val=2")),
     "cg_root": (25, scalars("ctrl=1 path=2")),
     "inherit_fd": (27, scalars("key=1 fd=2")),

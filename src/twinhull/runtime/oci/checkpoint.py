@@ -10,7 +10,7 @@ import os
 import stat
 
 from twinhull import jsontext
-from twinhull.errors import HostUnfit, InvalidRequest
+from twinhull.errors import HostUnfit, InvalidRequest, UnsupportedSpec
 from twinhull.host import files
 from twinhull.host.spawn import spawn
 from twinhull.plan import checkpoint, criu
@@ -24,6 +24,7 @@ from twinhull.runtime.oci.criu import (
     channel,
     converse,
     explained,
+    find,
     open_directory,
 )
 from twinhull.tuples import NamedTuple
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
-    from twinhull.plan.criu import Answer, Value
+    from twinhull.plan.criu import Value
     from twinhull.runtime.oci.record import Record
 
 LOG, SWRK_FD = "dump.log", 3
@@ -46,9 +47,9 @@ class Images(NamedTuple):
     """Where CRIU is, and where it reads and writes.
 
     Attributes:
-        path: its program.
-        directory: of the images.
-        work: of its log and statistics.
+        path: its program, or a name that is looked up.
+        directory: of the images, without a symbolic link in it.
+        work: of its log and statistics, without one, too.
         options: what the caller wants of it, by the names of its rpc.proto.
     """
 
@@ -64,12 +65,10 @@ class Demand(NamedTuple):
     Attributes:
         first: write the memory only, as parent of the images to come; the container goes on.
         stays: it goes on.
-        status_fd: where a NUL is written when others may fetch pages, or -1.
     """
 
     first: bool
     stays: bool
-    status_fd: int
 
 
 def take(root: str, identity: str, images: Images, demand: Demand, warn: Callable[[str], None]) -> None:
@@ -78,6 +77,7 @@ def take(root: str, identity: str, images: Images, demand: Demand, warn: Callabl
     Raises:
         Conflict: it does not run.
         HostUnfit: it is a virtual machine, or CRIU does not work here.
+        UnsupportedSpec: it has no mount namespace of its own.
         CriuFailed: CRIU could not; the container goes on.
     """
     with life.locked(root, identity):
@@ -85,7 +85,7 @@ def take(root: str, identity: str, images: Images, demand: Demand, warn: Callabl
         if records.GUEST in record.marks:
             raise HostUnfit("checkpoint: of a virtual machine there is none")
         records.require(root, record, "running", "paused", doing="checkpoint")
-        dump(root, record, images, demand)
+        dump(root, record, images._replace(path=find(images.path)), demand)
     if not demand.first and not demand.stays:
         life.delete(root, identity, force=True, warn=warn)
 
@@ -93,6 +93,9 @@ def take(root: str, identity: str, images: Images, demand: Demand, warn: Callabl
 def dump(root: str, record: Record, images: Images, demand: Demand) -> None:
     """Have CRIU write it."""
     spec = records.config(root, record.id)
+    namespaces = (spec.get("linux") or {}).get("namespaces") or ()
+    if not any(row["type"] == "mount" and not row.get("path") for row in namespaces):
+        raise UnsupportedSpec("linux.namespaces: CRIU saves no container whose mounts are another's")
     directory_fd, work_fd = open_directory(images.directory), open_directory(images.work)
     outside, note = describe(root, record, spec)
     if not demand.first:
@@ -104,10 +107,11 @@ def dump(root: str, record: Record, images: Images, demand: Demand) -> None:
         "pid": record.pid,
         **({"track_mem": True} if demand.first else {}),
     }
-    if freezer := dict(record.legacy).get("freezer") or record.unified:
+    # The one that `pause` uses: CRIU waits for ever for what another keeps frozen.
+    if freezer := record.unified or dict(record.legacy).get("freezer"):
         options["freeze_cgroup"] = freezer
     try:
-        ask(images.path, criu.request(criu.PRE_DUMP if demand.first else criu.DUMP, options), demand.status_fd)
+        ask(images.path, criu.request(criu.PRE_DUMP if demand.first else criu.DUMP, options))
     except CriuFailed as error:
         raise explained(error, images.path, "checkpoint", f"{images.work}/{LOG}") from None
     finally:
@@ -131,21 +135,15 @@ def common(spec: Mapping[str, Any], images: Images, directory_fd: int, work_fd: 
     }
 
 
-def ask(path: str, request: bytes, status_fd: int) -> None:
+def ask(path: str, request: bytes) -> None:
     """Start CRIU, ask it for one thing, and let it end."""
-
-    def on_notify(said: Answer, _fd: int) -> None:
-        if said.script == "status-ready" and status_fd >= 0:
-            files.write_all(status_fd, b"\0")
-            os.close(status_fd)
-
     connection, theirs = channel()
     try:
         pid = spawn(path, ["criu", "swrk", str(SWRK_FD)], {SWRK_FD: theirs})
     finally:
         os.close(theirs)
     try:
-        converse(connection, request, on_notify)
+        converse(connection, request, lambda said, fd: None)
     finally:
         connection.close()
         os.waitpid(pid, 0)

@@ -31,7 +31,7 @@ class CriuFailed(TwinhullError):
     code = "criu_failed"
 
 
-def find(given: str) -> str:
+def find(name: str) -> str:
     """Return the path of the command.
 
     Raises:
@@ -39,9 +39,9 @@ def find(given: str) -> str:
     """
     if os.geteuid() != 0:
         raise HostUnfit("checkpoint and restore take root: CRIU reads and makes processes of anybody's")
-    found = shutil.which(given or "criu", path=search_path(os.environ.get("PATH", "")))
+    found = shutil.which(name, path=search_path(os.environ.get("PATH", "")))
     if not found:
-        raise HostUnfit(f"{given or 'criu'} is not there: apt-get install criu")
+        raise HostUnfit(f"{name} is not there: apt-get install criu")
     return found
 
 

@@ -26,7 +26,7 @@ from twinhull.runtime.oci import record as records
 from twinhull.runtime.oci.checkpoint import EXTERNAL_NAMESPACES, NOTE, Images, common, joined
 from twinhull.runtime.oci.conversation import Started, perform
 from twinhull.runtime.oci.create import draft, hooks_of, is_occupied, now, undo_meanwhile
-from twinhull.runtime.oci.criu import CriuFailed, channel, converse, explained, open_directory
+from twinhull.runtime.oci.criu import CriuFailed, channel, converse, explained, find, open_directory
 from twinhull.runtime.oci.launcher import FIRST_INHERITED_FD, undo
 from twinhull.runtime.oci.refusals import fields_named
 from twinhull.runtime.oci.streams import Streams, check_terminal, settle
@@ -65,6 +65,7 @@ def restore(
         CriuFailed: CRIU could not, and everything was taken back.
     """
     directory, note = records.directory(root, identity), read_note(images)
+    images = images._replace(path=find(images.path))
     files.make_directory(root, 0o711)
     try:
         os.mkdir(directory, 0o700)

@@ -30,11 +30,20 @@ struct shape {
 };
 
 /* What the child tells its parent, one datagram each on the status socket. */
-enum report_kind { REPORT_FAILED = 1, REPORT_READY, REPORT_INNER, REPORT_TERMINAL, REPORT_HOOKS, REPORT_MADE };
+enum report_kind {
+	REPORT_FAILED = 1,
+	REPORT_READY,
+	REPORT_INNER,
+	REPORT_TERMINAL,
+	REPORT_HOOKS,
+	REPORT_MADE,
+	REPORT_MAP
+};
 
 struct report {
 	enum report_kind kind;
-	pid_t pid; /* INNER, MADE: its pidfd comes along. TERMINAL: the master does. HOOKS: a byte answers */
+	pid_t pid;    /* INNER, MADE: its pidfd comes along. TERMINAL: the master does. HOOKS: a byte answers */
+	size_t index; /* MAP: of a bind-idmapped op, whose source comes along; its tree answers, or an errno */
 	struct failure failure; /* FAILED */
 };
 
@@ -112,6 +121,8 @@ int userns_visit(struct host *host, bool network);
 
 /* Show a tree through the maps of a bind-idmapped op: its own, or those of the child's namespace. */
 int userns_map(struct setup *setup, int tree, const struct op *op);
+/* For a child that may not: what is at a descriptor of its mount namespace's, seen so. A detached tree, or -errno. */
+int userns_map_for(const struct host *host, int child, const struct op *op, int source);
 
 /* ops_process.c: a procfs that no path leads to, kept for all ops. Returns a descriptor or -errno. */
 int own_procfs(struct setup *setup);

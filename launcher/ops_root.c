@@ -138,12 +138,25 @@ int op_root_bind(struct setup *setup, const struct op *op)
 	return tree < 0 ? tree : attach_root(setup, &tree, at);
 }
 
+/* Only root of the host may map what is the host's, and only then do we know what the source is: our parent does it. */
+static int ask_mapped(struct setup *setup, const struct op *op, int source)
+{
+	struct report report = {.kind = REPORT_MAP, .index = (size_t)(op - setup->plan->ops)};
+	int error = report_send(setup->ends.status, &report, source);
+	int tree = error ? error : fd_receive(setup->ends.status);
+	if (tree < 0)
+		setup->blame = op->args[0].text;
+	return tree == -EPROTO ? -EPERM : tree;
+}
+
 int bind_tree(struct setup *setup, const struct op *op)
 {
 	const struct argument *args = op->args;
 	unsigned how = (unsigned)args[2].number;
 	bool inside = how & BIND_INSIDE;
 	CLEANUP_FD int source = inside ? path_open(setup->root, args[0].text) : -1;
+	if (source >= 0 && op->code == OP_BIND_IDMAPPED && setup->host->userns_fd >= 0)
+		return ask_mapped(setup, op, source);
 	CLEANUP_FD int tree = inside && source < 0 ? source
 	                                           : mount_copy(inside ? source : AT_FDCWD, inside ? "" : args[0].text,
 	                                                        how & BIND_ALL, !(how & BIND_PEERS), args[3].number);

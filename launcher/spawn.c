@@ -239,6 +239,16 @@ static int answer_hooks(const struct host *host, const struct child *child)
 	return error ? error : fd_send(child->status_fd, "", 1, -1);
 }
 
+/* A tree for a child that may not make it; without one it is told so. */
+static int answer_map(const struct host *host, const struct child *child, const struct plan *plan, size_t index,
+                      int source)
+{
+	if (source < 0 || index >= plan->count || plan->ops[index].code != OP_BIND_IDMAPPED)
+		return -EBADMSG;
+	CLEANUP_FD int tree = userns_map_for(host, child->pidfd, &plan->ops[index], source);
+	return fd_send(child->status_fd, "", 1, tree < 0 ? -1 : tree);
+}
+
 /* Returns 1 when the child is ready, 0 to go on, or -errno with *why filled in. */
 static int handle(const struct host *host, struct child *child, const struct plan *plan, const struct shape *shape,
                   struct failure *why)
@@ -250,11 +260,14 @@ static int handle(const struct host *host, struct child *child, const struct pla
 		error = receive(child->status_fd, 0, &report, &fd);
 	if (!error && report.kind == REPORT_HOOKS)
 		error = answer_hooks(host, child);
+	if (!error && report.kind == REPORT_MAP)
+		error = answer_map(host, child, plan, report.index, fd);
 	if (error)
 		return fail(why, plan, shape, error);
 	switch (report.kind) {
 	case REPORT_READY: return 1;
-	case REPORT_HOOKS: return 0;
+	case REPORT_HOOKS:
+	case REPORT_MAP: return 0;
 	case REPORT_MADE:
 		error = take(child, report.pid, &fd);
 		if (error)

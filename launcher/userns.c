@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -158,6 +159,42 @@ int userns_map(struct setup *setup, int tree, const struct op *op)
 		return -EINVAL;
 	struct mount_attr changes = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (unsigned)mapped.userns_fd};
 	return mount_change(tree, op->args[2].number & BIND_MAPS_ALL, &changes);
+}
+
+/* In a process of ours, which goes where the source is mounted; its maps are made before, by our procfs. */
+static int map_there(const struct host *host, int child, const struct op *op, int source)
+{
+	struct host mapped = {.userns_fd = host->userns_fd};
+	struct op maps = {.code = OP_ID_MAPS, .args = {op->args[4], op->args[5]}};
+	int error = maps.args[0].length > 0 ? userns_make(&mapped, &maps, false) : 0;
+	if (error || setns(child, CLONE_NEWNS) < 0)
+		return error ? error : -errno;
+	unsigned how = (unsigned)op->args[2].number;
+	CLEANUP_FD int tree = mount_copy(source, "", how & BIND_ALL, !(how & BIND_PEERS), op->args[3].number);
+	if (tree < 0)
+		return tree;
+	struct mount_attr changes = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (unsigned)mapped.userns_fd};
+	error = mount_change(tree, how & BIND_MAPS_ALL, &changes);
+	return error < 0 ? error : fd_take(&tree);
+}
+
+int userns_map_for(const struct host *host, int child, const struct op *op, int source)
+{
+	int ends[2], status = 0;
+	int error = fd_socketpair(SOCK_STREAM, ends);
+	if (error)
+		return error;
+	pid_t pid = fork();
+	if (pid == 0) {
+		int tree = map_there(host, child, op, source);
+		_exit(tree < 0 ? -tree : -fd_send(ends[1], "", 1, tree));
+	}
+	fd_close(&ends[1]);
+	int tree = pid < 0 ? -errno : fd_receive(ends[0]);
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	fd_close(&ends[0]);
+	return tree < 0 && WIFEXITED(status) && WEXITSTATUS(status) ? -WEXITSTATUS(status) : fd_high(tree);
 }
 
 /* The host's number of an identity inside, from lines of "inside outside count". */

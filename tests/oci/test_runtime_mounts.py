@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.oci.test_runtime_joins import mapped
-from tests.support.oci import Container
+from tests.support.oci import OUTER, Container
 
 
 def bind(source: Path | str, target: Path | str, *options: str) -> dict[str, object]:
@@ -48,12 +48,23 @@ def test_a_bind_of_the_root_has_what_entries_before_it_mounted(container: Contai
     assert container.output("cat /final/file /final/below/file") == "a\nb\n"
 
 
-def test_a_bind_of_the_root_through_maps_has_what_was_mounted_before(ours: Container) -> None:
+@pytest.mark.parametrize(("own_users", "first", "shown"), [(False, 1000, 1000), (True, OUTER + 7, 7), (True, 0, 0)])
+def test_a_bind_of_the_root_through_maps_has_what_was_mounted_before(
+    ours: Container, own_users: bool, first: int, shown: int
+) -> None:
+    """Maps of its own or, without any, those of the user namespace; below the source it is as it was."""
+    if own_users:
+        ours.spec["linux"]["namespaces"].append({"type": "user"})
+        mapped(ours)
     there, root = tree(ours), ours.bundle / "rootfs"
-    maps = [{"containerID": 0, "hostID": 1000, "size": 10}]
-    seen = {**bind(root / "mnt", "/final", "bind"), "uidMappings": maps, "gidMappings": maps}
-    ours.spec["mounts"] += [bind(there / "a", "/mnt"), seen]
-    assert ours.output("cat /final/file; stat -c %u /final/file") == "a\n1000\n"
+    maps = [{"containerID": 0, "hostID": first, "size": 10}] if first else []
+    seen = {**bind(root / "mnt", "/final", "rbind", "idmap"), "uidMappings": maps, "gidMappings": maps}
+    ours.spec["mounts"] += [bind(there / "a", "/mnt"), bind(there / "b", "/mnt/below"), seen]
+    ours.spec["process"]["capabilities"] = {}
+    there.chmod(0o700)
+    below = 65534 if own_users else 0
+    output = "cat /final/file /final/below/file; stat -c %u /final/file /final/below/file"
+    assert ours.output(output) == f"a\nb\n{shown}\n{below}\n"
 
 
 def test_a_tmpfs_has_the_mode_of_the_directory_that_it_covers(ours: Container) -> None:

@@ -277,6 +277,21 @@ static int limits_set(struct setup *setup)
 	return error;
 }
 
+static void end_by(int number)
+{
+	leave(128 + number);
+}
+
+/* A first process is spared what it has no handler for, and the program that would have one is not there yet: whoever
+ * says SIGTERM to a container that waits for its start means it. Exec takes the handlers away. */
+static void end_by_signals(void)
+{
+	static const int NUMBERS[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+	const struct sigaction action = {.sa_handler = end_by};
+	for (size_t i = 0; i < sizeof(NUMBERS) / sizeof(NUMBERS[0]); i++)
+		sigaction(NUMBERS[i], &action, NULL);
+}
+
 /* From the last op to the wait for the parent's word. */
 static void finish(struct setup *setup, const struct op *last)
 {
@@ -292,6 +307,8 @@ static void finish(struct setup *setup, const struct op *last)
 	if (!error)
 		error = limits_set(setup);
 	umask(setup->umask);
+	if (setup->host->wait_fd >= 0)
+		end_by_signals();
 	if (!error)
 		error = identity_assume(setup);
 	if (!error && setup->shape->runtime)

@@ -186,6 +186,25 @@ def test_limits_change_inside_and_around_and_none_is_more_than_the_machine(machi
     assert machine.state()["status"] == "running"
 
 
+@pytest.mark.parametrize(
+    ("refused", "field"),
+    [
+        ({"cpu": {"shares": 300, "quota": 1}}, "cpu.quota"),
+        ({"cpu": {"shares": 300}, "pids": {"limit": 1 << 40}}, "pids"),
+    ],
+    ids=["around", "inside"],
+)
+def test_limits_stay_as_they_were_where_one_is_refused(machine: Container, refused: dict[str, Any], field: str) -> None:
+    machine.begin()
+    machine.do("update", "--memory", "48m", "--pids-limit", "-1", "--cpu-share", "512", machine.id)
+    group = Path(f"/sys/fs/cgroup/cpu/twinhull-test/{machine.id}/cpu.shares")
+    words = ("update", "--resources", "-", machine.id)
+    failed = machine.do(*words, check=False, stdin=json.dumps({"memory": {"limit": 160 * MIB}, **refused}))
+    assert failed.returncode == 1 and failed.stderr.startswith(f"linux.resources.{field}"), failed.stderr
+    assert not group.exists() or group.read_text() == "512\n"
+    assert machine.exec("/bin/dd", "if=/dev/zero", "of=/dev/null", "bs=80M", "count=1", check=False).returncode == 137
+
+
 def test_limits_that_come_before_start_are_those_it_boots_with(machine: Container) -> None:
     machine.create()
     machine.do("update", "--memory", "400m", machine.id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from twinhull import jsontext
-from twinhull.errors import Conflict, LaunchError, UnsupportedSpec
+from twinhull.errors import Conflict, TwinhullError, UnsupportedSpec
 from twinhull.host import files
 from twinhull.host.facts import read, read_facts
 from twinhull.plan.bundle_cgroups import Cgroup, device_ops, writes
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from twinhull.plan.ops import Op
+
+    Rows = tuple[tuple[str, str], ...]
 
 
 def update(root: str, identity: str, resources: Mapping[str, Any]) -> None:
@@ -42,7 +44,7 @@ def update(root: str, identity: str, resources: Mapping[str, Any]) -> None:
         spec = records.config(root, identity)
         kept = spec.setdefault("linux", {}).setdefault("resources", {})
         with fields_named({"linux": {"resources": resources}}):
-            around = inside_first(root, record, resources) if records.GUEST in record.marks else resources
+            around, inside, former = divided(root, record, resources)
             check_usage(record, around.get("memory") or {})
             if facts.rootless and around.get("devices"):
                 raise UnsupportedSpec("linux.resources.devices: nothing enforces them for a user without root")
@@ -50,7 +52,9 @@ def update(root: str, identity: str, resources: Mapping[str, Any]) -> None:
             done = apply(list(writes(around, cgroup, facts)))
             try:
                 set_devices(policy, list(device_ops(kept, cgroup)) if policy else [], cgroup.unified)
-            except LaunchError:
+                if inside:
+                    set_inside(root, record, inside, former)
+            except TwinhullError:
                 take_back(done)
                 raise
         for key, value in resources.items():
@@ -90,11 +94,20 @@ def check_usage(record: Record, section: Mapping[str, Any]) -> None:
         raise Conflict(f"linux.resources.memory.limit: {used} bytes are in use, more than {section['limit']}")
 
 
-def inside_first(root: str, record: Record, resources: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Set what holds inside a virtual machine, and return the rest."""
+def divided(root: str, record: Record, resources: Mapping[str, Any]) -> tuple[Mapping[str, Any], Rows, Rows]:
+    """Return the limits of the host's groups, those inside a virtual machine, and what is there instead of these."""
+    if records.GUEST not in record.marks:
+        return resources, (), ()
     from twinhull.runtime.oci import guest_limits
 
-    return guest_limits.update(root, record, resources)
+    return guest_limits.divide(root, record, resources)
+
+
+def set_inside(root: str, record: Record, inside: Rows, former: Rows) -> None:
+    """Have the guest set its limits, all or none."""
+    from twinhull.runtime.oci import guest_limits
+
+    guest_limits.write(root, record, inside, former)
 
 
 def statistics(record: Record) -> dict[str, Any]:

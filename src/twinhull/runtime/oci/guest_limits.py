@@ -19,40 +19,56 @@ if TYPE_CHECKING:
 
     from twinhull.runtime.oci.record import Record
 
+Rows = tuple[tuple[str, str], ...]
+NONE = -1
 INSIDE = {"memory": ("limit", "swap"), "pids": ("limit",)}
 
 
-def update(root: str, record: Record, resources: Mapping[str, Any]) -> dict[str, Any]:
-    """Set the limits inside, and return those that are the host's to set.
+def divide(root: str, record: Record, resources: Mapping[str, Any]) -> tuple[dict[str, Any], Rows, Rows]:
+    """Return the limits that are the host's to set, those for `write` to set inside, and those that are there.
 
     Raises:
         Conflict: it is paused, and nobody there could answer.
         UnsupportedSpec: a limit that a machine cannot have, or more memory than it has.
-        LaunchError: the guest's kernel refused a value.
     """
     around = {key: value for key, value in resources.items() if key in HOST_LIMITS}
-    before = memory_of((records.config(root, record.id).get("linux") or {}).get("resources") or {})
+    kept = (records.config(root, record.id).get("linux") or {}).get("resources") or {}
+    before = memory_of(kept)
     config = configuration.load()
     inside = chosen(resources, vm.guest_bytes(config, before))
     wanted = memory_of(inside)
     state = records.status(root, record)
     if state == "created":  # it boots with what it is told until then
         size = vm.guest_bytes(config, wanted or before) + OVERHEAD_BYTES
-        return {**around, "memory": {"limit": size}} if wanted else around
+        return {**around, "memory": {"limit": size}} if wanted else around, (), ()
     if wanted > (size := vm.guest_bytes(config, before)):
         raise UnsupportedSpec(f"linux.resources.memory.limit: the machine was booted with {size} bytes")
     if inside and state == "paused":
         raise Conflict("container paused: its guest cannot be told of limits")
-    if inside:
-        conversation = sandbox.connect(home(root, record.id))
-        try:
-            for limit in resource_limits(inside, GUEST_FACTS):
-                for file, value in limit.v2:
-                    if error := set_limit(conversation, file, value):
-                        raise LaunchError("write", f"{file} {value}", error)
-        finally:
-            conversation.close()
-    return around
+    there = {section: {"limit": (kept.get(section) or {}).get("limit") or NONE} for section in inside}
+    return around, rows_of(inside), rows_of(chosen(there, size))
+
+
+def rows_of(inside: Mapping[str, Any]) -> Rows:
+    """(file, value) of each limit inside."""
+    return tuple(row for limit in resource_limits(inside, GUEST_FACTS) for row in limit.v2)
+
+
+def write(root: str, record: Record, rows: Rows, former: Rows) -> None:
+    """Have the guest write them.
+
+    Raises:
+        LaunchError: its kernel refused one, and the files are as the former ones say.
+    """
+    conversation = sandbox.connect(home(root, record.id))
+    try:
+        for file, value in rows:
+            if error := set_limit(conversation, file, value):
+                for row in former:
+                    set_limit(conversation, *row)
+                raise LaunchError("write", f"{file} {value}", error)
+    finally:
+        conversation.close()
 
 
 def chosen(resources: Mapping[str, Any], size: int) -> dict[str, Any]:
@@ -71,5 +87,5 @@ def chosen(resources: Mapping[str, Any], size: int) -> dict[str, Any]:
             if value and key not in INSIDE[section]:
                 raise UnsupportedSpec(f"linux.resources.{section}.{key}: a virtual machine has no such limit")
         if limit := values.get("limit"):
-            found[section] = {"limit": limit if limit > 0 else size if section == "memory" else "max"}
+            found[section] = {"limit": limit if limit > 0 else size if section == "memory" else NONE}
     return found

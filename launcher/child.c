@@ -52,6 +52,7 @@ static child_op *const PERFORM[MAX_OP_CODE + 1] = {
 	[OP_HOOK] = op_hook,
 	[OP_HOOK_DIRECTORY] = op_hook_directory,
 	[OP_PROPAGATION] = op_propagation,
+	[OP_AFFINITY] = op_affinity,
 	[OP_SCHEDULER] = op_scheduler,
 	[OP_IO_PRIORITY] = op_io_priority,
 	[OP_PERSONALITY] = op_personality,

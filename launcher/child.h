@@ -127,6 +127,9 @@ int userns_map_for(const struct host *host, int child, const struct op *op, int 
 /* ops_process.c: a procfs that no path leads to, kept for all ops. Returns a descriptor or -errno. */
 int own_procfs(struct setup *setup);
 
+/* ops_process.c: the processors that we may run on, a bit each; no bytes are all. Returns 0 or -errno. */
+int affinity_set(const struct argument *processors);
+
 /* ops_process.c: set one limit. Returns 0 or -errno. */
 int rlimit_set(const struct op *op);
 
@@ -170,7 +173,7 @@ child_op op_directory, op_device, op_symlink, op_file;
 child_op op_hostname, op_domainname, op_sysctl, op_oom_score, op_umask, op_directory_of_work;
 child_op op_terminal, op_network;
 child_op op_await_hooks, op_hook, op_hook_directory, op_propagation, op_attributes;
-child_op op_scheduler, op_io_priority, op_personality, op_time_offsets, op_label;
+child_op op_affinity, op_scheduler, op_io_priority, op_personality, op_time_offsets, op_label;
 /* Add entropy to the kernel's pool through an open /dev/urandom, and reseed. Returns 0 or -errno. */
 int seed_add(int random, const void *entropy, size_t length);
 /* Read away what the kernel's source of entropy (/dev/hwrng, not blocking) had ready before: others have that too. */

@@ -9,7 +9,7 @@
 #define MAX_OPS 8192
 #define MAX_PLAN_BYTES 4194304
 #define NETNS_FD 62
-#define MAX_OP_CODE 91
+#define MAX_OP_CODE 93
 
 enum op_code {
 	OP_CGROUP2 = 1,
@@ -89,6 +89,8 @@ enum op_code {
 	OP_IMPRINT = 89,
 	OP_HOOK_DIRECTORY = 90,
 	OP_FOREIGN_MOUNTS = 91,
+	OP_FIRST_AFFINITY = 92,
+	OP_AFFINITY = 93,
 };
 
 enum op_stage { STAGE_HOST = 1, STAGE_CHILD, STAGE_UNDO };
@@ -172,6 +174,8 @@ enum op_stage { STAGE_HOST = 1, STAGE_CHILD, STAGE_UNDO };
 	X(OP_END_RUNTIME, "end-runtime", STAGE_UNDO, "usbbus", 1) \
 	X(OP_IMPRINT, "imprint", STAGE_CHILD, "f", 0) \
 	X(OP_HOOK_DIRECTORY, "hook-directory", STAGE_CHILD, "s", 0) \
-	X(OP_FOREIGN_MOUNTS, "foreign-mounts", STAGE_CHILD, "", -1)
+	X(OP_FOREIGN_MOUNTS, "foreign-mounts", STAGE_CHILD, "", -1) \
+	X(OP_FIRST_AFFINITY, "first-affinity", STAGE_HOST, "b", -1) \
+	X(OP_AFFINITY, "affinity", STAGE_CHILD, "b", -1)
 
 #endif

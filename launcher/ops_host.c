@@ -95,6 +95,12 @@ static int op_write(struct host *host, const struct op *op)
 	return file_write(AT_FDCWD, op->args[0].text, op->args[1].text, op->args[1].length);
 }
 
+/* Children have it from us, until the cpuset of their groups. */
+static int op_first_affinity(struct host *host, const struct op *op)
+{
+	return host->orphans ? affinity_set(&op->args[0]) : -EINVAL;
+}
+
 static int op_device_policy(struct host *host, const struct op *op)
 {
 	if (host->cgroup2_fd < 0)
@@ -384,6 +390,7 @@ static host_op *const PERFORM[MAX_OP_CODE + 1] = {
 	[OP_CGROUP1] = op_cgroup1,
 	[OP_WRITE] = op_write,
 	[OP_DEVICE_POLICY] = op_device_policy,
+	[OP_FIRST_AFFINITY] = op_first_affinity,
 	[OP_NETNS] = op_netns,
 	[OP_NETLINK] = op_netlink,
 	[OP_NETLINK_INSIDE] = op_netlink_inside,

@@ -23,6 +23,7 @@
 #include "path.h"
 
 #define OOM_OFFSET 1000
+#define PROCESSORS_BYTES 1024
 
 /* In the host's namespace a name would be the host's. */
 static bool has_names(const struct setup *setup)
@@ -114,6 +115,23 @@ int rlimit_set(const struct op *op)
 {
 	struct rlimit limit = {.rlim_cur = op->args[1].number, .rlim_max = op->args[2].number};
 	return setrlimit((int)op->args[0].number, &limit) < 0 ? -errno : 0;
+}
+
+int affinity_set(const struct argument *processors)
+{
+	static char all[PROCESSORS_BYTES]; /* the kernel leaves out what the cpuset has not, and takes a longer one */
+	memset(all, 0xff, sizeof(all));
+	if (processors->length > sizeof(all))
+		return -E2BIG;
+	const char *wanted = processors->length ? processors->text : all;
+	size_t length = processors->length ? processors->length : sizeof(all);
+	return result(syscall(SYS_sched_setaffinity, 0, length, wanted)) < 0 ? -errno : 0;
+}
+
+int op_affinity(struct setup *setup, const struct op *op)
+{
+	(void)setup;
+	return affinity_set(&op->args[0]);
 }
 
 int op_scheduler(struct setup *setup, const struct op *op)

@@ -11,6 +11,7 @@ from struct import pack
 from twinhull import jsontext
 from twinhull.errors import InvalidRequest, UnsupportedSpec
 from twinhull.plan import defaults
+from twinhull.plan.affinity import ALL_PROCESSORS, check_affinity, first_affinity, last_affinity
 from twinhull.plan.bundle_cgroups import Cgroup, bundle_cgroups
 from twinhull.plan.bundle_mounts import Place, compile_bundle_mounts
 from twinhull.plan.compile import device_ops, isolation_ops
@@ -116,6 +117,7 @@ def compile_bundle(spec: Mapping[str, Any], facts: Facts, bundle: Bundle) -> Pla
         *hook_ops(hooks, "createContainer", AT_ONCE, {**bundle.state, "status": "creating"}),
         *hook_ops(hooks, "startContainer", BEFORE_EXEC, {**bundle.state, "status": "created"}),
         *isolation(spec, linux, namespaces),
+        ALL_PROCESSORS,
         *process(spec, facts, bundle),
     )
     child = (*child[:-1], *foreign_mounts(linux), child[-1])
@@ -131,7 +133,9 @@ def compile_exec(spec: Mapping[str, Any], facts: Facts, bundle: Bundle) -> Plan:
     given = (Op("inherit", (number,)) for number in bundle.inherit)
     of_container = personality(spec.get("linux") or {})
     joined = (Op("join"), *foreign_mounts(spec.get("linux") or {}))
-    return Plan((*given, *groups), (*joined, *of_container, *process(spec, facts, bundle)))
+    processors = last_affinity(spec["process"])
+    host = (*given, *first_affinity(spec["process"]), *groups)
+    return Plan(host, (*joined, *of_container, processors, *process(spec, facts, bundle)))
 
 
 def legacy_path(cgroup: Cgroup, facts: Facts) -> str:
@@ -319,8 +323,7 @@ def check_process(given: Mapping[str, Any]) -> None:
         seen.add(limit["type"])
         if limit["soft"] > limit["hard"] >= 0:
             raise InvalidRequest(f"process.rlimits: the soft limit of {limit['type']} is above the hard one")
-    if given.get("execCPUAffinity"):
-        raise UnsupportedSpec("process.execCPUAffinity: not supported")
+    check_affinity(given)
 
 
 def scheduling(given: Mapping[str, Any]) -> Iterator[Op]:

@@ -96,6 +96,8 @@ def refuse_bundle(spec: Mapping[str, Any], linux: Mapping[str, Any], bundle: Bun
 def refuse_process(given: Mapping[str, Any]) -> None:
     """Raise for what is a matter of the host's kernel."""
     check_process(given)
+    if given.get("execCPUAffinity"):
+        raise UnsupportedSpec("process.execCPUAffinity: the processors of a virtual machine are not the host's")
     for key in ("selinuxLabel", "apparmorProfile"):
         if given.get(key):
             raise UnsupportedSpec(f"process.{key}: the kernel of a virtual machine has no such policy")

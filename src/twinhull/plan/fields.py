@@ -32,6 +32,8 @@ OPS = {
     "directory-of-work": "process.cwd",
     "scheduler": "process.scheduler",
     "io-priority": "process.ioPriority",
+    "first-affinity": "process.execCPUAffinity.initial",
+    "affinity": "process.execCPUAffinity.final",
     "personality": "linux.personality",
     "time-offsets": "linux.timeOffsets",
 }

@@ -83,6 +83,8 @@ TABLE = (
     OpType(25, "host", "own-users", ("s:path", "s:uids", "s:gids"),
            "before all others, for who is not root: do everything in this user namespace, or in a new one with these "
            "maps; without maps the client has them written"),
+    OpType(92, "host", "first-affinity", ("b:processors",),
+           "bind us to these processors, and so a child until it is in its groups (only for launcher init)"),
     # --- child: namespaces and mounts
     OpType(30, "child", "namespaces", ("i:flags",), "CLONE_NEW* flags of the clone; first in its stage"),
     OpType(31, "child", "id-maps", ("s:uids", "s:gids"), "write the maps of a new user namespace"),
@@ -140,6 +142,8 @@ TABLE = (
     OpType(65, "child", "join", (), "exec only: enter every namespace and the cgroups of the main process"),
     OpType(66, "child", "stdin", ("i:mode",), "0 /dev/null, 1 open while a client is, 2 stays open (-i -d)"),
     OpType(67, "child", "scheduler", ("b:value",), "sched_setattr with a struct sched_attr"),
+    OpType(93, "child", "affinity", ("b:processors",),
+           "the processors of the process, a bit each; none: all that its cpuset has"),
     OpType(68, "child", "io-priority", ("i:priority",), "ioprio_set of the process"),
     OpType(69, "child", "personality", ("i:persona",), "personality"),
     OpType(70, "child", "time-offsets", ("s:value",), "a time namespace with these offsets; exec enters it"),

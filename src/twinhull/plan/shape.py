@@ -43,6 +43,7 @@ PROCESS = {
         **dict.fromkeys(("runtime", "deadline", "period"), UINT64),
     },
     "ioPriority": {"class!": TEXT, "priority": INT32},
+    "execCPUAffinity": {"initial": TEXT, "final": TEXT},
 }
 RESOURCES = {
     "devices": [{"allow": FLAG, "type": TEXT, "major": INT64, "minor": INT64, "access": TEXT}],

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.oci import OUTER, OUTER_SIZE, Container
 
-NAMES = {"network": "net"}
+NAMES = {"network": "net", "mount": "mnt"}
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def other() -> Iterator[int]:
         for kind in ("uid", "gid"):
             Path(f"/proc/{holder.pid}/{kind}_map").write_text(f"0 {OUTER} {OUTER_SIZE}\n")
         enter = ["nsenter", "--user", "--target", str(holder.pid), "--setuid", "0", "--setgid", "0"]
-        argv = [*enter, "unshare", "-nipuf", "sh", "-c", "echo; exec sleep 1000"]
+        argv = [*enter, "unshare", "-nipufm", "sh", "-c", "echo; exec sleep 1000"]
         with subprocess.Popen(argv, stdout=subprocess.PIPE) as made:
             assert made.stdout
             made.stdout.readline()
@@ -80,3 +80,15 @@ def test_a_namespace_of_the_hosts_is_joined_beside_a_user_namespace_of_its_own(c
     linux["namespaces"].append({"type": "user"})
     container.spec["mounts"] = [mount for mount in container.spec["mounts"] if mount["destination"] != "/sys"]
     assert mapped(container).output("cat /proc/self/uid_map").split() == ["0", str(OUTER), str(OUTER_SIZE)]
+
+
+def test_a_mount_namespace_of_the_joined_users_is_entered_with_them(ours: Container, other: int) -> None:
+    """As the last step: its root stays what it is for who is there."""
+    before = Path(f"/proc/{other}/mountinfo").read_text()
+    joins(ours, other, {"user", "mount", "pid"}).begin()
+    pid = ours.state()["pid"]
+    for kind in ("user", "mnt", "pid"):
+        assert os.readlink(f"/proc/{pid}/ns/{kind}") == os.readlink(f"/proc/{other}/ns/{kind}")
+    assert ours.exec("/bin/sh", "-c", "id -u; ls /bin/busybox /proc/1/comm").stdout == "0\n/bin/busybox\n/proc/1/comm\n"
+    assert Path(f"/proc/{other}/mountinfo").read_text() == before
+    ours.remove()

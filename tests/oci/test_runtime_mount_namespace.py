@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.oci.test_runtime_faults import call
 from tests.support.oci import Container
 
 
@@ -69,6 +70,16 @@ def test_a_killed_container_leaves_no_mount(foreign: tuple[Container, int]) -> N
     container.begin()
     os.kill(container.state()["pid"], 9)
     container.await_status("stopped")
+    assert (mounts(pid), mounts(os.getpid())) == before
+
+
+@pytest.mark.parametrize("point", ["enter-root", "foreign-mounts", "exec"])
+def test_a_create_that_is_killed_leaves_no_mount(foreign: tuple[Container, int], point: str) -> None:
+    container, pid = foreign
+    before = mounts(pid), mounts(os.getpid())
+    container.write()
+    making = call(container, "create", "--bundle", str(container.bundle), container.id, fault=point)
+    assert making.wait(timeout=60) == 1
     assert (mounts(pid), mounts(os.getpid())) == before
 
 

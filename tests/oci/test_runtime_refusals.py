@@ -108,6 +108,10 @@ def test_a_wrong_value_is_an_error_that_names_its_field(
     [
         ({"destination": "/t", "type": "proc", "options": ["tmpcopyup"]}, "mounts[4].options"),
         ({"destination": "/t", "type": "bind", "source": "/tmp", "options": ["bind", "sparkle"]}, "mounts[4].options"),
+        (
+            {"destination": "/t", "type": "bind", "source": "/tmp", "options": ["bind", "idmap=uids=0-1000-10"]},
+            "mounts[4].options",
+        ),
         ({"destination": "/", "type": "tmpfs"}, "mounts[4].destination"),
         ({"destination": "/t", "type": "bind"}, "mounts[4].source"),
         ({"destination": "/t", "type": "bind", "source": "/nonesuch"}, "mounts[4].source"),

@@ -34,6 +34,7 @@ ATTRIBUTES = {
 }
 RECURSIVE = {f"r{name}": bits for name, bits in ATTRIBUTES.items()}
 MEANS_NOTHING = {"defaults", "silent", "loud", "noiversion", "nofail", "noauto"}  # to the kernel, or to a mount
+VOLUME = {"copy", "nocopy"}  # what Podman has done already, and passes on
 SUPERBLOCK = {"sync", "async", "dirsync", "mand", "nomand", "lazytime", "nolazytime"}
 
 
@@ -98,7 +99,10 @@ def split_options(options: Iterable[str], field: str) -> Options:
             raise UnsupportedSpec(f"{field}.options: 'iversion' is not supported")
         elif option not in MEANS_NOTHING:
             data.append(option)
-    if bind and (strange := [option for option in data if option not in SUPERBLOCK and "=" not in option]):
+    known = SUPERBLOCK | VOLUME
+    if bind and (mapped := [option for option in data if option.startswith(("idmap=", "ridmap="))]):
+        raise UnsupportedSpec(f"{field}.options: {mapped[0]!r}: mappings are uidMappings and gidMappings of the mount")
+    if bind and (strange := [option for option in data if option not in known and "=" not in option]):
         raise InvalidRequest(f"{field}.options: unknown option {strange[0]!r} of a bind")
     copy_up = "tmpcopyup" in found
     return Options(bind, "remount" in found, own, tree, tuple(propagation), idmap, copy_up, tuple(data))

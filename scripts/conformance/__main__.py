@@ -22,7 +22,7 @@ from scripts.conformance.source import fetch
 from scripts.conformance.suite import Outcome, Place, Result, Suite
 
 ROOT = Path(__file__).resolve().parents[2]
-SUITES: tuple[Suite, ...] = (runtime_tools.SUITE, crun.SUITE, runc.SUITE, podman.SUITE)
+SUITES: tuple[Suite, ...] = (runtime_tools.SUITE, crun.SUITE, runc.SUITE, podman.SUITE, podman.USER_SUITE)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -207,6 +208,23 @@ def test_all_sends_the_signal_to_every_process(container: Container) -> None:
     container.do("kill", "--all", container.id, "KILL")
     container.await_status("stopped")
     assert not any(Path(f"/proc/{pid}/exe").exists() and os.path.exists(f"/proc/{pid}/root/bin") for pid in pids)
+
+
+def test_what_a_first_process_in_the_hosts_pid_namespace_left_is_killed(ours: Container) -> None:
+    """As by runc; and once more there is nobody."""
+    spaces = ours.spec["linux"]["namespaces"]
+    ours.spec["linux"]["namespaces"] = [row for row in spaces if row["type"] != "pid"]
+    ours.sh("sleep 1000 & wait").begin()
+    os.kill(ours.state()["pid"], signal.SIGKILL)
+    ours.await_status("stopped")
+    left = json.loads(ours.do("ps", "--format", "json", ours.id).stdout)
+    assert len(left) == 1 and ours.do("kill", ours.id, "TERM", check=False).returncode == 1
+    ours.do("kill", ours.id, "KILL")
+    deadline = time.monotonic() + 20
+    while json.loads(ours.do("ps", "--format", "json", ours.id).stdout):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert "container not running" in ours.do("kill", ours.id, "KILL", check=False).stderr
 
 
 @pytest.mark.parametrize("number", ["TERM", "HUP"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,6 +82,14 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("hooks", {"createContainer": [{"path": "/bin/true", "timeout": 0}]}, "hooks.createContainer[0].timeout"),
     ("hooks", {"poststart": [{"path": "relative"}]}, "hooks.poststart[0].path"),
 ]
+
+
+@pytest.mark.skipif(not Path("/sys/fs/cgroup/memory").exists(), reason="memory is limited by cgroup v1")
+def test_a_file_of_v2_whose_controller_v1_has_is_refused_by_name(ours: Container) -> None:
+    ours.spec["linux"]["resources"] = {"unified": {"memory.min": "131072"}}
+    failed = ours.create(check=False)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("linux.resources.unified['memory.min']: invalid configuration: ")
 
 
 RULE = {"allow": True, "type": "c", "major": 5, "minor": 1, "access": "r"}

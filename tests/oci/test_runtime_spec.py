@@ -223,6 +223,12 @@ def test_an_unknown_capability_is_a_warning(ours: Container) -> None:
     assert "CAP_FLY" in ours.sh("true").run().stderr
 
 
+@pytest.mark.skipif(not Path("/sys/fs/cgroup/memory").exists(), reason="a limit of cgroup v1")
+def test_a_limit_that_the_kernel_takes_and_passes_over_is_a_warning(ours: Container) -> None:
+    ours.spec["linux"]["resources"] = {"memory": {"limit": 64 << 20, "kernel": 16 << 20, "kernelTCP": 16 << 20}}
+    assert ours.sh("true").run().stderr.startswith("warning: linux.resources.memory.kernel: not enforced")
+
+
 def seccomp(action: str, **more: Any) -> dict[str, Any]:
     return {
         "defaultAction": "SCMP_ACT_ALLOW",

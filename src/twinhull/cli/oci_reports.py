@@ -13,6 +13,7 @@ from twinhull.cli.oci import identity_of, root_of
 from twinhull.cli.oci_options import Options
 from twinhull.errors import Conflict, InvalidRequest
 from twinhull.host import files
+from twinhull.host.facts import read_facts
 from twinhull.host.spawn import run_tool
 from twinhull.oci import runtime_features
 from twinhull.plan.shape import RESOURCES, check_object
@@ -187,7 +188,8 @@ def run_spec(options: Options, given: Options, words: list[str]) -> int:
     path = os.path.join(given.value("bundle") or ".", "config.json")
     if os.path.exists(path):
         raise Conflict(f"file {path} exists. Remove it first")
-    spec = runtime_features.example(rootless=(os.geteuid(), os.getegid()) if given.flag("rootless") else None)
+    user = (os.geteuid(), os.getegid()) if given.flag("rootless") else None
+    spec = runtime_features.example(unified=not read_facts().cgroup1, rootless=user)
     with open(path, "x", encoding="utf-8") as file:
         file.write(json.dumps(spec, indent=2) + "\n")
     return 0

@@ -68,16 +68,17 @@ def everything() -> dict[str, Any]:
     }
 
 
-def example(*, rootless: tuple[int, int] | None = None) -> dict[str, Any]:
+def example(*, unified: bool, rootless: tuple[int, int] | None = None) -> dict[str, Any]:
     """Return a config.json for a shell in `rootfs`.
 
     Args:
+        unified: whether the machine has cgroup v2 alone; with v1 its tools look for a group by the host's path.
         rootless: uid and gid of a user without privileges, for whom it shall be.
     """
     held = {kind: list(CAPABILITIES) for kind in ("bounding", "effective", "permitted")}
     linux: dict[str, Any] = {
         "resources": {"devices": [{"allow": False, "access": "rwm"}]},
-        "namespaces": [{"type": kind} for kind in defaults.NAMESPACES],
+        "namespaces": [{"type": kind} for kind in defaults.NAMESPACES if unified or rootless or kind != "cgroup"],
         "maskedPaths": list(defaults.MASKED_PATHS),
         "readonlyPaths": list(defaults.READONLY_PATHS),
     }

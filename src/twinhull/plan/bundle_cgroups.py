@@ -79,6 +79,11 @@ def writes(resources: Mapping[str, Any], cgroup: Cgroup, facts: Facts) -> Iterat
     legacy = dict(cgroup.legacy)
     for setting in settings(resources, v2=not facts.cgroup1):
         unified = setting.controller.startswith("unified ")
+        if unified and (name := setting.controller.partition(" ")[2]) in legacy:
+            raise UnsupportedSpec(
+                f"linux.resources.{setting.field}: invalid configuration: this machine has the controller {name!r} in "
+                "cgroup v1, and unified is v2's"
+            )
         if cgroup.unified and (unified or setting.controller in facts.cgroup2_controllers):
             directory, values = cgroup.unified, setting.v2
         elif setting.controller in legacy:

@@ -98,6 +98,10 @@ def create(
             raise
     if left := ungranted_capabilities(spec["process"].get("capabilities") or {}):
         warn(f"process.capabilities: cannot be granted: {' '.join(left)}")
+    if (((spec.get("linux") or {}).get("resources") or {}).get("memory") or {}).get("kernel"):
+        from twinhull.runtime.oci.limits import warn_of_ignored
+
+        warn_of_ignored(records.load(root, identity), spec["linux"]["resources"]["memory"], warn)
     return made
 
 

@@ -197,12 +197,17 @@ def kill(root: str, identity: str, number: int, *, everyone: bool = False) -> No
         from twinhull.runtime.oci import guest
 
         guest.signal_all(root, record, state, number)
-    elif everyone:
+    elif everyone or (state == "stopped" and number == SIGKILL and outlives(record)):
         send_all(record, number)
     elif state not in ("created", "running", "paused") or not send(record, number):
         raise Conflict("container not running")
     elif number == SIGKILL and records.SHARES_PIDS in record.marks:
         send_all(record, number)
+
+
+def outlives(record: Record) -> bool:
+    """True if its first process, in another's pid namespace, has left others of a container behind."""
+    return records.SHARES_PIDS in record.marks and bool(processes(record))
 
 
 def processes(record: Record) -> list[int]:

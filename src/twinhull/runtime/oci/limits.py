@@ -5,10 +5,14 @@ from __future__ import annotations
 from twinhull.errors import LaunchError
 from twinhull.host import files
 from twinhull.host.facts import read
+from twinhull.runtime.oci import record as records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+    from twinhull.runtime.oci.record import Record
 
 # Files with a line for each device -> what stands for no limit of one.
 NO_LIMIT = {
@@ -83,3 +87,12 @@ def former_value(path: str, value: str) -> str:
     if lines or ":" not in device:
         return lines[0] if lines else now
     return f"{device} {NO_LIMIT.get(path.rpartition('/')[2], '0')}"
+
+
+def warn_of_ignored(record: Record, memory: Mapping[str, Any], warn: Callable[[str], None]) -> None:
+    """Tell of a limit of the kernel's own memory: since Linux 5.16 its file takes any value and does nothing."""
+    limit, group = memory.get("kernel") or 0, dict(record.legacy).get("memory")
+    if limit <= 0 or not group or records.GUEST in record.marks:
+        return
+    if int(files.read(f"{group}/memory.kmem.limit_in_bytes")) > limit:
+        warn("linux.resources.memory.kernel: not enforced: this kernel has no limit of its own memory")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -188,6 +190,64 @@ def test_namespaces_come_back(saved: Container, kinds: tuple[str, ...]) -> None:
     assert saved.exec("/bin/sh", "-c", shown).stdout == before
 
 
+@pytest.mark.parametrize("kinds", [("network",), ("ipc", "uts")], ids=lambda kinds: kinds[0])
+def test_namespaces_of_others_are_joined_again(saved: Container, kinds: tuple[str, ...]) -> None:
+    names = [{"network": "net"}.get(kind, kind) for kind in kinds]
+    options = [f"--{name}" for name in names]
+    words = ["unshare", *options, "/bin/sh", "-c", "echo; exec sleep 1000"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as other:
+        assert other.stdout and other.stdout.read(1)
+        try:
+            for row in saved.spec["linux"]["namespaces"]:
+                if row["type"] in kinds:
+                    row["path"] = f"/proc/{other.pid}/ns/{names[kinds.index(row['type'])]}"
+            begun(saved)
+            checkpoint(saved)
+            restore(saved)
+            pid = saved.state()["pid"]
+            for name in names:
+                assert os.readlink(f"/proc/{pid}/ns/{name}") == os.readlink(f"/proc/{other.pid}/ns/{name}")
+        finally:
+            saved.remove()
+            other.kill()
+
+
+def test_a_terminal_goes_to_the_console_socket_of_who_restores(saved: Container) -> None:
+    saved.spec["process"]["terminal"] = True
+    saved.sh("stty -echo; while read line; do echo got $line; done")
+    path = str(saved.scratch / "console")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        saved.create("--console-socket", path)
+        saved.start()
+        first = master(listener)
+        talk(first, "one")
+        checkpoint(saved)
+        os.close(first)
+        refused = restore(saved, check=False)
+        assert refused.returncode == 1 and "without --console-socket" in refused.stderr
+        restore(saved, "--console-socket", path)
+        second = master(listener)
+        talk(second, "two")
+        os.close(second)
+
+
+def master(listener: socket.socket) -> int:
+    """The descriptor that was sent."""
+    with listener.accept()[0] as taken:
+        _, fds, _, _ = socket.recv_fds(taken, 64, 1)
+    return fds[0]
+
+
+def talk(terminal: int, word: str) -> None:
+    """Type a line, and wait for the answer."""
+    os.write(terminal, f"{word}\n".encode())
+    shown = b""
+    while f"got {word}".encode() not in shown:
+        shown += os.read(terminal, 100)
+
+
 def test_hooks_around_it_run(saved: Container) -> None:
     log = saved.scratch / "hooks"
     saved.spec["hooks"] = {
@@ -289,4 +349,7 @@ def killed(words: list[str], delay: float) -> None:
 def test_without_criu_the_error_names_its_package(saved: Container) -> None:
     begun(saved)
     refused = saved.do("--criu", "/nowhere/criu", "checkpoint", saved.id, check=False)
-    assert (refused.returncode, refused.stderr) == (1, "/nowhere/criu is not there: apt-get install criu\n")
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "/nowhere/criu is not there: apt-get install criu iproute2 iptables\n",
+    )

@@ -41,7 +41,7 @@ def find(name: str) -> str:
         raise HostUnfit("checkpoint and restore take root: CRIU reads and makes processes of anybody's")
     found = shutil.which(name, path=search_path(os.environ.get("PATH", "")))
     if not found:
-        raise HostUnfit(f"{name} is not there: apt-get install criu")
+        raise HostUnfit(f"{name} is not there: apt-get install criu iproute2 iptables")
     return found
 
 

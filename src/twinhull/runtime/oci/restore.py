@@ -106,9 +106,9 @@ def make(
     """Fill the directory, have the groups made and CRIU started in them, and let it work."""
     directory, facts, linux = records.directory(root, identity), read_facts(), spec.get("linux") or {}
     files.replace(f"{directory}/config.json", jsontext.dumps(spec).encode())
-    check_terminal(spec["process"], streams)
     cgroup = place(linux.get("cgroupsPath") or "", identity, facts)
     record = draft(identity, bundle, spec, guest=False)
+    check_terminal(spec["process"], streams)
     record = record._replace(unified=cgroup.unified, legacy=[list(row) for row in cgroup.legacy])
     kept = [checkpoint.Kept(*row) for row in note["mounts"]]
     spec = with_notify(spec, kept, directory)

@@ -213,7 +213,7 @@ def test_namespaces_of_others_are_joined_again(saved: Container, kinds: tuple[st
 
 
 def test_a_terminal_goes_to_the_console_socket_of_who_restores(saved: Container) -> None:
-    saved.spec["process"]["terminal"] = True
+    saved.spec["process"]["terminal"] = saved.spec["root"]["readonly"] = True
     saved.sh("stty -echo; while read line; do echo got $line; done")
     path = str(saved.scratch / "console")
     with socket.socket(socket.AF_UNIX) as listener:

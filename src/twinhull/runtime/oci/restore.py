@@ -115,6 +115,9 @@ def make(
     sources = checkpoint.sources(kept, spec, bundle, record.rootfs, cgroup)
     for top, path, is_directory in checkpoint.places(kept, sources, record.rootfs):
         make_place(top, path, is_directory=is_directory)
+    # CRIU turns the roots about in /tmp, or in a directory that it cannot make where the root is read-only.
+    if spec["root"].get("readonly") and not os.path.lexists(f"{record.rootfs}/tmp"):
+        make_place(record.rootfs, "/tmp", is_directory=True)
     if linux.get("gidMappings"):
         let_root_in(images.directory, linux["gidMappings"])
         os.chmod(directory, 0o711)

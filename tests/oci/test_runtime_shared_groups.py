@@ -85,6 +85,7 @@ def test_a_group_that_is_frozen_is_refused_at_once(ours: Container) -> None:
     try:
         done = ours.create(check=False)
         assert done.returncode != 0 and "linux.cgroupsPath" in done.stderr and "busy" in done.stderr
+        assert "unexpectedly frozen" in done.stderr
     finally:
         if group.exists():
             (group / "cgroup.freeze").write_text("0")

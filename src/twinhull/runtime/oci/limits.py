@@ -90,7 +90,7 @@ def former_value(path: str, value: str) -> str:
 
 
 def warn_of_ignored(record: Record, memory: Mapping[str, Any], warn: Callable[[str], None]) -> None:
-    """Tell of a limit of the kernel's own memory: since Linux 5.16 its file takes any value and does nothing."""
+    """Tell of a limit of the kernel's own memory: in newer kernels its file takes any value and does nothing."""
     limit, group = memory.get("kernel") or 0, dict(record.legacy).get("memory")
     if limit <= 0 or not group or records.GUEST in record.marks:
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from errno import EACCES, ECANCELED, ELOOP
+from errno import EACCES, EBUSY, ECANCELED, ELOOP
 
 from twinhull.errors import HostUnfit, InvalidRequest, LaunchError, TwinhullError
 from twinhull.plan.fields import field_of, hook_words
@@ -29,6 +29,8 @@ def fields_named(spec: Mapping[str, Any], *, of: tuple[str, ...] = ("",)) -> Ite
             raise refused(error) from None
         if (field := field_of(error.op, error.target, spec)) and field.startswith(of):
             told = error.target if error.op == "hook" and error.errno == ECANCELED else error.message
+            if error.op in ("cgroup1", "cgroup2") and error.errno == EBUSY:
+                told = f"container's cgroup unexpectedly frozen: {error.message}"
             error.message = f"{field}: {hook_words(field) if error.op == 'hook' else ''}{told}"
         if error.errno == ELOOP and field.startswith("mounts["):
             error.message += f" ({error.target} must be mounted on ordinary directory, not on a link)"

@@ -15,7 +15,7 @@ ASKS = [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]
 WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("linux", {"rootfsPropagation": "sideways"}, "linux.rootfsPropagation"),
     ("linux", {"namespaces": [{"type": "mount"}, {"type": "dream"}]}, "linux.namespaces[1].type"),
-    ("linux", {"namespaces": [{"type": "pid"}]}, "linux.namespaces"),
+    ("linux", {"namespaces": [{"type": "pid"}]}, "hostname: there is no uts namespace"),
     ("linux", {"uidMappings": [{"containerID": 0, "hostID": 0, "size": 1}]}, "linux.uidMappings"),
     ("linux", {"timeOffsets": {"boottime": {"secs": 1}}}, "linux.timeOffsets"),
     ("linux", {"seccomp": {"defaultAction": "SCMP_ACT_SING"}}, "linux.seccomp.defaultAction"),

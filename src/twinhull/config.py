@@ -24,6 +24,7 @@ BOUNDS = {  # least and most that make sense
     "vm_memory_bytes": (64 << 20, 1 << 50),
     "vm_boot_timeout_s": (1, 86_400),
 }
+TRACE_HINT = "TWINHULL_TRACE, or `trace` in the configuration, names a file that can be written to"
 MAX_PLAIN = 1e300  # beyond it lie what only JSON or only TOML calls a number
 
 
@@ -61,15 +62,21 @@ class Config(NamedTuple):
 
         Args:
             moment_ns: of CLOCK_MONOTONIC; 0 is now.
+
+        Raises:
+            InvalidRequest: the trace cannot be written.
         """
         if not self.trace:
             return
         line = f"{step} {moment_ns or time.monotonic_ns()} {note}".rstrip() + "\n"
-        fd = os.open(self.trace, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.write(fd, line.encode())
-        finally:
-            os.close(fd)
+            fd = os.open(self.trace, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(fd, line.encode())
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise InvalidRequest(f"the trace {self.trace}: {error.strerror}", hint=TRACE_HINT) from None
 
 
 def load(environ: dict[str, str] | None = None) -> Config:

@@ -123,6 +123,11 @@ def test_exec_makes_no_directory_of_work(wall: Wall) -> None:
     assert (missing.exit_code, "exec -w /nosuch: no such file or directory" in missing.stderr) == (127, True), missing
     file = wall("exec", "-w", "/etc/passwd", "works", "pwd")
     assert (file.exit_code, "exec -w /etc/passwd: Not a directory" in file.stderr) == (126, True), file
+    relative = wall("exec", "-w", "tmp", "works", "pwd")
+    assert (relative.exit_code, "'tmp' is not absolute" in relative.stderr) == (125, True), relative
+    assert wall("update", "--pids-limit", "99999999999", "works").stderr.startswith(
+        "twinhull: --pids-limit 99999999999 is"
+    )
     assert wall("exec", "works", "ls", "-d", "/nosuch").exit_code == 1
     assert wall("exec", "-w", "/tmp", "works", "pwd", check=True).stdout == "/tmp\n"
     wall("rm", "-f", "works", check=True)

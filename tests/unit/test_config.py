@@ -85,6 +85,13 @@ def test_a_trace_has_a_line_for_each_step_and_without_one_nothing_is_written(tmp
     assert os.listdir(tmp_path) == ["trace"]
 
 
+@pytest.mark.parametrize("place", ["nothing/trace", ""])
+def test_a_trace_that_cannot_be_written_names_its_settings(tmp_path: Path, place: str) -> None:
+    with pytest.raises(InvalidRequest, match="the trace /") as caught:
+        config.Config(trace=f"{tmp_path}/{place}").mark("settings")
+    assert "TWINHULL_TRACE" in caught.value.hint
+
+
 def test_the_variable_for_one_command_wins_over_the_files_trace(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text('trace = "/always"\n')

@@ -10,9 +10,10 @@ import pytest
 
 from twinhull.compare import processors
 from twinhull.config import Config
-from twinhull.engine import foreign
+from twinhull.engine import foreign, preview
 from twinhull.errors import HostUnfit, InvalidRequest
 from twinhull.host import attempts, facts, seccomp
+from twinhull.model import Request
 from twinhull.plan.qemu import Drives, Machine, arguments
 from twinhull.runtime import bzimage, container
 
@@ -82,6 +83,13 @@ def test_what_no_guest_and_no_kernel_runs_names_a_package() -> None:
         with pytest.raises(HostUnfit, match="for s390x") as caught:
             foreign.check(Config(), "linux/s390x", isolation)
         assert "apt-get install qemu-user-static" in caught.value.hint
+        assert ("virtual machines are for amd64 and arm64" in caught.value.message) == (isolation == "vm")
+
+
+def test_a_plan_is_refused_before_an_image_is_fetched(tmp_path: Path) -> None:
+    request = Request("127.0.0.1:1/nothing", isolation="vm", platform="linux/s390x")
+    with pytest.raises(HostUnfit, match="not for s390x"):
+        preview.preview(Config(state=str(tmp_path / "state"), run=str(tmp_path / "run")), request)
 
 
 def test_what_is_no_platform_is_refused_as_that() -> None:

@@ -57,6 +57,7 @@ def test_every_flag_becomes_a_field_and_comes_back_from_the_database() -> None:
         ("--cpuset-cpus", "0-99999"),
         ("--cpuset-cpus", "x"),
         ("--oom-score-adj", "1001"),
+        ("--pids-limit", "99999999999"),
         ("--stop-timeout", "soon"),
         ("--umask", "9"),
         ("--add-host", "db"),
@@ -114,6 +115,9 @@ def test_groups_are_added_by_name_or_number_and_unknown_ones_are_refused() -> No
     assert sorted(user["additionalGids"]) == [10, 77]
     with pytest.raises(InvalidRequest, match="unable to find group"):
         spec(Request("i", ("x",), groups=("nobodys",)))
+    for number in ("2147483648", "4294967295", "4294967296", "99999999999999999999"):
+        with pytest.raises(InvalidRequest, match="range 0-2147483647"):
+            spec(Request("i", ("x",), groups=(number,)))
     assert with_groups(User(groups=(10,)), ("10", "wheel"), "wheel:x:10:\n").groups == (10,)
 
 

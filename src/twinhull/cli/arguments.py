@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 MINIMUM_MEMORY_BYTES = 6 << 20
+MAXIMUM_PROCESSES = 1 << 22  # PID_MAX_LIMIT of linux/threads.h: pids.max takes no more
 
 
 def make_parser(verb: str, row: Verb) -> Parser:
@@ -122,6 +123,17 @@ def count(text: str) -> int:
 def size_of_pool(text: str) -> int:
     """How many, or none."""
     return whole(text, 0)
+
+
+def process_count(value: int) -> int:
+    """A limit of processes; none above 0 is none at all.
+
+    Raises:
+        InvalidRequest: more than a kernel takes.
+    """
+    if value > MAXIMUM_PROCESSES:
+        raise InvalidRequest(f"--pids-limit {value} is more than {MAXIMUM_PROCESSES}", hint="-1 is no limit")
+    return value
 
 
 def cpu_count(text: str) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from twinhull.cli.arguments import cpu_count, memory_bytes
+from twinhull.cli.arguments import cpu_count, memory_bytes, process_count
 from twinhull.cli.parser import REMAINDER
 from twinhull.errors import InvalidRequest
 from twinhull.model import Port, Request, Volume
@@ -195,7 +195,7 @@ def request_of(arguments: Arguments, config: Config) -> Request:
         volumes_from=tuple(arguments.volumes_from),
         memory_bytes=arguments.memory,
         cpus=arguments.cpus,
-        pids_limit=arguments.pids_limit,
+        pids_limit=process_count(arguments.pids_limit),
         network=network,
         attachments=attachments,
         ports=published(arguments.publish),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twinhull.cli.arguments import cpu_count, memory_bytes
+from twinhull.cli.arguments import cpu_count, memory_bytes, process_count
 from twinhull.cli.control import add_names, each
 from twinhull.cli.progress import prepared
 from twinhull.engine.updating import Limits
@@ -28,6 +28,6 @@ def run_update(arguments: Arguments, config: Config) -> int:
     """Change each."""
     if arguments.pids_limit < -1:
         raise InvalidRequest("--pids-limit takes a number above 0, or -1 for none")
-    limits = Limits(arguments.memory, arguments.cpus, arguments.pids_limit, arguments.restart)
+    limits = Limits(arguments.memory, arguments.cpus, process_count(arguments.pids_limit), arguments.restart)
     engine = prepared(config)
     return each(arguments.names, lambda name: engine.live.update(name, limits))

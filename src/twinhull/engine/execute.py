@@ -86,6 +86,8 @@ def exec_plan(home: Home, instance: Instance, request: ExecRequest, size: tuple[
     process["args"] = list(request.command)
     process["terminal"] = request.tty
     process["consoleSize"] = {"height": size[0], "width": size[1]}
+    if request.workdir and not request.workdir.startswith("/"):
+        raise InvalidRequest(f"the working directory {request.workdir!r} is not absolute")
     process["cwd"] = request.workdir or process["cwd"]
     process["env"] = merged(process["env"], request.environment, tty=request.tty)
     if request.user:

@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinhull.plan.qemu import Architecture
 
+MADE_FOR_TWO = "the first process of a guest, its machine and the list of system calls are made for these"
 # Debian's, which registers every emulator with binfmt_misc so that containers have it too.
 USER_EMULATORS = "apt-get install qemu-user-static binfmt-support"
 
@@ -36,9 +37,16 @@ def guest_of(platform: str) -> Architecture | None:
         if wanted in (architecture, *ALSO.get(architecture, ())):
             return architecture
     raise HostUnfit(
-        f"no virtual machine here executes programs for {wanted}",
-        hint=f"{USER_EMULATORS} lets a container run it",
+        f"virtual machines are for amd64 and arm64, not for {wanted}: {MADE_FOR_TWO}",
+        hint=f"without --vm: {container_way(wanted)}",
     )
+
+
+def container_way(architecture: str) -> str:
+    """What runs a foreign architecture's programs in a container."""
+    if architecture in abilities.executed(facts.architecture()):
+        return "a container runs it here"
+    return f"{USER_EMULATORS} lets a container run it"
 
 
 def check(config: Config, platform: str, isolation: str) -> None:

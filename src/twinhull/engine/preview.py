@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from twinhull.config import Config
-from twinhull.engine import connectivity, isolation
+from twinhull.engine import connectivity, foreign, isolation
 from twinhull.engine.bundle import (
     guest_architecture,
     guest_root,
@@ -119,7 +119,13 @@ def plan_of(home: Home, image: Image, request: Request) -> Plan:
 
 
 def image_of(home: Home, request: Request) -> Image:
-    """The image; without root the embedded one is only described, for it cannot be unpacked."""
+    """The image; without root the embedded one is only described, for it cannot be unpacked.
+
+    Raises:
+        HostUnfit: the request names a platform that nothing here runs in its isolation.
+    """
+    if request.platform and request.isolation != "auto":
+        foreign.check(home.config, request.platform, request.isolation)
     if os.geteuid() != 0:
         from twinhull.store import embedded, images
 

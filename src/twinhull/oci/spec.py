@@ -194,15 +194,34 @@ def resolve_user(text: str, passwd: str, group: str) -> User:
         gid = resolve_group(group_name, groups)
     elif account:
         extra = tuple(int(row[2]) for row in groups if account[0] in row[3].split(",") and int(row[2]) != gid)
-    if max(uid, gid) >= 1 << 31:
-        raise InvalidRequest(f"uids and gids must be in range 0-2147483647: {text!r}")
+    check_range(text, uid, gid, *extra)
     return User(uid, gid, extra, "/root" if uid == 0 and home == "/" and not accounts else home)
 
 
+def check_range(text: str, *numbers: int) -> None:
+    """Refuse numbers of users and groups that no process is given.
+
+    Args:
+        text: what a user has asked for, for the message.
+
+    Raises:
+        InvalidRequest: one is too high.
+    """
+    if max(numbers) >= 1 << 31:
+        raise InvalidRequest(f"uids and gids must be in range 0-2147483647: {text!r}")
+
+
 def with_groups(user: User, names: Iterable[str], group: str) -> User:
-    """The user in further groups, by name or number."""
-    rows = records(group, 4)
-    return user._replace(groups=tuple(dict.fromkeys((*user.groups, *(resolve_group(name, rows) for name in names)))))
+    """The user in further groups, by name or number.
+
+    Raises:
+        InvalidRequest: a name that the image does not know, or a number that is none of a group's.
+    """
+    rows, added = records(group, 4), []
+    for name in names:
+        added.append(resolve_group(name, rows))
+        check_range(name, added[-1])
+    return user._replace(groups=tuple(dict.fromkeys((*user.groups, *added))))
 
 
 def resolve_group(name: str, groups: list[list[str]]) -> int:

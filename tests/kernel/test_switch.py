@@ -141,7 +141,8 @@ def test_what_does_not_start_there_runs_on_where_it_was(parity_home: Twinhull, t
     (row,) = parity_home("ps", "--format", "json", check=True).json()
     again = parity_home("port", "box", check=True).stdout
     parity_home.remove_all()
-    assert (refused.exit_code, "it is a container still, and runs" in refused.stderr) == (125, True), refused.stderr
+    assert refused.exit_code == 125, refused.stderr
+    assert "it is a container still, and runs, its processes started anew" in refused.stderr
     assert (row["isolation"], row["status"], said.stdout, again) == ("container", "running", "x\nx\n", ports)
 
 
@@ -155,3 +156,55 @@ def test_on_a_network_with_ipv6_both_addresses_stay(wall: Wall) -> None:
     assert before["address6"] in wall("exec", "box", "ip", "-6", "addr", "show", "eth0", check=True).stdout
     wall("rm", "-f", "box", check=True)
     wall("network", "rm", "six", check=True)
+
+
+@pytest.mark.parametrize("later_s", [0.0, 1.0])
+def test_of_two_at_once_one_is_refused_and_nothing_is_lost(wall: Wall, later_s: float) -> None:
+    wall.detached("--name", "box", "busybox", "sh", "-c", "echo run >> /d; exec sleep 1017")
+    wall("exec", "box", "sh", "-c", "echo precious > /precious", check=True)
+    there = OTHER[wall.isolation]
+    words = ("switch", "box", "--to", there, "-t", "0")
+    environment = wall.twinhull.environment()
+    with subprocess.Popen([COMMAND, *words], env=environment, stderr=subprocess.PIPE, text=True) as first:
+        time.sleep(later_s)
+        second = wall(*words)
+        said = first.communicate()[1]
+    outcomes = sorted([(first.returncode, said), (second.exit_code, second.stderr)])
+    assert [code for code, _ in outcomes] == [0, 125], outcomes
+    assert "is being started, stopped, copied or switched" in outcomes[1][1] or "already" in outcomes[1][1], outcomes
+    row = wall.row("box")
+    assert (row["isolation"], row["status"]) == (there, "running")
+    assert wall("exec", "box", "cat", "/precious", "/d", check=True).stdout == "precious\nrun\nrun\n"
+    wall("rm", "-f", "box", check=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "side", "status"),
+    [
+        (("rm", "box"), 1, "vm", "running"),
+        (("rm", "-f", "box"), 0, "", ""),
+        (("rename", "box", "other"), 0, "vm", "running"),
+        (("stop", "-t", "0", "box"), 0, "vm", "exited"),
+        (("restart", "-t", "0", "box"), 0, "vm", "running"),
+        (("start", "box"), 1, "vm", "running"),
+        (("update", "--pids-limit", "50", "box"), 0, "vm", "running"),
+    ],
+)
+def test_another_verb_waits_for_it_or_is_refused(
+    parity_home: Twinhull, words: tuple[str, ...], code: int, side: str, status: str
+) -> None:
+    script = "echo run >> /d; exec sleep 1018"
+    parity_home("run", "-d", "--network", "none", "--name", "box", "busybox", "sh", "-c", script, check=True)
+    switch = ("switch", "box", "--to", "vm", "-t", "0")
+    with subprocess.Popen(
+        [COMMAND, *switch], env=parity_home.environment(), stderr=subprocess.PIPE, text=True
+    ) as switching:
+        time.sleep(0.7)
+        done = parity_home(*words)
+        said = switching.communicate()[1]
+    rows = parity_home("ps", "-a", "--format", "json", check=True).json()
+    read = parity_home("exec", rows[0]["name"], "head", "-n", "2", "/d") if status == "running" else None
+    parity_home.remove_all()
+    assert (switching.returncode, done.exit_code) == (0, code), (said, done.stderr)
+    assert [(row["isolation"], row["status"]) for row in rows] == ([(side, status)] if side else [])
+    assert read is None or read.stdout == "run\nrun\n", read.stderr

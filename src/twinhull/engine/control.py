@@ -136,19 +136,25 @@ def stop(home: Home, instance: Instance, *, signal: str = "", timeout_s: float |
 
     A machine is asked by its power button, unless a signal for its QEMU is named.
     """
-    directory = home.directory(instance.id)
-    with locks.locked(f"{directory}/lock"):
-        if status(home, instance) not in ("running", "paused", "restarting"):
-            return
-        forbid_restart(home, instance)
-        if instance.isolation == "machine" and not signal:
-            switch_off(home, instance, timeout_s)
-        else:
-            seconds = stop_seconds(instance) if timeout_s is None else timeout_s
-            ask_to_end(home, instance, stop_signal(home, instance, signal), seconds)
-        wait_for_shim(home, instance)
-        forbid_restart(home, instance)
-    finish(home, instance.id)
+    with locks.locked(f"{home.directory(instance.id)}/lock"):
+        ran = stop_locked(home, instance, signal=signal, timeout_s=timeout_s)
+    if ran:
+        finish(home, instance.id)
+
+
+def stop_locked(home: Home, instance: Instance, *, signal: str = "", timeout_s: float | None = None) -> bool:
+    """End what runs; the lock is held. Returns whether it ran; then it has to be finished."""
+    if status(home, instance) not in ("running", "paused", "restarting"):
+        return False
+    forbid_restart(home, instance)
+    if instance.isolation == "machine" and not signal:
+        switch_off(home, instance, timeout_s)
+    else:
+        seconds = stop_seconds(instance) if timeout_s is None else timeout_s
+        ask_to_end(home, instance, stop_signal(home, instance, signal), seconds)
+    wait_for_shim(home, instance)
+    forbid_restart(home, instance)
+    return True
 
 
 def forbid_restart(home: Home, instance: Instance) -> None:
@@ -324,11 +330,7 @@ def remove(home: Home, instance: Instance, *, force: bool = False, volumes: bool
     state = status(home, instance)
     if state in ("running", "paused", "restarting"):
         if not force:
-            program = instance.program
-            raise Conflict(
-                f"workload {instance.name} is {state}",
-                hint=f"{program} stop {instance.name}, or {program} rm --force {instance.name}",
-            )
+            raise in_use(instance, state)
         with for_good(home, instance):
             ask_to_end(home, instance, SIGKILL, END_TIMEOUT_S)
             wait_for_shim(home, instance)
@@ -336,5 +338,18 @@ def remove(home: Home, instance: Instance, *, force: bool = False, volumes: bool
         forget(home, instance.id)
         return
     with locks.locked(f"{directory}/lock"):
+        instance = instances.get(home.db, instance.id) or instance
+        state = status(home, instance)
+        if state in ("running", "paused", "restarting") and locks.is_held(f"{directory}/alive"):
+            if not force:
+                raise in_use(instance, state)
+            stop_locked(home, instance, signal="KILL", timeout_s=END_TIMEOUT_S)  # whoever had the lock started it
         discard(home, instance._replace(remove=instance.remove or volumes))
     files.remove_file(f"{home.config.run}/exited/{instance.id}")
+
+
+def in_use(instance: Instance, state: str) -> Conflict:
+    """The refusal to remove what runs."""
+    program = instance.program
+    hint = f"{program} stop {instance.name}, or {program} rm --force {instance.name}"
+    return Conflict(f"workload {instance.name} is {state}", hint=hint)

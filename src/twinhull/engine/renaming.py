@@ -26,9 +26,9 @@ def rename(home: Home, instance: Instance, name: str) -> None:
         with transaction(home.db):
             instances.check_free(home.db, name)
             instances.rename(home.db, instance.id, name)
-        request = instances.request_from(instance.request)
-        renamed = instance._replace(name=name)
-        if status(home, instance) in ("running", "paused"):
-            hostname = request.hostname or (name if instance.isolation == "machine" else instance.id[:12])
+        renamed = instances.find(home.db, instance.id)
+        request = instances.request_from(renamed.request)
+        if status(home, renamed) in ("running", "paused"):
+            hostname = request.hostname or (name if renamed.isolation == "machine" else renamed.id[:12])
             with connectivity.announcing(home, renamed, hostname):
                 pass

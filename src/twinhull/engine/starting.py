@@ -36,19 +36,28 @@ def start(
     Raises:
         Conflict: it is running.
     """
+    busy = f"{instance.name} is being started or stopped"
+    with locks.locked(f"{home.directory(instance.id)}/lock", wait=False, busy=busy):
+        instance = instances.find(home.db, instance.id)  # as whoever had the lock left it
+        return start_by_word(home, instance, image, size=size, stdin=stdin)
+
+
+def start_by_word(
+    home: Home, instance: Instance, image: Image, *, size: tuple[int, int] = (0, 0), stdin: bool = False
+) -> Sandbox:
+    """Start a workload by a user's word, which begins its restart policy anew; the lock is held."""
     directory = home.directory(instance.id)
     request = instances.request_from(instance.request)._replace(stdin_open=not stdin)
-    with locks.locked(f"{directory}/lock", wait=False, busy=f"{instance.name} is being started or stopped"):
-        state = status(home, instance)
-        if state in ("running", "paused"):
-            verb = "unpause" if state == "paused" else "restart"
-            raise Conflict(f"{instance.name} is {state}", hint=f"twinhull {verb} {instance.name}")
-        if request.restart or os.path.exists(f"{directory}/restart"):
-            from twinhull.engine import policy
+    state = status(home, instance)
+    if state in ("running", "paused"):
+        verb = "unpause" if state == "paused" else "restart"
+        raise Conflict(f"{instance.name} is {state}", hint=f"twinhull {verb} {instance.name}")
+    if request.restart or os.path.exists(f"{directory}/restart"):
+        from twinhull.engine import policy
 
-            policy.take_back(directory)
-            policy.begin(directory)
-        return start_locked(home, instance, image, request, size)
+        policy.take_back(directory)
+        policy.begin(directory)
+    return start_locked(home, instance, image, request, size)
 
 
 def start_locked(

@@ -34,20 +34,29 @@ def prepared(home: Home, instance: Instance) -> Iterator[Sandbox]:
     directory = home.directory(instance.id)
     busy = f"{instance.name} is being started, stopped or copied from"
     with locks.locked(f"{directory}/lock", wait=False, busy=busy):
+        instance = instances.find(home.db, instance.id)  # as whoever had the lock left it
         state = status(home, instance)
         if state in ("running", "paused"):
             raise Conflict(f"{instance.name} was started meanwhile", hint="try again")
         if state == "restarting":  # its supervisor is still there, and will start it
             raise Conflict(f"{instance.name} is restarting", hint=f"twinhull stop {instance.name}, or try again")
-        life.make_directories(directory)
-        ready = make(home, instance)
-        try:
-            yield ready.sandbox
-        finally:
-            ready.sandbox.close()
-            container.await_supervisor(directory)
-            ready.sandbox.shim_pid = ready.shim_pid
-            ready.sandbox.reap()
+        with prepared_locked(home, instance) as conversation:
+            yield conversation
+
+
+@contextmanager
+def prepared_locked(home: Home, instance: Instance) -> Iterator[Sandbox]:
+    """The same for a workload that does not run and whose lock is held."""
+    directory = home.directory(instance.id)
+    life.make_directories(directory)
+    ready = make(home, instance)
+    try:
+        yield ready.sandbox
+    finally:
+        ready.sandbox.close()
+        container.await_supervisor(directory)
+        ready.sandbox.shim_pid = ready.shim_pid
+        ready.sandbox.reap()
 
 
 def make(home: Home, instance: Instance) -> Prepared:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 
-from twinhull.engine import changes, control, images, isolation, life, preview, starting, tools
-from twinhull.engine.state import Home, status
+from twinhull.engine import changes, control, images, isolation, life, preview, starting, still
+from twinhull.engine.reconcile import finish
+from twinhull.engine.state import Home
 from twinhull.errors import Conflict, HostUnfit, InvalidRequest, NoWall, TwinhullError
 from twinhull.host import files, locks, spawn
 from twinhull.model import Attachment, Instance, Request
@@ -47,11 +48,23 @@ def switch(
     Raises:
         InvalidRequest: it is there already, goes when it stops, or asks for what that side cannot give.
         NoWall: it is not trusted.
-        Conflict: it ran, and could not be started there.
+        Conflict: it ran, and could not be started there; or another command is at work on it.
     """
-    request = checked(home, instance, side, accept_weak_wall=accept_weak_wall)
-    running = status(home, instance) in ("running", "paused", "restarting")
-    control.stop(home, instance, timeout_s=timeout_s)
+    busy = f"{instance.name} is being started, stopped, copied or switched"
+    try:
+        with locks.locked(f"{home.directory(instance.id)}/lock", wait=False, busy=busy):
+            instance = instances.find(home.db, instance.id)  # as whoever had the lock left it
+            request = checked(home, instance, side, accept_weak_wall=accept_weak_wall)
+            return switch_locked(home, instance, request, side, timeout_s)
+    except FileNotFoundError:
+        instances.find(home.db, instance.id)  # it has been removed, and this says so
+        raise
+
+
+def switch_locked(home: Home, instance: Instance, request: Request, side: Side, timeout_s: float | None) -> bool:
+    """Stop, move, start; back again if that fails. Nobody else is at work on it from the first step to the last."""
+    if running := control.stop_locked(home, instance, timeout_s=timeout_s):
+        finish(home, instance.id)
     try:
         move(home, instance, side, with_places(request, instance) if running else request)
         if running:
@@ -59,28 +72,32 @@ def switch(
     except (TwinhullError, OSError) as error:
         if not running:
             raise
-        return_to(home, instance, OTHER[side])
-        reason, hint = (error.message, error.hint) if isinstance(error, TwinhullError) else (error.strerror, "")
-        stays = f"it is a {TITLES[OTHER[side]]} still, and runs"
+        reason, hint = said(error)
+        stays = return_to(home, instance, OTHER[side])
         raise Conflict(f"{instance.name} cannot be a {TITLES[side]}: {reason}; {stays}", hint=hint) from error
-    leave(home, instance, side)
+    left_behind(home.directory(instance.id), side)
     return running
 
 
-def return_to(home: Home, instance: Instance, side: Side) -> None:
-    """Start a workload where it was, after a move that failed at whatever step: its layer there is untouched."""
+def return_to(home: Home, instance: Instance, side: Side) -> str:
+    """Start a workload where it was, after a move that failed at whatever step: its layer there is untouched.
+
+    Returns: what it is now, in words.
+    """
     request = instances.request_from(instance.request)
     with transaction(home.db):
         instances.set_side(home.db, instance.id, with_places(request, instance))
-    leave(home, instance, side)
-    start(home, instance.id, request)
+    left_behind(home.directory(instance.id), side)
+    try:
+        start(home, instance.id, request)
+    except (TwinhullError, OSError) as error:
+        return f"it is a {TITLES[side]} still, and could not be started again: {said(error)[0]}"
+    return f"it is a {TITLES[side]} still, and runs, its processes started anew"
 
 
-def leave(home: Home, instance: Instance, side: Side) -> None:
-    """Take away what the other side had of it."""
-    directory = home.directory(instance.id)
-    with locks.locked(f"{directory}/lock"):
-        left_behind(directory, side)
+def said(error: TwinhullError | OSError) -> tuple[str, str]:
+    """The message of an error and its hint."""
+    return (error.message, error.hint) if isinstance(error, TwinhullError) else (error.strerror or str(error), "")
 
 
 def checked(home: Home, instance: Instance, side: Side, *, accept_weak_wall: bool) -> Request:
@@ -126,7 +143,7 @@ def with_places(request: Request, instance: Instance) -> Request:
 def move(home: Home, instance: Instance, side: Side, request: Request) -> None:
     """Bring a copy of the writable layer over, then the row."""
     directory = home.directory(instance.id)
-    with tools.conversation_with(home, instance) as conversation:
+    with still.prepared_locked(home, instance) as conversation:
         gather(home, instance, conversation, f"{directory}/{GATHERED}")
         place(directory, side)
         with transaction(home.db):
@@ -170,7 +187,7 @@ def start(home: Home, identity: str, request: Request) -> None:
     """Start it at the places that its row names now, and let later starts take any."""
     instance = instances.find(home.db, identity)
     try:
-        starting.start(home, instance, images.of_instance(home, instance)).close()
+        starting.start_by_word(home, instance, images.of_instance(home, instance)).close()
     finally:
         with transaction(home.db):
             instances.set_request(home.db, identity, request)

@@ -58,6 +58,7 @@ def update(home: Home, instance: Instance, limits: Limits) -> None:
     if instance.isolation == "machine":
         raise InvalidRequest(f"{instance.name} is a machine: it was made with its memory and processors")
     with locks.locked(f"{home.directory(instance.id)}/lock"):
+        instance = instances.find(home.db, instance.id)  # as whoever had the lock left it
         request = instances.request_from(instance.request)
         changed = {key: value for key, value in limits._asdict().items() if value}
         if "memory_bytes" in changed and request.swap_bytes > 0:

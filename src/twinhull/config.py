@@ -21,7 +21,7 @@ CONFIG_FILE = "/etc/twinhull/config.toml"
 PLAIN_BEGINNINGS = frozenset('"[-0123456789tf')
 BOUNDS = {  # least and most that make sense
     "log_max_bytes": (4096, 1 << 50),
-    "vm_memory_bytes": (64 << 20, 1 << 50),
+    "vm_memory_bytes": (128 << 20, 1 << 50),  # with 64 MiB the distribution's kernel does not come up
     "vm_boot_timeout_s": (1, 86_400),
 }
 TRACE_HINT = "TWINHULL_TRACE, or `trace` in the configuration, names a file that can be written to"

@@ -88,6 +88,27 @@ def test_a_pool_whose_holder_was_killed_comes_back_with_the_next_start(vm: Twinh
     assert not names(vm) & before
 
 
+def test_it_comes_back_with_the_start_of_what_was_made_before(vm: Twinhull) -> None:
+    made = vm("create", *RUN[2:], check=True).stdout.strip()
+    vm("vm", "pool", "set", "2", "--wait", timeout_s=120, check=True)
+    (template,) = (vm.root / "run/templates").iterdir()
+    os.kill(int(Path(template / "holder").read_text()), signal.SIGKILL)
+    wait_until(lambda: names(vm) == set(), "the end of the guests that waited")
+    vm("start", made, check=True)
+    wait_until(lambda: len(names(vm)) == 2, "the pool to be full again")
+
+
+def test_a_guest_as_large_as_no_machine_is_refused(vm: Twinhull) -> None:
+    text = vm.config.read_text()
+    try:
+        vm.config.write_text(f"{text}vm_memory_bytes = 99999999999999\n")
+        refused = vm("run", "--rm", "--vm", "busybox", "true")
+    finally:
+        vm.config.write_text(text)
+    assert (refused.exit_code, "of memory, and a virtual machine cannot" in refused.stderr) == (125, True), refused
+    assert "vm_memory_bytes" in refused.stderr
+
+
 @pytest.mark.parametrize(("words", "text"), [(("65",), "0 to 64"), (("x",), "no number"), ((), "N")])
 def test_what_is_no_size_is_refused(vm: Twinhull, words: tuple[str, ...], text: str) -> None:
     refused = vm("vm", "pool", "set", *words)

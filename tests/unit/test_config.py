@@ -101,7 +101,7 @@ def test_the_variable_for_one_command_wins_over_the_files_trace(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "text", ["vm_boot_timeout_s = -1", "vm_boot_timeout_s = nan", "vm_memory_bytes = 5", "log_max_bytes = -5"]
+    "text", ["vm_boot_timeout_s = -1", "vm_boot_timeout_s = nan", "vm_memory_bytes = 67108864", "log_max_bytes = -5"]
 )
 def test_a_value_that_cannot_serve_is_refused_with_the_files_name(tmp_path: Path, text: str) -> None:
     path = tmp_path / "config.toml"

@@ -81,3 +81,14 @@ def test_a_build_is_seen_while_it_runs_and_after_it_failed(tmp_path: Path) -> No
     build = kernels.current_build(config)
     assert build and (build.running, build.step, build.log) == (False, "make failed", str(root / "build.log"))
     json.dumps(build._asdict())
+
+
+def test_what_a_killed_build_left_is_deleted_where_nobody_builds(tmp_path: Path) -> None:
+    config = Config(state=str(tmp_path))
+    left = tmp_path / "kernels/.build/source"
+    left.mkdir(parents=True)
+    with locks.locked(str(tmp_path / "kernels" / kernels.LOCK)):
+        kernels.clear_left(config)
+        assert left.exists()
+    kernels.clear_left(config)
+    assert not left.parent.exists()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from twinhull.config import Config
-from twinhull.errors import HostUnfit
-from twinhull.runtime import kernel
+from twinhull.engine import kernels
+from twinhull.engine.state import open_home
+from twinhull.errors import HostUnfit, InvalidRequest
+from twinhull.host import facts
+from twinhull.runtime import hypervisor, kernel
 
 META = {"release": "6.1.0", "origin": "test", "modules": [], "features": ["network"], "digest": "00"}
 
@@ -80,3 +84,23 @@ def test_what_a_guest_runs_is_found_by_its_release_and_processor(config: Config,
     names = [Path(one.directory).name if one else "" for one in found.values()]
     assert names == ["6.1.0-10-amd64", "6.1.0-8-amd64", ""]
     assert [bool(kernel.kept(config, name, "arm64")) for name in ("", "6.1.0-10-arm64", "6.1.0")] == [True, True, False]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_kernels_for_another_processor_are_listed_and_removed_but_not_chosen(config: Config, tmp_path: Path) -> None:
+    other = next(name for name in hypervisor.EMULATORS if name != facts.architecture())
+    directory = tmp_path / f"kernels-{other}" / "6.1.0-10-other"
+    directory.mkdir(parents=True)
+    (directory / "kernel.json").write_text(json.dumps(META))
+    left = tmp_path / "kernels/.build"
+    left.mkdir()
+    assert [row.architecture for row in kernels.everything(config)] == [facts.architecture()] * 4 + [other]
+    assert [row.name for row in kernels.everything(config) if row.used] == ["6.1.0-10-amd64", "6.1.0-10-other"]
+    home = open_home(config._replace(run=str(tmp_path / "run")))
+    try:
+        with pytest.raises(InvalidRequest, match=f"for guests of {other}"):
+            kernels.use(home, "6.1.0-10-other")
+        kernels.remove(home, "6.1.0-10-o")
+    finally:
+        home.closed()
+    assert not directory.exists() and not left.exists()

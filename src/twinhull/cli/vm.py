@@ -138,6 +138,7 @@ def run_kernel_ls(arguments: Arguments, config: Config) -> int:
     """List kernels, and the build that runs or went wrong."""
     from twinhull.engine import kernels
 
+    kernels.clear_left(config)
     listed, build = kernels.everything(config), kernels.current_build(config)
     if arguments.format == "json":
         now = {**build._asdict(), "began": timestamp(build.began)} if build else None

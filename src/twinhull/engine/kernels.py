@@ -13,8 +13,8 @@ from twinhull import jsontext
 from twinhull.config import Config
 from twinhull.engine.state import Home
 from twinhull.errors import Conflict, GuestError, HostUnfit, InvalidRequest, NotFound, TwinhullError
-from twinhull.host import files, locks, memory
-from twinhull.runtime import kernel, kernel_build
+from twinhull.host import facts, files, locks, memory
+from twinhull.runtime import hypervisor, kernel, kernel_build
 from twinhull.runtime.kernel import Kernel
 from twinhull.scopes import contextmanager
 from twinhull.tuples import NamedTuple
@@ -32,13 +32,14 @@ LOCK_FD = 3
 
 
 class Listed(NamedTuple):
-    """A kernel that is here. `used`: guests are booted with it from now on."""
+    """A kernel that is here. `used`: guests with its processor are booted with it from now on."""
 
     name: str
     release: str
     origin: str
     disk_bytes: int
     used: bool
+    architecture: str
 
 
 class Build(NamedTuple):
@@ -56,8 +57,27 @@ class Build(NamedTuple):
 
 
 def root_of(config: Config) -> str:
-    """Where kernels are kept."""
+    """Where kernels for this machine's processor are kept."""
     return f"{config.state}/kernels"
+
+
+def roots(config: Config) -> dict[str, str]:
+    """Where kernels are kept, by the processor that they are for; this machine's first."""
+    here: str = facts.architecture()
+    others: dict[str, str] = {name: f"{config.state}/kernels-{name}" for name in hypervisor.EMULATORS if name != here}
+    return {here: root_of(config)} | others
+
+
+def clear_left(config: Config) -> None:
+    """Delete what a build that was killed has left, unless somebody builds."""
+    root = root_of(config)
+    if not os.path.lexists(kernel_build.work_of(root)):
+        return
+    try:
+        with locks.locked(f"{root}/{LOCK}", wait=False):
+            files.remove_tree(kernel_build.work_of(root))
+    except Conflict:
+        pass
 
 
 def build(home: Home, *, jobs: int = 0) -> Kernel:
@@ -98,6 +118,7 @@ def started(config: Config) -> Iterator[tuple[Source, int]]:
     source = kernel_build.find_source()
     root = root_of(config)
     files.make_directory(root)
+    clear_left(config)  # it may be what there is no space for
     kernel_build.require_space(root)
     busy = "a kernel is being built"
     with locks.locked(f"{root}/{LOCK}", wait=False, busy=busy) as lock:
@@ -173,14 +194,15 @@ def current_build(config: Config) -> Build | None:
 
 
 def everything(config: Config) -> list[Listed]:
-    """Return every kernel that is here."""
-    root = root_of(config)
-    used = kernel.present(config)
+    """Return every kernel that is here, those for this machine's processor first."""
     found = []
-    for name in sorted(memory.listing(root)):
-        if not name.startswith(".") and (row := kernel.load(f"{root}/{name}")):
-            size = memory.disk_bytes(row.directory)
-            found.append(Listed(name, row.release, row.origin, size, bool(used and used.directory == row.directory)))
+    for architecture, root in roots(config).items():
+        used = kernel.present(config) if root == root_of(config) else kernel.cached(root)
+        for name in sorted(memory.listing(root)):
+            if not name.startswith(".") and (row := kernel.load(f"{root}/{name}")):
+                is_used = bool(used and used.directory == row.directory)
+                size = memory.disk_bytes(row.directory)
+                found.append(Listed(name, row.release, row.origin, size, is_used, architecture))
     return found
 
 
@@ -191,7 +213,7 @@ def use(home: Home, beginning: str) -> str:
         beginning: of its name, or DISTRIBUTION.
 
     Raises:
-        InvalidRequest: the configuration names one.
+        InvalidRequest: the configuration names one, or it is for another processor.
         NotFound: there is none of this name, or more than one.
     """
     from twinhull.engine import life
@@ -206,9 +228,11 @@ def use(home: Home, beginning: str) -> str:
     if beginning == DISTRIBUTION:
         kernel.choose(root, "")
         return DISTRIBUTION
-    found = named(config, beginning).name
-    kernel.choose(root, found)
-    return found
+    found = named(config, beginning)
+    if found.architecture != facts.architecture():
+        raise InvalidRequest(f"{found.name} is for guests of {found.architecture}, which boot the newest of theirs")
+    kernel.choose(root, found.name)
+    return found.name
 
 
 def named(config: Config, beginning: str) -> Listed:
@@ -228,7 +252,8 @@ def named(config: Config, beginning: str) -> Listed:
 def remove(home: Home, beginning: str) -> None:
     """Delete the one kernel whose name begins like that, with the templates that were made of it.
 
-    Guests that run it go on: they have it in their memory.
+    Guests that run it go on: they have it in their memory. One for another processor is fetched
+    again when it is wanted.
 
     Raises:
         NotFound: there is none, or more than one.
@@ -238,17 +263,19 @@ def remove(home: Home, beginning: str) -> None:
     from twinhull.store import snapshots
 
     life.require_root(home)
+    clear_left(home.config)
     row = named(home.config, beginning)
-    if row.used:
+    root = roots(home.config)[row.architecture]
+    if row.used and root == root_of(home.config):
         raise Conflict(f"virtual machines boot {row.name}", hint=f"first {instead(home.config, row)}")
-    directory = f"{root_of(home.config)}/{row.name}"
+    directory = f"{root}/{row.name}"
     gone = kernel.load(directory)
     made = templates.of_kernel(home.config, gone.digest) if gone else []
     if kept := next((row for row in snapshots.everything(home.db) if row.template in made), None):
         raise Conflict(
             f"the snapshot {kept.reference} is of a guest of {row.name}", hint=f"twinhull snapshot rm {kept.reference}"
         )
-    removed = f"{root_of(home.config)}/.{row.name}.removed"
+    removed = f"{root}/.{row.name}.removed"
     files.remove_tree(removed)
     os.rename(directory, removed)  # whoever looks for a kernel now finds all of it, or nothing
     files.remove_tree(removed)
@@ -260,6 +287,7 @@ def instead(config: Config, used: Listed) -> str:
     """What makes guests boot another kernel."""
     if config.vm_kernel:
         return "remove vm_kernel from the configuration"
-    other = next((row.name for row in everything(config) if row.name != used.name), "")
+    native = [row.name for row in everything(config) if row.architecture == used.architecture]
+    other = next((name for name in native if name != used.name), "")
     is_chosen = kernel.chosen(root_of(config)) is not None
     return f"twinhull vm kernel use {DISTRIBUTION if is_chosen else other or '…, when there is another'}"

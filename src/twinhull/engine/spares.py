@@ -97,6 +97,18 @@ def have_made(home: Home, machine: Machine, key: str) -> None:
         pass
 
 
+def refill(home: Home, request: Request, *, native: bool) -> None:
+    """Have the pool filled behind a start that takes no guest of it; without a pool do nothing.
+
+    Args:
+        native: as for `taken`.
+    """
+    if not (native and has_pool(home.config) and is_rehearsable(home.config, request)):
+        return
+    if wanted := machine_of(home.config, request, home.notice):
+        have_made(home, *wanted)
+
+
 def is_lacking(config: Config, machine: Machine, key: str) -> bool:
     """True if a template's holder has no imprint, or fewer guests in waiting than are wanted."""
     from twinhull.runtime import holder, pool

@@ -13,6 +13,7 @@ from twinhull.engine.reconcile import settle
 from twinhull.engine.state import Home, status
 from twinhull.errors import Conflict, TwinhullError
 from twinhull.host import files, locks
+from twinhull.host.facts import executes
 from twinhull.model import Image, Instance, Request
 from twinhull.runtime import container
 from twinhull.store import instances
@@ -84,12 +85,17 @@ def start_locked(
 
         policy.save(directory, policy.read(directory)._replace(waiting=False, pid=0))
     try:
-        return launch(home, instance, image, request, size)
+        sandbox = launch(home, instance, image, request, size)
     except BaseException:
         container.undo(home.config.launcher, directory)
         connectivity.disconnect(home, instance)
         restore_record(home, instance, previous)
         raise
+    if instance.isolation == "vm":
+        from twinhull.engine import spares
+
+        spares.refill(home, request, native=executes(image.platform))
+    return sandbox
 
 
 def read_or_nothing(path: str) -> bytes:

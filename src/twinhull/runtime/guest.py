@@ -125,11 +125,17 @@ def counter_rate(config: Config, launcher: str) -> int:
     return int(answer.stdout)
 
 
-def check_memory(memory_bytes: int) -> None:
+def check_memory(memory_bytes: int, setting: str = "") -> None:
     """Refuse a workload's limit that this machine has no memory for.
+
+    Args:
+        setting: the configuration's, where the number is from there.
 
     Raises:
         InvalidRequest: it is so.
     """
     if memory_bytes > (here := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
-        raise InvalidRequest(f"this machine has {here >> 20}m of memory, and a virtual machine cannot have more")
+        hint = f"mend {setting} in the configuration" if setting else ""
+        raise InvalidRequest(
+            f"this machine has {here >> 20}m of memory, and a virtual machine cannot have more", hint=hint
+        )

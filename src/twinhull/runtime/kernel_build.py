@@ -120,6 +120,11 @@ def require_space(directory: str) -> None:
         )
 
 
+def work_of(root: str) -> str:
+    """Where the source and its objects lie while a kernel is built."""
+    return f"{root}/.build"
+
+
 def build(root: str, source: Source, log: str, jobs: int, progress: Progress) -> Kernel:
     """Compile the kernel of a source package below `root`, and keep it.
 
@@ -133,7 +138,7 @@ def build(root: str, source: Source, log: str, jobs: int, progress: Progress) ->
     if kernel := load(f"{root}/{source.kernel}"):
         return kernel
     require_space(root)
-    work = f"{root}/.build"
+    work = work_of(root)
     files.remove_tree(work)  # of a build that was killed
     files.make_directory(work, 0o755)
     try:

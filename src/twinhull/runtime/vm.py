@@ -133,6 +133,7 @@ def machine_for(
             hint="set vm_kernel in the configuration to a kernel with 9p, or leave -v out",
         )
     check_memory(memory_bytes)
+    check_memory(config.vm_memory_bytes, "vm_memory_bytes")
     memory = guest_bytes(config, memory_bytes)
     architecture, used = ready.guest.architecture, ready.accelerator.accelerator
     counts = used == "tcg" and architecture == "amd64"

@@ -58,9 +58,9 @@ extras: setup
 run: setup
 	@$(BIN)/twinhull compare
 
-# The long files first, a file at a time for each worker. Three for two processors: much of the time is waiting.
+# The long files first, a file at a time for each worker. Four for two processors: much of the time is waiting.
 test: setup-dev
-	$(PYTEST) --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 20 \
+	$(PYTEST) --numprocesses 4 --dist loadfile --no-loadscope-reorder --durations 20 \
 		tests/claims tests/kernel tests/oci tests/fuzz tests/security tests/golden tests/unit tests/style
 
 # Under 30 seconds, without root, on a tree that was set up once: its parts side by side on two processors.

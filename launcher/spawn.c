@@ -22,6 +22,8 @@
 #define NAMESPACE_FLAGS                                                                                                \
 	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
 
+#define END_MS 1000
+
 static int fail(struct failure *why, const struct plan *plan, const struct shape *shape, int error)
 {
 	if (shape->count > 0)
@@ -288,6 +290,21 @@ static bool is_frozen(const struct host *host)
 	       state[0] == '1';
 }
 
+/* Of a child that is gone without a word but was not killed by anybody: its filter refuses what a start takes. */
+static void blame_filter(const struct child *child, const struct plan *plan, const struct shape *shape,
+                         struct failure *why)
+{
+	siginfo_t info = {0};
+	struct pollfd end = {.fd = child->pidfd, .events = POLLIN};
+	if (poll(&end, 1, END_MS) <= 0 ||
+	    waitid((idtype_t)P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
+	    info.si_status == SIGKILL)
+		return;
+	for (size_t i = shape->first; i < shape->first + shape->count; i++)
+		if (plan->ops[i].code == OP_SECCOMP)
+			failure_of_op(why, plan, i, EPERM, "refuses what a start takes");
+}
+
 /* Wait until the child has performed its plan, or has failed and is no more. */
 static int await_ready(const struct host *host, struct child *child, const struct plan *plan, const struct shape *shape,
                        struct failure *why)
@@ -295,6 +312,8 @@ static int await_ready(const struct host *host, struct child *child, const struc
 	int error = 0;
 	while (!error)
 		error = handle(host, child, plan, shape, why);
+	if (error == -EPIPE)
+		blame_filter(child, plan, shape, why);
 	if (error < 0)
 		discard(child);
 	return error < 0 ? error : 0;

@@ -63,6 +63,15 @@ def test_system_calls_are_filtered_as_the_options_say(wall: Wall, tmp_path: Path
     assert "Read-only file system" in result.stderr, result
 
 
+@pytest.mark.parity("`--security-opt`")
+@pytest.mark.parametrize("action", ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS"])
+def test_a_profile_that_refuses_the_start_itself_is_named(wall: Wall, tmp_path: Path, action: str) -> None:
+    profile = tmp_path / "profile.json"
+    profile.write_text(json.dumps({"defaultAction": action}))
+    result = wall.run("--security-opt", f"seccomp={profile}", "busybox", "true")
+    assert (result.exit_code, "seccomp refuses what a start takes" in result.stderr) == (125, True), result
+
+
 @pytest.mark.parity("exec `--privileged`")
 def test_exec_has_the_filter_of_its_workload_and_capabilities_if_asked(wall: Wall) -> None:
     wall.detached("--name", "held", "--cap-drop", "CHOWN", "busybox", "sleep", "1000")

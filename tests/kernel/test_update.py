@@ -30,6 +30,23 @@ def test_the_limits_of_what_runs_change_at_once_and_stay(wall: Wall) -> None:
     assert "fork" not in wall("exec", "box", "sh", "-c", FORKS).stdout
 
 
+def test_less_memory_than_is_in_use_is_refused_and_the_workload_runs_on(wall: Wall) -> None:
+    fill = "dd if=/dev/zero of=/dev/shm/x bs=1M count=50 2>/dev/null; echo full; while :; do sleep 1; done"
+    wall.detached("--name", "box", "--memory", "128m", "--pids-limit", "20", "busybox", "sh", "-c", fill)
+    wall.await_log("box", "full")
+    refused = wall("update", "--memory", "20m", "--pids-limit", "9", "box")
+    assert (refused.exit_code, "box uses more memory than that now" in refused.stderr) == (1, True), refused.stderr
+    (row,) = wall("inspect", "box", check=True).json()
+    assert (row["status"], row["request"]["memory_bytes"]) == ("running", 128 << 20)
+    wall("exec", "box", "sh", "-c", "head -c 40m /dev/zero > /y && sync && rm /dev/shm/x", check=True)
+    wall("update", "--memory", "20m", "box", check=True)
+    if wall.isolation == "vm":
+        wall("pause", "box", check=True)
+        assert "is paused" in wall("update", "--memory", "30m", "box").stderr
+        wall("update", "--restart", "no", "box", check=True)
+        wall("unpause", "box", check=True)
+
+
 def test_what_cannot_be_is_refused_with_its_reason(wall: Wall) -> None:
     wall.detached("--name", "box", "--network", "none", "busybox", "sleep", "1008")
     if wall.isolation == "vm":

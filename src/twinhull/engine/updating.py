@@ -18,17 +18,21 @@ from twinhull.model import Instance
 from twinhull.oci.spec import cpu_limits
 from twinhull.plan.cgroups import GUEST_FACTS, Limit, place_of, resource_limits
 from twinhull.runtime.tool import set_limit
+from twinhull.scopes import contextmanager
 from twinhull.store import instances
 from twinhull.store.db import transaction
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from twinhull.model import Facts
+    from twinhull.runtime.sandbox import Sandbox
 
 PERIOD_US = 100_000
+RECLAIMS = 3  # a page or two that a look itself takes must not decide
 MIB = 1 << 20
 
 
@@ -68,8 +72,9 @@ def update(home: Home, instance: Instance, limits: Limits) -> None:
         request = request._replace(**changed)
         policy.check(request)
         cpu_limits(request)  # of the next start
-        if status(home, instance) in ("running", "paused"):
-            apply(home, instance, resources_of(limits, request.swap_bytes), limits)
+        resources = resources_of(limits, request.swap_bytes)
+        if resources and status(home, instance) in ("running", "paused"):
+            apply(home, instance, resources, limits)
         with transaction(home.db):
             instances.set_request(home.db, instance.id, request)
         if limits.restart and status(home, instance) in ("running", "paused", "restarting"):
@@ -149,6 +154,7 @@ def apply_inside(home: Home, instance: Instance, resources: dict[str, Any], limi
 
     Raises:
         UnsupportedSpec: more than the guest has.
+        Conflict: less than it uses.
     """
     there = usage.inside(home, instance)
     if limits.memory_bytes > there["memory_total_bytes"]:
@@ -163,7 +169,35 @@ def apply_inside(home: Home, instance: Instance, resources: dict[str, Any], limi
             hint=f"twinhull stop {instance.name}, then update, then start",
         )
     with tools.conversation_with(home, instance) as conversation:
-        for limit in resource_limits(resources, GUEST_FACTS):
-            for file, value in limit.v2:
-                if error := set_limit(conversation, file, value):
-                    raise tools.failed(f"update {instance.name}", error, file)
+        with kept_below(conversation, instance, limits.memory_bytes):
+            for limit in resource_limits(resources, GUEST_FACTS):
+                for file, value in limit.v2:
+                    put(conversation, instance, file, value)
+
+
+@contextmanager
+def kept_below(conversation: Sandbox, instance: Instance, size_bytes: int) -> Iterator[None]:
+    """Have the kernel of a guest make room below a limit that is to come: memory.max would kill instead of refuse.
+
+    Raises:
+        Conflict: there is more in use than that.
+    """
+    if not size_bytes:
+        yield
+        return
+    try:
+        for _ in range(RECLAIMS):
+            put(conversation, instance, "memory.high", str(size_bytes))  # which takes back what can be
+            if usage.told(conversation)["memory_bytes"] <= size_bytes:
+                break
+        else:
+            raise Conflict(f"{instance.name} uses more memory than that now")
+        yield
+    finally:
+        put(conversation, instance, "memory.high", "max")
+
+
+def put(conversation: Sandbox, instance: Instance, file: str, value: str) -> None:
+    """Write one file of the group in the guest."""
+    if error := set_limit(conversation, file, value):
+        raise tools.failed(f"update {instance.name}", error, file)

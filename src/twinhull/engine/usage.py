@@ -100,7 +100,12 @@ def counters(payload: bytes) -> dict[str, int]:
 def inside(home: Home, instance: Instance) -> dict[str, int]:
     """The same numbers, of the workload in its guest."""
     with tools.conversation_with(home, instance) as conversation:
-        text = Tool(conversation, "usage").everything(MAX_USAGE_BYTES)
+        return told(conversation)
+
+
+def told(conversation: sandbox.Sandbox) -> dict[str, int]:
+    """The numbers of a guest that is talked with already."""
+    text = Tool(conversation, "usage").everything(MAX_USAGE_BYTES)
     try:
         return counters(text)
     except (ValueError, AttributeError):

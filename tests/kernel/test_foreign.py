@@ -15,6 +15,11 @@ import pytest
 from tests.support import foreign
 from tests.support.command import Twinhull
 from tests.support.vm import wait_until
+from twinhull.compare import escapes, probe
+from twinhull.compare.findings import Findings, ImageFacts, parse_probe
+from twinhull.compare.load import measure_load
+from twinhull.compare.session import QUICK, Session
+from twinhull.config import Config
 
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 # What the kernel compares the beginning of a program with: a 64-bit ELF file for Arm.
@@ -75,6 +80,22 @@ def test_a_virtual_machine_has_the_processor_of_its_image(arm: Twinhull, arm64_i
     assert listed["platform"] == "linux/arm64"
 
 
+def test_a_comparison_looks_into_a_guest_with_the_images_processor(
+    arm: Twinhull, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWINHULL_ROOT", str(arm.root))
+    config = Config(state=str(arm.root / "state"), run=str(arm.root / "run"))
+    with probe.loaded(config, "linux/arm64") as image:
+        seen = parse_probe(arm("run", "--rm", "--vm", image, timeout_s=240, check=True).stdout)
+    assert seen["release"].endswith("arm64"), seen
+    assert int(seen["syscalls-answered"]) <= int(seen["syscalls-tried"])
+    facts = ImageFacts("box", platform="linux/arm64")
+    session = Session([], Findings(facts), QUICK, print, config)
+    escapes.try_escapes(session)
+    measure_load(session)
+    assert set(session.findings.gaps) == {"vm.probes", "container.probes", "load"}
+
+
 def logs_with(arm: Twinhull, word: str) -> str:
     """Return what the workload has written once a word is in it."""
     deadline = time.monotonic() + 60
@@ -104,7 +125,7 @@ def test_what_nothing_here_runs_is_refused_with_a_package(twinhull: Twinhull, ar
             continue
         done = twinhull("run", "--rm", "--isolation", isolation, "--platform", platform, arm64_image, "true")
         assert done.exit_code == 125
-        assert re.search(rf"executes? programs for {platform[6:]}\n +hint: .*apt-get install qemu-user", done.stderr)
+        assert re.search(rf" for {platform[6:]}(:.*)?\n +hint: .*apt-get install qemu-user", done.stderr)
     assert twinhull("images", "--format", "json").json() == [], "nothing was fetched"
 
 

@@ -119,7 +119,7 @@ def run_compare(arguments: Arguments, config: Config) -> int:
             findings.gap(side, subjects.LEFT_OUT)
         session = Session(found.living, findings, effort, output.tell, config)
         session.port = port
-        with probe.loaded(config) as session.probe_image:
+        with probe.loaded(config, findings.image.platform) as session.probe_image:
             document = compare(session, arguments, output, here, noise)
     return outputs.deliver(asked, document)
 
@@ -228,7 +228,7 @@ def measured_rows(session: Session, arguments: Arguments) -> Iterator[Row]:
     findings, name = session.findings, session.findings.image.reference
     inside.observe_inside(session)
     require_a_side(findings)
-    findings.guest_kernel_bytes = image.guest_kernel_bytes(session.config.state)
+    findings.guest_kernel_bytes = image.guest_kernel_bytes(session.config.state, findings.image.platform)
     yield rows.system_row(findings)
     command = measure.warm_up(session, name, words_of(arguments))
     require_a_side(findings)

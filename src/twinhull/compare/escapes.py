@@ -10,7 +10,7 @@ import os
 import socket
 
 from twinhull.compare import probe
-from twinhull.compare.session import ISOLATIONS, Session
+from twinhull.compare.session import ISOLATIONS, NOT_NATIVE, Session
 from twinhull.compare.subject import MeasurementFailed
 from twinhull.engine import Engine
 from twinhull.network.leases import dotted, parse_subnet
@@ -88,6 +88,10 @@ PROBES = (
 def try_escapes(session: Session) -> None:
     """Run every trial on each living side and on the host; a side on which they do not run is a gap."""
     findings = session.findings
+    if not session.native:
+        for name in ISOLATIONS:
+            findings.gap(f"{name}.probes", NOT_NATIVE)
+        return
     seen: dict[str, dict[str, str]] = {}
     with gateway_service(gateway(session.config)) as service:
         for name, place in ((CONTROL, None), *((subject.name, subject) for subject in session.living(*ISOLATIONS))):

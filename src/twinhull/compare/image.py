@@ -72,11 +72,13 @@ def shortened(platforms: tuple[str, ...]) -> tuple[str, ...]:
     return (*real[:MAX_PLATFORMS], *((f"{more} more",) if more > 0 else ()))
 
 
-def guest_kernel_bytes(state: str) -> int:
-    """The size of the kernel that guests boot from, with its modules; 0 while there is none."""
+def guest_kernel_bytes(state: str, platform: str = "") -> int:
+    """The size of the kernel that guests of a platform boot from, with its modules; 0 while there is none."""
+    from twinhull.engine import foreign
     from twinhull.runtime.kernel import cached
 
-    kernel = cached(f"{state}/kernels")
+    architecture = foreign.guest_of(platform)
+    kernel = cached(f"{state}/kernels{f'-{architecture}' if architecture else ''}")
     return memory.disk_bytes(kernel.directory) if kernel else 0
 
 

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 
 from twinhull.compare import abandoned, figures, probe, statistics, tools
 from twinhull.compare.run import last_line
-from twinhull.compare.session import ISOLATIONS, Session
+from twinhull.compare.session import ISOLATIONS, NOT_NATIVE, Session
 from twinhull.compare.subject import MeasurementFailed, flags_of, own_command
 from twinhull.errors import TwinhullError
 from twinhull.host import spawn
@@ -150,6 +150,9 @@ class Place(NamedTuple):
 def measure_load(session: Session, loads: Sequence[Load] = LOADS, repeats: int = REPEATS) -> None:
     """Start one instance of each side and a server, and let the tools run in turns."""
     findings = session.findings
+    if not session.native:
+        findings.gap("load", NOT_NATIVE)
+        return
     session.tell("measuring tools: fetching them, once for this machine")
     try:
         root = tools.obtain(session.config.state)

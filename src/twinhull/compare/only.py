@@ -80,11 +80,12 @@ def try_only(session: Session) -> None:
         session.tell(f"what only one side can do, tried ({subject.name})")
         answers[subject.name] = {
             **look(session, subject.name),
-            "modules": modules(session, subject.name),
             "processes": processes(session, subject.name),
             "host-network": host_network(session, subject.name),
-            **sharing(session, subject.name),
         }
+        if session.native:  # these are tried with programs of this machine's
+            answers[subject.name]["modules"] = modules(session, subject.name)
+            answers[subject.name].update(sharing(session, subject.name))
     session.findings.only = [entry(attempt, answers) for attempt in ATTEMPTS]
 
 

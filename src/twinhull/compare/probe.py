@@ -17,10 +17,10 @@ from twinhull.compare.findings import parse_probe
 from twinhull.compare.run import Service, last_line
 from twinhull.compare.subject import MeasurementFailed, Subject, own_command
 from twinhull.config import Config
-from twinhull.engine import Engine
+from twinhull.engine import Engine, foreign
 from twinhull.errors import HostUnfit
 from twinhull.host import facts, files, spawn
-from twinhull.runtime.container import launcher_path
+from twinhull.runtime.container import foreign_launcher, launcher_path
 from twinhull.scopes import contextmanager
 from twinhull.store import archive as store
 
@@ -54,20 +54,30 @@ def escapes_path() -> str:
 
 
 @contextmanager
-def loaded(config: Config) -> Iterator[str]:
+def loaded(config: Config, platform: str = "") -> Iterator[str]:
     """Give the name of the probes' image; the image is here as long as the block lasts.
 
+    Args:
+        platform: of the image under comparison; for another processor than this machine's there is the probe alone.
+
     Raises:
-        TwinhullError: it could not be made or loaded.
+        TwinhullError: it could not be made or loaded, or there is no probe for that platform.
     """
-    programs = {PROBE: files.read(launcher_path(config.launcher)), ESCAPES: files.read(escapes_path())}
-    with image_of(config, programs, "probe") as name:
+    architecture = foreign.guest_of(platform)
+    if architecture:
+        programs = {PROBE: files.read(foreign_launcher(config.launcher, architecture))}
+    else:
+        programs = {PROBE: files.read(launcher_path(config.launcher)), ESCAPES: files.read(escapes_path())}
+    with image_of(config, programs, "probe", architecture or "") as name:
         yield name
 
 
 @contextmanager
-def image_of(config: Config, members: dict[str, bytes], title: str) -> Iterator[str]:
+def image_of(config: Config, members: dict[str, bytes], title: str, architecture: str = "") -> Iterator[str]:
     """Give the name of an image with some files that is here as long as the block lasts.
+
+    Args:
+        architecture: as for `archive`.
 
     Raises:
         TwinhullError: it could not be made or loaded.
@@ -75,8 +85,8 @@ def image_of(config: Config, members: dict[str, bytes], title: str) -> Iterator[
     name = image_name(title, members)
     with Engine(config) as engine, abandoned.scratch("probe") as place:
         path = f"{place}/image.tar"
-        files.write(path, archive(members, name))
-        store.load(config, engine.home.db, path)
+        files.write(path, archive(members, name, architecture))
+        store.load(config, engine.home.db, path, platform=f"linux/{architecture}" if architecture else "")
     try:
         yield name
     finally:

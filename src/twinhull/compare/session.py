@@ -12,6 +12,7 @@ from twinhull.compare.findings import Findings
 from twinhull.compare.run import Service
 from twinhull.compare.subject import Idle, Subject
 from twinhull.config import Config
+from twinhull.host import facts
 from twinhull.scopes import contextmanager
 from twinhull.tuples import NamedTuple
 
@@ -65,6 +66,9 @@ FULL = Effort(
 )  # fmt: skip
 
 
+NOT_NATIVE = "the programs that try it are for this machine's processor, and the image is for another"
+
+
 class Session:
     """One comparison: the subjects, what was found, and the clock."""
 
@@ -90,6 +94,12 @@ class Session:
         self.failures: dict[str, list[str]] = {}
         self.began = time.monotonic()
         self.apart_s = 0.0  # of stages that have a time of their own
+
+    @property
+    def native(self) -> bool:
+        """True if the image is for this machine's processor: for others there is one probe, and no further program."""
+        platform = self.findings.image.platform
+        return not platform or facts.executes(platform)
 
     @property
     def stream(self) -> Stream:

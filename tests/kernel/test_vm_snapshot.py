@@ -138,3 +138,25 @@ def test_a_snapshot_that_is_killed_is_whole_or_was_never(vm: Twinhull) -> None:
     wait_until(lambda: count(vm, "counts") > seen, "the original to go on")
     for reference in listed:
         vm("restore", reference, check=True)
+
+
+def test_what_goes_at_the_same_moment_is_said_to_have_gone(vm: Twinhull) -> None:
+    counting(vm, "--network", "none")
+    for number, moment in enumerate((0.1, 0.15, 0.2, 0.25)):
+        words = ("snapshot", "counts", f"n{number}") if number % 2 else ("fork", "counts")
+        with vm.popen(*words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as copying:
+            time.sleep(moment)
+            vm("kill", "counts")
+            said = copying.communicate()[1]
+        assert copying.returncode == 0 or any(text in said for text in ("not running", "has ended while it was")), said
+        vm("start", "counts", check=True)
+    for moment in (0.1, 0.2):
+        vm("snapshot", "counts", "kept", check=True)
+        with vm.popen("restore", "counts:kept", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as restoring:
+            time.sleep(moment)
+            removed = vm("snapshot", "rm", "counts:kept")
+            said = restoring.communicate()[1]
+        assert restoring.returncode == 0 or "no such snapshot: counts:kept" in said, said
+        if removed.exit_code:
+            assert "is being restored" in removed.stderr
+            vm("snapshot", "rm", "counts:kept", check=True)

@@ -11,8 +11,16 @@ import time
 
 from twinhull.engine import connectivity, control, life, names
 from twinhull.engine.reconcile import discard, reconcile
-from twinhull.engine.state import Home
-from twinhull.errors import InvalidRequest, UnsupportedSpec
+from twinhull.engine.state import Home, status
+from twinhull.errors import (
+    Conflict,
+    GuestError,
+    InvalidRequest,
+    LaunchError,
+    SupervisorLost,
+    TwinhullError,
+    UnsupportedSpec,
+)
 from twinhull.host import files, locks
 from twinhull.model import Endpoint, Image, Instance, Request
 from twinhull.plan import netlink
@@ -33,6 +41,7 @@ if TYPE_CHECKING:
     from twinhull.runtime.pages import Saved
     from twinhull.runtime.vm import Prerequisites
 
+ENDS_S = 1.0  # from a signal to the record of the end
 MAX_COPIES = 64  # of one command: each takes memory of the host's
 MACHINE_ID_DIGITS = 32  # machine-id(5)
 TOOL = "identity"  # of launcher/tool.c: it has nothing left to do
@@ -158,11 +167,26 @@ def saving(home: Home, instance: Instance, target: str) -> Iterator[tuple[Saved,
     with locks.locked(f"{home.directory(instance.id)}/lock", wait=False, busy=busy):
         ready, machine = surroundings(home, instance)
         require_same(instance, ready, machine)
-        memory, times = fork.save(home.config, instance.id, machine, target, disk=not instance.remove)
+        try:
+            memory, times = fork.save(home.config, instance.id, machine, target, disk=not instance.remove)
+        except (SupervisorLost, LaunchError, GuestError) as error:
+            raise unsaved(home, instance, error) from error
     try:
         yield Saved(target, memory, machine), times
     finally:
         os.close(memory)
+
+
+def unsaved(home: Home, instance: Instance, error: TwinhullError) -> TwinhullError:
+    """What it was that could not be saved: one that is ending is given the time to have ended."""
+    deadline = time.monotonic() + ENDS_S
+    while status(home, instance) in ("running", "paused"):
+        if time.monotonic() > deadline:
+            hint = "stop and start it: its supervisor may be of an earlier version of twinhull"
+            lost = isinstance(error, SupervisorLost)
+            return Conflict("the virtual machine cannot be held", hint=hint) if lost else error
+        time.sleep(control.POLL_S)
+    return Conflict(f"workload {instance.name} has ended while it was being copied")
 
 
 def surroundings(home: Home, instance: Instance) -> tuple[Prerequisites, Machine]:

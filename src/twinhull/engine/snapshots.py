@@ -15,6 +15,7 @@ from twinhull.engine.state import Home
 from twinhull.errors import Conflict, GuestError, InvalidRequest
 from twinhull.host import files, locks
 from twinhull.model import Instance
+from twinhull.scopes import contextmanager
 from twinhull.store import instances, snapshots
 from twinhull.store.db import transaction
 from twinhull.store.snapshots import Snapshot
@@ -22,6 +23,8 @@ from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from twinhull.plan.qemu import Machine
     from twinhull.runtime.fork import Times
     from twinhull.runtime.vm import Prerequisites
@@ -128,27 +131,47 @@ def restore(home: Home, reference: str, *, count: int = 1, name: str = "") -> tu
         Conflict: this host's QEMU, kernel or settings are not those any more, or a name is in use.
         GuestError: it is damaged.
     """
-    from twinhull.runtime.pages import Saved
-
     life.require_root(home)
     reconcile(home)
     sweep(home)
     wanted = forking.copy_names(name, count)
-    row = snapshots.find(home.db, reference)
+    with images.unpruned(home), kept(home, reference) as row:
+        return start_from(home, row, wanted)
+
+
+@contextmanager
+def kept(home: Home, reference: str) -> Iterator[Snapshot]:
+    """Give a whole snapshot that nobody removes meanwhile.
+
+    Raises:
+        NotFound: there is none, or it is removed at this moment.
+        GuestError: it is damaged.
+    """
+    directory = f"{root_of(home)}/{snapshots.find(home.db, reference).id}"
+    if not os.path.isdir(directory):
+        require_whole(home, snapshots.find(home.db, reference))
+    with locks.locked(f"{directory}/lock", shared=True):
+        row = snapshots.find(home.db, reference)  # who had the lock may have removed it
+        require_whole(home, row)
+        yield row
+
+
+def start_from(home: Home, row: Snapshot, wanted: list[str]) -> tuple[Instance, ...]:
+    """Start machines with these names from a snapshot."""
+    from twinhull.runtime.pages import Saved
+
     original = row.instance
     image = images.of_instance(home, original)
     request = forking.request_of_copy(instances.request_from(original.request))
     connectivity.require(home, request)
     connectivity.prepare(home, request)
-    require_whole(home, row)
-    with images.unpruned(home), locks.locked(f"{root_of(home)}/{row.id}/lock", shared=True):
-        memory, machine = foundation(home, row)
-        try:
-            saved = Saved(f"{root_of(home)}/{row.id}", memory, machine)
-            rows = [forking.row_of_copy(original, request._replace(name=each)) for each in wanted]
-            return forking.start_all(home, original, rows, image, saved, once=False)
-        finally:
-            os.close(memory)
+    memory, machine = foundation(home, row)
+    try:
+        saved = Saved(f"{root_of(home)}/{row.id}", memory, machine)
+        rows = [forking.row_of_copy(original, request._replace(name=each)) for each in wanted]
+        return forking.start_all(home, original, rows, image, saved, once=False)
+    finally:
+        os.close(memory)
 
 
 def foundation(home: Home, row: Snapshot) -> tuple[int, Machine]:

@@ -12,7 +12,7 @@ import os
 import time
 
 from twinhull.config import Config
-from twinhull.errors import Conflict, GuestError, HostUnfit, SupervisorLost
+from twinhull.errors import Conflict, GuestError, HostUnfit
 from twinhull.host import files, locks
 from twinhull.plan import codec
 from twinhull.plan.frames import Kind
@@ -109,12 +109,9 @@ def refuse(conversation: Sandbox) -> None:
 
     Raises:
         Conflict: it cannot hold now.
+        SupervisorLost: it has ended, or its supervisor is of an earlier version and knows no HOLD.
     """
-    try:
-        number = conversation.pid(conversation.expect(Kind.HOLD))
-    except SupervisorLost:
-        hint = "stop and start it: its supervisor is of an earlier version of twinhull"
-        raise Conflict("the virtual machine cannot be held", hint=hint) from None
+    number = conversation.pid(conversation.expect(Kind.HOLD))
     if number:
         raise Conflict(f"the virtual machine cannot be held now: {os.strerror(number)}")
 

@@ -58,6 +58,7 @@ static child_op *const PERFORM[MAX_OP_CODE + 1] = {
 	[OP_PERSONALITY] = op_personality,
 	[OP_TIME_OFFSETS] = op_time_offsets,
 	[OP_ATTRIBUTES] = op_attributes,
+	[OP_REMOUNT] = op_remount,
 	[OP_BIND_IDMAPPED] = op_bind,
 	[OP_LABEL] = op_label,
 	[OP_INIT] = op_init,

@@ -172,7 +172,7 @@ int hook_perform(struct setup *setup, const struct op *op);
 child_op op_directory, op_device, op_symlink, op_file;
 child_op op_hostname, op_domainname, op_sysctl, op_oom_score, op_umask, op_directory_of_work;
 child_op op_terminal, op_network;
-child_op op_await_hooks, op_hook, op_hook_directory, op_propagation, op_attributes;
+child_op op_await_hooks, op_hook, op_hook_directory, op_propagation, op_attributes, op_remount;
 child_op op_affinity, op_scheduler, op_io_priority, op_personality, op_time_offsets, op_label;
 /* Add entropy to the kernel's pool through an open /dev/urandom, and reseed. Returns 0 or -errno. */
 int seed_add(int random, const void *entropy, size_t length);

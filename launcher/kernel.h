@@ -53,6 +53,12 @@ static inline int sys_fsconfig(int fd, unsigned command, const char *key, const 
 	return result(syscall(SYS_fsconfig, fd, command, key, value, 0));
 }
 
+/* To configure the file system whose mount a descriptor is; -EINVAL if it is no mount. */
+static inline int sys_fspick(int mount)
+{
+	return result(syscall(SYS_fspick, mount, "", FSPICK_CLOEXEC | FSPICK_NO_AUTOMOUNT | FSPICK_EMPTY_PATH));
+}
+
 static inline int sys_fsmount(int fd, unsigned attributes)
 {
 	return result(syscall(SYS_fsmount, fd, FSMOUNT_CLOEXEC, attributes));

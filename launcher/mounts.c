@@ -131,6 +131,13 @@ static int configure(int fs, const char *options)
 	return 0;
 }
 
+int mount_configure(int mount, const char *options)
+{
+	CLEANUP_FD int fs = sys_fspick(mount);
+	int error = fs < 0 ? fs : configure(fs, options);
+	return error || !*options ? error : sys_fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL);
+}
+
 static bool below_dev(const char *source)
 {
 	return strncmp(source, "/dev/", strlen("/dev/")) == 0;

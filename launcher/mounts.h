@@ -29,6 +29,9 @@ int mount_copy(int directory, const char *path, bool recursive, bool alone, uint
 /* A new file system, detached; options as "size=64k,newinstance". */
 int mount_filesystem(const char *type, const char *source, const char *options, uint64_t attributes);
 
+/* Other options for the file system of a mount that is there; "" only looks that it is one. Returns 0 or -errno. */
+int mount_configure(int mount, const char *options);
+
 /* mount_setattr of a mount or of a whole tree. Returns 0 or -errno. */
 int mount_change(int mount, bool recursive, struct mount_attr *changes);
 

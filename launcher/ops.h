@@ -9,7 +9,7 @@
 #define MAX_OPS 8192
 #define MAX_PLAN_BYTES 4194304
 #define NETNS_FD 62
-#define MAX_OP_CODE 93
+#define MAX_OP_CODE 94
 
 enum op_code {
 	OP_CGROUP2 = 1,
@@ -91,6 +91,7 @@ enum op_code {
 	OP_FOREIGN_MOUNTS = 91,
 	OP_FIRST_AFFINITY = 92,
 	OP_AFFINITY = 93,
+	OP_REMOUNT = 94,
 };
 
 enum op_stage { STAGE_HOST = 1, STAGE_CHILD, STAGE_UNDO };
@@ -176,6 +177,7 @@ enum op_stage { STAGE_HOST = 1, STAGE_CHILD, STAGE_UNDO };
 	X(OP_HOOK_DIRECTORY, "hook-directory", STAGE_CHILD, "s", 0) \
 	X(OP_FOREIGN_MOUNTS, "foreign-mounts", STAGE_CHILD, "", -1) \
 	X(OP_FIRST_AFFINITY, "first-affinity", STAGE_HOST, "b", -1) \
-	X(OP_AFFINITY, "affinity", STAGE_CHILD, "b", -1)
+	X(OP_AFFINITY, "affinity", STAGE_CHILD, "b", -1) \
+	X(OP_REMOUNT, "remount", STAGE_CHILD, "ss", 0)
 
 #endif

@@ -367,6 +367,14 @@ int op_attributes(struct setup *setup, const struct op *op)
 	return target < 0 ? target : mount_change(target, args[3].number != 0, &changes);
 }
 
+int op_remount(struct setup *setup, const struct op *op)
+{
+	if (!setup->private)
+		return -EINVAL;
+	CLEANUP_FD int target = path_open(setup->root, op->args[0].text);
+	return target < 0 ? target : mount_configure(target, op->args[1].text);
+}
+
 /* Mounts of the host that are shared stay its peers if the plan says so; "/" itself never, or our root would cover
  * the host's. */
 int op_propagation(struct setup *setup, const struct op *op)

@@ -82,6 +82,18 @@ def test_a_tmpfs_has_the_mode_of_the_directory_that_it_covers(ours: Container) -
     assert ours.output("stat -c %a /covered /new; grep -c mode=2710 /proc/mounts").split() == ["2710", "1777", "1"]
 
 
+def test_a_remount_gives_the_file_system_its_options(container: Container) -> None:
+    container.spec["mounts"] += [
+        {"destination": "/proc", "type": "proc", "source": "proc", "options": ["remount", "hidepid=2"]},
+        {"destination": "/mnt", "type": "tmpfs", "source": "tmpfs", "options": ["size=1m"]},
+        {"destination": "/mnt", "type": "tmpfs", "source": "tmpfs", "options": ["remount", "ro", "size=2m"]},
+    ]
+    shown = container.output("grep -E '^[a-z]+ /(proc|mnt) ' /proc/mounts")
+    assert "hidepid=" in shown
+    assert "size=2048k" in shown
+    assert "tmpfs /mnt tmpfs ro," in shown
+
+
 def test_a_read_only_dev_has_the_terminal(container: Container) -> None:
     dev = next(mount for mount in container.spec["mounts"] if mount["destination"] == "/dev")
     dev["options"].append("ro")

@@ -125,6 +125,8 @@ def test_a_wrong_value_is_an_error_that_names_its_field(
         ({"destination": "/t", "type": "bind"}, "mounts[4].source"),
         ({"destination": "/t", "type": "bind", "source": "/nonesuch"}, "mounts[4].source"),
         ({"destination": "/t", "type": "tmpfs", "options": ["size=banana"]}, "mounts[4]"),
+        ({"destination": "/bin", "type": "tmpfs", "options": ["remount"]}, "mounts[4]"),
+        ({"destination": "/proc", "type": "proc", "options": ["remount", "hidepid=banana"]}, "mounts[4]"),
         ({"destination": "/t", "type": "nosuchfs"}, "mounts[4]"),
     ],
 )

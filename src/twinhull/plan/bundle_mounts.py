@@ -63,6 +63,8 @@ def compile_bundle_mounts(mounts: list[Mapping[str, Any]], place: Place) -> tupl
         if options.copy_up and (kind != "tmpfs" or options.bind or options.remount):
             raise InvalidRequest(f"{field}.options: 'tmpcopyup' is for a tmpfs")
         if options.remount:
+            if not options.bind and kind != "bind":
+                now.append(Op("remount", (target, ",".join(options.data))))
             now += changes(target, options, options.own)
         elif options.bind or kind == "bind":
             now += bind(mount, target, options, place, field, targets)

@@ -37,7 +37,7 @@ OPS = {
     "personality": "linux.personality",
     "time-offsets": "linux.timeOffsets",
 }
-MOUNTS = ("filesystem", "filesystem-copied", "bind", "bind-idmapped", "attributes")
+MOUNTS = ("filesystem", "filesystem-copied", "bind", "bind-idmapped", "attributes", "remount")
 LIMITS = {
     "memory.limit_in_bytes": "memory.limit",
     "memory.max": "memory.limit",

@@ -154,6 +154,8 @@ TABLE = (
     # --- child: what only an OCI runtime's caller asks for
     OpType(74, "child", "attributes", ("s:target", "i:attributes", "i:clear", "i:recursive", "i:propagation"),
            "change the mount at a path in the root"),
+    OpType(94, "child", "remount", ("s:target", "s:data"),
+           "give the file system whose mount is at a path in the root other options"),
     OpType(75, "child", "bind-idmapped",
            ("s:source", "s:target", "i:recursive", "i:attributes", "s:uids", "s:gids"), "bind seen through these maps"),
     OpType(76, "child", "seccomp-flags", ("b:filter", "i:flags"), "as seccomp, with flags of seccomp(2)"),

@@ -181,3 +181,19 @@ def test_a_capability_of_exec_is_ambient_where_the_container_has_it_inheritable(
     ours.begin()
     shown = ours.do("exec", "--cap", "CAP_SYSLOG", ours.id, "grep", "CapAmb", "/proc/self/status").stdout
     assert int(shown.split()[1], 16) == 1 << 34 | 1
+
+
+def test_exec_warns_of_what_it_cannot_grant_and_of_nothing_else(ours: Container) -> None:
+    ours.spec["process"]["capabilities"]["inheritable"] = ["CAP_KILL"]
+    ours.begin()
+    words = ("--cap", "CAP_FOO", "--cap", "CAP_SYS_TIME", ours.id, "true")
+    assert ours.do("exec", *words).stderr == "warning: process.capabilities: cannot be granted: CAP_FOO\n"
+    assert ours.exec("true").stderr == ""
+    process = {**ours.spec["process"], "args": ["true"], "capabilities": {"bounding": ["CAP_FOO"]}}
+    path = ours.scratch / "process.json"
+    path.write_text(json.dumps(process))
+    assert "CAP_FOO" in ours.do("exec", "--process", str(path), ours.id).stderr
+    process["user"] = {"uid": 0, "gid": 0, "umask": 99999}
+    path.write_text(json.dumps(process))
+    failed = ours.do("exec", "--process", str(path), ours.id, check=False)
+    assert failed.returncode == 255 and failed.stderr.startswith("process.user.umask")

@@ -22,6 +22,7 @@ from twinhull.cli.oci_options import Options
 from twinhull.errors import InvalidRequest
 from twinhull.host import files
 from twinhull.host.spawn import become
+from twinhull.plan.bundle import known_capabilities, ungranted_capabilities
 from twinhull.plan.defaults import ISOLATION_ANNOTATION as ISOLATION
 from twinhull.plan.shape import PROCESS, check_object
 from twinhull.runtime.oci import life
@@ -199,6 +200,10 @@ def run_exec(options: Options, given: Options, words: list[str]) -> int:
         subgroups=given.all("cgroup"),
         paused=given.flag("ignore-paused"),
     )
+    sets = process.get("capabilities") or {}
+    granted = known_capabilities(sets).get("permitted", [])  # --cap asks for no more than that
+    if left := [name for name in ungranted_capabilities(sets) if name not in granted]:
+        warner(options)(f"process.capabilities: cannot be granted: {' '.join(left)}")
     return 0 if given.flag("detach") else attend(started, bool(given.value("console-socket")))
 
 

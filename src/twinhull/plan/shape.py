@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 TEXT, FLAG = "text", "true or false"
 UINT16, UINT32, UINT64 = range(1 << 16), range(1 << 32), range(1 << 64)
 INT32, INT64 = range(-1 << 31, 1 << 31), range(-1 << 63, 1 << 63)
+UMASK = range(0o10000)
 ID = range((1 << 32) - 1)  # the last one means "as it is" to the kernel
 TEXTS, TEXT_OF = [TEXT], {"*": TEXT}
 MAPS = [{"containerID!": UINT32, "hostID!": UINT32, "size!": UINT32}]
@@ -24,8 +25,8 @@ THROTTLE = [{**NUMBERS, "rate!": UINT64}]
 
 PROCESS = {
     "terminal": FLAG,
-    "consoleSize": {"height!": UINT32, "width!": UINT32},
-    "user": {"uid": ID, "gid": ID, "umask": UINT32, "additionalGids": [ID]},
+    "consoleSize": {"height!": UINT16, "width!": UINT16},
+    "user": {"uid": ID, "gid": ID, "umask": UMASK, "additionalGids": [ID]},
     "args": TEXTS,
     "env": TEXTS,
     "cwd": TEXT,
@@ -36,7 +37,7 @@ PROCESS = {
     "selinuxLabel": TEXT,
     "oomScoreAdj": INT32,
     "scheduler": {
-        "policy": TEXT,
+        "policy!": TEXT,
         "flags": TEXTS,
         "nice": INT32,
         "priority": INT32,
@@ -123,7 +124,8 @@ SPEC = {
                 "type!": TEXT,
                 "major": INT64,
                 "minor": INT64,
-                **dict.fromkeys(("fileMode", "uid", "gid"), UINT32),
+                "fileMode": UINT16,
+                **dict.fromkeys(("uid", "gid"), UINT32),
             }
         ],
         "personality": {"domain!": TEXT, "flags": TEXTS},

@@ -156,6 +156,8 @@ def isolation(spec: Mapping[str, Any], linux: Mapping[str, Any], namespaces: Nam
         for index, path in enumerate(linux.get(key) or ()):
             if not path.startswith("/"):
                 raise InvalidRequest(f"linux.{key}[{index}]: {path!r} is not absolute")
+            if key == "maskedPaths" and normpath(path).strip("/") == "":
+                raise InvalidRequest(f"linux.{key}[{index}]: {path!r} is the root, which cannot be masked")
     for key in linux.get("sysctl") or {}:
         check_sysctl(key, namespaces, spec)
     for key in ("hostname", "domainname"):

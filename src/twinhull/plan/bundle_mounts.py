@@ -53,20 +53,20 @@ def compile_bundle_mounts(mounts: list[Mapping[str, Any]], place: Place) -> tupl
     targets: list[str] = []
     for index, mount in enumerate(mounts):
         field = f"mounts[{index}]"
-        options = split_options(mount.get("options") or (), field)
+        kind = mount.get("type") or ""
+        options = split_options(mount.get("options") or (), field, bind=int(kind == "bind"))
         target = below(mount.get("destination") or "", place.root) or "/"
         if target == "/":
             raise InvalidRequest(f"{field}.destination: {mount.get('destination')!r} is no place for a mount")
-        kind = mount.get("type") or ""
         if not place.own_mounts and any(flag & NOT_PRIVATE for flag in options.propagation):
             raise UnsupportedSpec(f"{field}.options: other than private takes a new mount namespace")
         if options.copy_up and (kind != "tmpfs" or options.bind or options.remount):
             raise InvalidRequest(f"{field}.options: 'tmpcopyup' is for a tmpfs")
         if options.remount:
-            if not options.bind and kind != "bind":
+            if not options.bind:
                 now.append(Op("remount", (target, ",".join(options.data))))
             now += changes(target, options, options.own)
-        elif options.bind or kind == "bind":
+        elif options.bind:
             now += bind(mount, target, options, place, field, targets)
         elif kind == "cgroup":
             made, closed = cgroups(target, options, place)

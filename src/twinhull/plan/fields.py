@@ -129,6 +129,7 @@ def mount_field(target: str, spec: Mapping[str, Any]) -> str:
         if target in (row["destination"], "/" + row["destination"].lstrip("/")):
             return f"mounts[{index}]"
     for index, row in rows:
-        if target == row.get("source"):
+        source = row.get("source") or ""
+        if target == source or (source and not source.startswith("/") and target.endswith(f"/{source}")):
             return f"mounts[{index}].source"
     return "mounts"

@@ -33,7 +33,8 @@ ATTRIBUTES = {
     "symfollow": (0, NOSYMFOLLOW),
 }
 RECURSIVE = {f"r{name}": bits for name, bits in ATTRIBUTES.items()}
-MEANS_NOTHING = {"defaults", "silent", "loud", "noiversion", "nofail", "noauto"}  # to the kernel, or to a mount
+MEANS_NOTHING = {"defaults", "silent", "loud", "noiversion"}  # to the kernel, or to a mount
+FSTAB = {"nofail", "noauto"}  # runc and crun let a bind have them; a file system refuses them
 VOLUME = {"copy", "nocopy"}  # what Podman has done already, and passes on
 SUPERBLOCK = {"sync", "async", "dirsync", "mand", "nomand", "lazytime", "nolazytime"}
 
@@ -71,8 +72,8 @@ class Options(NamedTuple):
     data: tuple[str, ...]
 
 
-def split_options(options: Iterable[str], field: str) -> Options:
-    """Sort options; `field` is the mount's place in the spec, for errors.
+def split_options(options: Iterable[str], field: str, *, bind: int = 0) -> Options:
+    """Sort options; `field` is the mount's place in the spec, for errors; `bind` is what its type says.
 
     Raises:
         InvalidRequest: an option of a bind that no mount has.
@@ -81,7 +82,7 @@ def split_options(options: Iterable[str], field: str) -> Options:
     found: dict[str, bool] = {}
     own, tree = Change(), Change()
     propagation, data = [], []
-    bind, idmap = 0, ""
+    idmap = ""
     for option in options:
         if option in ATTRIBUTES:
             own = own.plus(ATTRIBUTES[option])
@@ -99,10 +100,10 @@ def split_options(options: Iterable[str], field: str) -> Options:
             raise UnsupportedSpec(f"{field}.options: 'iversion' is not supported")
         elif option not in MEANS_NOTHING:
             data.append(option)
-    known = SUPERBLOCK | VOLUME
+    known = SUPERBLOCK | VOLUME | FSTAB
     if bind and (mapped := [option for option in data if option.startswith(("idmap=", "ridmap="))]):
         raise UnsupportedSpec(f"{field}.options: {mapped[0]!r}: mappings are uidMappings and gidMappings of the mount")
-    if bind and (strange := [option for option in data if option not in known and "=" not in option]):
+    if bind and (strange := [option for option in data if option not in known]):
         raise InvalidRequest(f"{field}.options: unknown option {strange[0]!r} of a bind")
     copy_up = "tmpcopyup" in found
     return Options(bind, "remount" in found, own, tree, tuple(propagation), idmap, copy_up, tuple(data))

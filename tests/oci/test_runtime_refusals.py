@@ -82,6 +82,8 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("process", {"rlimits": [{"type": "RLIMIT_CORE", "soft": "1", "hard": 1}]}, "process.rlimits[0].soft"),
     ("process", {"user": {"uid": 1 << 32, "gid": 0}}, "process.user.uid"),
     ("process", {"env": "A=b"}, "process.env"),
+    ("process", {"env": ["A=", "NOEQ"]}, "process.env[1]: invalid environment variable"),
+    ("process", {"env": ["=x"]}, "process.env[0]: invalid environment variable"),
     ("process", {"selinuxLabel": "x"}, "process.selinuxLabel"),
     ("linux", {"maskedPaths": ["relative"]}, "linux.maskedPaths[0]"),
     ("linux", {"sysctl": {"net.ipv4.ip_forward": "x"}}, "linux.sysctl"),

@@ -104,3 +104,13 @@ def test_devices_that_a_group_above_has_not_are_refused_and_the_limits_taken_bac
     ours.do("delete", "--force", ours.id)
     for path in Path("/sys/fs/cgroup").glob(f"*/twinhull-test/{above.name}"):
         path.rmdir()
+
+
+def test_a_limit_that_the_kernel_passes_over_is_a_warning_and_a_flag_that_it_refuses_an_error(ours: Container) -> None:
+    begun(ours)
+    warning = "warning: linux.resources.memory.kernel: not enforced"
+    assert ours.do("update", "--kernel-memory", "10m", ours.id).stderr.startswith(warning)
+    assert update(ours, {"memory": {"kernel": 5}}).stderr.startswith(warning)
+    assert update(ours, {"memory": {"limit": 1 << 25, "useHierarchy": True}}).returncode == 0
+    failed = update(ours, {"memory": {"useHierarchy": False}})
+    assert failed.returncode == 1 and failed.stderr.startswith("linux.resources.memory.useHierarchy: ")

@@ -9,7 +9,7 @@ import sys
 from time import monotonic
 
 from twinhull import jsontext
-from twinhull.cli.oci import identity_of, root_of
+from twinhull.cli.oci import identity_of, report, root_of
 from twinhull.cli.oci_options import Options
 from twinhull.errors import Conflict, InvalidRequest
 from twinhull.host import files
@@ -157,7 +157,12 @@ def run_update(options: Options, given: Options, words: list[str]) -> int:
         if text := given.value(option):
             resources.setdefault(section, {})[key] = text if option.startswith("cpuset") else quantity(option, text)
     resources.pop("devices", None) if not resources.get("devices") else None
-    groups.update(root_of(options), identity_of(words), resources)
+    root, identity = root_of(options), identity_of(words)
+    groups.update(root, identity, resources)
+    if (memory := resources.get("memory") or {}).get("kernel"):
+        from twinhull.runtime.oci.limits import warn_of_ignored
+
+        warn_of_ignored(records.load(root, identity), memory, lambda text: report(options, "warning", text))
     return 0
 
 

@@ -311,7 +311,10 @@ def check_process(given: Mapping[str, Any]) -> None:
     if not given.get("args") or not given["args"][0]:
         raise InvalidRequest("process.args: it must not be empty")
     if not str(given.get("cwd") or "").startswith("/"):
-        raise InvalidRequest(f"process.cwd: {given.get('cwd')!r} is not absolute")
+        raise InvalidRequest(f"process.cwd: {given.get('cwd') or ''!r} is not absolute")
+    for index, entry in enumerate(given.get("env") or ()):
+        if not entry.partition("=")[0] or "=" not in entry:
+            raise InvalidRequest(f"process.env[{index}]: invalid environment variable: {entry!r} is not NAME=value")
     if (adjust := given.get("oomScoreAdj")) is not None and not -1000 <= adjust <= 1000:
         raise InvalidRequest(f"process.oomScoreAdj: {adjust} is not between -1000 and 1000")
     if (count := len((given.get("user") or {}).get("additionalGids") or ())) > MAX_GROUPS:

@@ -98,8 +98,8 @@ def memory(section: Mapping[str, Any], *, v2: bool) -> Iterator[Setting]:
     if section.get("disableOOMKiller"):
         old.append(("memory.oom_control", "1"))
         only_v1("memory.disableOOMKiller", v2=v2)
-    if section.get("useHierarchy"):
-        old.insert(0, ("memory.use_hierarchy", "1"))
+    if (hierarchy := section.get("useHierarchy")) is not None:
+        old.insert(0, ("memory.use_hierarchy", str(int(hierarchy))))
     yield Setting("memory", "memory", new, old)
 
 

@@ -94,6 +94,13 @@ def test_a_remount_gives_the_file_system_its_options(container: Container) -> No
     assert "tmpfs /mnt tmpfs ro," in shown
 
 
+def test_dev_is_remounted_read_only_after_its_nodes(container: Container) -> None:
+    closed = {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["remount", "ro"]}
+    container.spec["mounts"].append(closed)
+    shown = container.output("test -c /dev/null && grep -E ' /dev ' /proc/mounts")
+    assert shown.startswith("tmpfs /dev tmpfs ro,")
+
+
 def test_a_read_only_dev_has_the_terminal(container: Container) -> None:
     dev = next(mount for mount in container.spec["mounts"] if mount["destination"] == "/dev")
     dev["options"].append("ro")

@@ -65,7 +65,9 @@ def compile_bundle_mounts(mounts: list[Mapping[str, Any]], place: Place) -> tupl
         if options.remount:
             if not options.bind:
                 now.append(Op("remount", (target, ",".join(options.data))))
-            now += changes(target, options, options.own)
+            own, closed = closed_late(target, options.own) if target == "/dev" else (options.own, [])
+            now += changes(target, options, own)
+            late += closed
         elif options.bind:
             now += bind(mount, target, options, place, field, targets)
         elif kind == "cgroup":
@@ -128,6 +130,13 @@ def bind(
     yield from changes(target, options, options.own)
 
 
+def closed_late(target: str, own: Change) -> tuple[Change, list[Op]]:
+    """What changes at once, and what makes it read-only when its contents are there."""
+    if not own.on & RDONLY:
+        return own, []
+    return Change(own.on & ~RDONLY, own.off), [Op("attributes", (target, RDONLY, 0, 0, 0))]
+
+
 def filesystem(mount: Mapping[str, Any], target: str, options: Options, field: str) -> tuple[list[Op], list[Op]]:
     """A new file system; one in memory is closed for writing only after others found their place in it."""
     kind = mount.get("type") or ""
@@ -135,10 +144,7 @@ def filesystem(mount: Mapping[str, Any], target: str, options: Options, field: s
         raise InvalidRequest(f"{field}.type: {kind!r} without the option 'bind' is no file system")
     if mount.get("uidMappings") or options.idmap:
         raise UnsupportedSpec(f"{field}.uidMappings: only a bind can be seen through maps")
-    own, late = options.own, []
-    if kind == "tmpfs" and own.on & RDONLY:
-        own = Change(own.on & ~RDONLY, own.off)
-        late.append(Op("attributes", (target, RDONLY, 0, 0, 0)))
+    own, late = closed_late(target, options.own) if kind == "tmpfs" else (options.own, [])
     name = "filesystem-copied" if options.copy_up else "filesystem"
     made = [Op(name, (kind, mount.get("source") or kind, target, own.on, ",".join(options.data)))]
     return [*made, *changes(target, options, Change())], late

@@ -81,6 +81,31 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("process", {"rlimits": [{"type": "RLIMIT_DREAMS", "soft": 1, "hard": 1}]}, "process.rlimits"),
     ("process", {"rlimits": [{"type": "RLIMIT_CORE", "soft": "1", "hard": 1}]}, "process.rlimits[0].soft"),
     ("process", {"user": {"uid": 1 << 32, "gid": 0}}, "process.user.uid"),
+    (
+        "linux",
+        {"namespaces": [{"type": "mount"}, {"type": "uts"}, {"type": "ipc", "path": "/proc/self/ns/uts"}]},
+        "linux.namespaces[2].path: /proc/self/ns/uts is no ipc namespace",
+    ),
+    (
+        "linux",
+        {"namespaces": [{"type": "mount"}, {"type": "uts"}, {"type": "pid", "path": "/etc/hostname"}]},
+        "linux.namespaces[2].path: /etc/hostname is no namespace",
+    ),
+    (
+        "linux",
+        {"namespaces": [{"type": "mount"}, {"type": "uts"}, {"type": "network", "path": "/nonesuch"}]},
+        "linux.namespaces[2].path: /nonesuch: No such file or directory",
+    ),
+    (
+        "linux",
+        {"timeOffsets": {"boottime": {"secs": 1000, "nanosecs": 2_000_000_000}}},
+        "linux.timeOffsets['boottime'].nanosecs",
+    ),
+    (
+        "hooks",
+        {"createContainer": [{"path": "/bin/sleep", "args": ["sleep", "9"], "timeout": 1}]},
+        "hooks.createContainer[0]: error running createContainer hook #0: /bin/sleep did not end within 1 s",
+    ),
     ("process", {"env": "A=b"}, "process.env"),
     ("process", {"env": ["A=", "NOEQ"]}, "process.env[1]: invalid environment variable"),
     ("process", {"env": ["=x"]}, "process.env[0]: invalid environment variable"),
@@ -217,3 +242,29 @@ def test_an_id_that_no_directory_can_have_is_refused_in_our_words(ours: Containe
     ours.write()
     failed = ours.do("create", "--bundle", str(ours.bundle), "x" * 300, check=False)
     assert failed.stderr == "invalid container id format: 300 letters, and at most 255 are possible\n"
+
+
+@pytest.mark.parametrize("text", ["[]", "[" * 100_000])
+def test_what_is_no_object_is_said_to_be_that(ours: Container, text: str) -> None:
+    ours.write()
+    (ours.scratch / "config.json").write_text(text)
+    words = ("create", "--config", str(ours.scratch / "config.json"), "--bundle", str(ours.scratch), ours.id)
+    failed = ours.do(*words, check=False)
+    assert failed.returncode == 1 and failed.stderr.startswith("config.json: it is "), failed.stderr
+
+
+@pytest.mark.parametrize("option", ["--log-level=foo", "--rootless=foo"])
+def test_an_option_with_another_word_than_runcs_is_refused(ours: Container, option: str) -> None:
+    failed = ours.do(option, "list", check=False)
+    assert failed.returncode == 1 and failed.stderr.startswith(option.partition("=")[0] + ": 'foo' is none of ")
+
+
+def test_a_flag_of_a_listener_does_nothing_without_one(ours: Container) -> None:
+    flags = ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]
+    ours.spec["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "flags": flags, "syscalls": []}
+    assert ours.output("echo runs") == "runs\n"
+
+
+def test_a_pid_file_that_cannot_be_is_named(ours: Container) -> None:
+    failed = ours.create("--pid-file", "/nonexist/p", check=False)
+    assert failed.returncode == 1 and failed.stderr == "No such file or directory: /nonexist/p\n"

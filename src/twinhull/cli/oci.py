@@ -26,6 +26,8 @@ FAILED, EXEC_FAILED = 1, 255
 COLLECT_AFTER = 50_000  # objects, as in cli/main.py
 EISDIR = 21  # the import of errno would be one more at each start
 INIT = "init"  # what launcher/front.c tells of the child that it started: descriptor:pid
+LOG_LEVELS = ("debug", "info", "warning", "error", "warn", "fatal", "panic", "trace")
+ROOTLESS = ("auto", "true", "false", "1", "0", "t", "f")
 DEFAULT_ROOT = "/run/twinhull-oci"
 MODULES = {
     **dict.fromkeys(("create", "run", "exec"), "oci_containers"),
@@ -133,6 +135,7 @@ def dispatch(options: Options, verb: str, words: list[str]) -> int:
         return 0
     if verb not in MODULES:
         raise InvalidRequest(f"no such command: {verb}")
+    check_words(options)
     check_cgroup_manager(options)
     given, rest = parse(verb, verb_options(verb), words)
     if given.flag("help"):
@@ -141,6 +144,17 @@ def dispatch(options: Options, verb: str, words: list[str]) -> int:
     module = __import__(f"twinhull.cli.{MODULES[verb]}", fromlist=["run"])
     act: Callable[[Options, Options, list[str]], int] = getattr(module, f"run_{verb}")
     return act(options, given, rest)
+
+
+def check_words(options: Options) -> None:
+    """Refuse words that runc does not know, either.
+
+    Raises:
+        InvalidRequest: the option has another.
+    """
+    for option, known in (("log-level", LOG_LEVELS), ("rootless", ROOTLESS)):
+        if (word := options.value(option)) and word.lower() not in known:
+            raise InvalidRequest(f"--{option}: {word!r} is none of {', '.join(known)}")
 
 
 def check_cgroup_manager(options: Options) -> None:

@@ -154,4 +154,6 @@ def flags(section: Mapping[str, Any], *, notifies: bool) -> int:
         raise InvalidRequest("linux.seccomp.listenerPath: SCMP_ACT_NOTIFY needs one")
     if section.get("listenerMetadata") and not listener:
         raise InvalidRequest("linux.seccomp.listenerMetadata: there is no listenerPath")
-    return bits | (NEW_LISTENER if notifies else 0)
+    if not notifies:
+        return bits & ~FLAGS["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]  # it is of a listener, and refused without one
+    return bits | NEW_LISTENER

@@ -129,7 +129,7 @@ SPEC = {
             }
         ],
         "personality": {"domain!": TEXT, "flags": TEXTS},
-        "timeOffsets": {"*": {"secs": INT64, "nanosecs": UINT32}},
+        "timeOffsets": {"*": {"secs": INT64, "nanosecs": range(1_000_000_000)}},
     },
 }
 

@@ -50,7 +50,11 @@ def load_spec(bundle: str, path: str) -> Any:
         raise NotFound(f"JSON specification file {path or 'config.json'} not found in {bundle}") from None
     except ValueError as error:
         raise InvalidRequest(f"config.json: {error}") from None
-    version = spec.get("ociVersion") if isinstance(spec, dict) else None
+    except RecursionError:
+        raise InvalidRequest("config.json: it is nested too deeply") from None
+    if not isinstance(spec, dict):
+        raise InvalidRequest("config.json: it is not an object")
+    version = spec.get("ociVersion") or ""
     if not isinstance(version, str) or version.count(".") < 2 or version.split(".")[0] != "1":
         raise InvalidRequest(f"ociVersion: {version!r} is not a version that this runtime reads (1.x.y)")
     check_shape(spec, SPEC)

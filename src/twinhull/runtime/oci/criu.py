@@ -100,7 +100,7 @@ def explained(error: CriuFailed, path: str, verb: str, log: str) -> TwinhullErro
 def open_directory(path: str) -> int:
     """Return a descriptor of a directory, made if it is missing."""
     try:
-        os.mkdir(path, 0o700)
+        os.makedirs(path, 0o700)
     except FileExistsError:
         pass
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from errno import EACCES, EBUSY, ECANCELED, ELOOP
+from errno import EACCES, EBUSY, ECANCELED, ELOOP, ETIMEDOUT
 
 from twinhull.errors import HostUnfit, InvalidRequest, LaunchError, TwinhullError
 from twinhull.plan.fields import field_of, hook_words
+from twinhull.plan.namespaces import KINDS
 from twinhull.scopes import contextmanager
 
 TYPE_CHECKING = False
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from twinhull.plan.bundle_cgroups import Cgroup
+
+NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 
 
 @contextmanager
@@ -31,10 +34,45 @@ def fields_named(spec: Mapping[str, Any], *, of: tuple[str, ...] = ("",)) -> Ite
             told = error.target if error.op == "hook" and error.errno == ECANCELED else error.message
             if error.op in ("cgroup1", "cgroup2") and error.errno == EBUSY:
                 told = f"container's cgroup unexpectedly frozen: {error.message}"
+            if error.op == "hook" and error.errno == ETIMEDOUT and (timeout := hook_timeout(field, spec)):
+                told = f"{error.target} did not end within {timeout} s"
+            elif error.op == "time-offsets":
+                told = os.strerror(error.errno)
+            if error.op in ("join-namespace", "namespaces") and (wrong := wrong_namespace(spec)):
+                field, told = wrong
             error.message = f"{field}: {hook_words(field) if error.op == 'hook' else ''}{told}"
         if error.errno == ELOOP and field.startswith("mounts["):
             error.message += f" ({error.target} must be mounted on ordinary directory, not on a link)"
         raise
+
+
+def wrong_namespace(spec: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The field of the first path that is no namespace of its type, and what it is instead."""
+    from fcntl import ioctl
+
+    for index, row in enumerate((spec.get("linux") or {}).get("namespaces") or ()):
+        if not (path := row.get("path")):
+            continue
+        field = f"linux.namespaces[{index}].path"
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            return field, f"{path}: {error.strerror}"
+        try:
+            kind = ioctl(fd, NS_GET_NSTYPE)
+        except OSError:
+            return field, f"{path} is no namespace"
+        finally:
+            os.close(fd)
+        if kind != KINDS[row["type"]]:
+            return field, f"{path} is no {row['type']} namespace"
+    return None
+
+
+def hook_timeout(field: str, spec: Mapping[str, Any]) -> int:
+    """The seconds that the hook in a field has; 0 if the field is not one hook's."""
+    kind, _, index = field.removeprefix("hooks.").rstrip("]").partition("[")
+    return int(spec["hooks"][kind][int(index)].get("timeout") or 0) if index else 0
 
 
 @contextmanager

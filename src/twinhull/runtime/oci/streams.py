@@ -64,8 +64,11 @@ def settle(started: Started, streams: Streams) -> None:
 def write_pid(path: str, pid: int) -> None:
     """Digits only; a reader never sees half of them."""
     temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}")
-    files.write(temporary, str(pid).encode(), 0o644)
-    os.rename(temporary, path)
+    try:
+        files.write(temporary, str(pid).encode(), 0o644)
+        os.rename(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, os.strerror(error.errno or 0), path) from None
 
 
 def check_terminal(process: Mapping[str, Any], streams: Streams) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+from typing import Any
 
 from tests.support.oci import Container
 
@@ -21,13 +23,21 @@ def test_a_seccomp_listener_gets_its_descriptor_with_the_state(ours: Container) 
         listener.listen()
         listener.settimeout(20)
         ours.create()
-        connection, _ = listener.accept()
-        with connection:
-            message, descriptors, _, _ = socket.recv_fds(connection, 65536, 1)
-    with open(descriptors[0], "rb"):
-        said = json.loads(message)
+        said = told(listener)
+        ours.exec("/bin/true")
+        of_exec = told(listener)
     assert said["fds"] == ["seccompFd"] and said["metadata"] == "mine"
-    assert said["pid"] == ours.state()["pid"] and said["state"]["id"] == ours.id
+    assert said["pid"] == said["state"]["pid"] == ours.state()["pid"] and said["state"]["id"] == ours.id
+    assert of_exec["state"]["pid"] == said["pid"] != of_exec["pid"], "the state is the container's"
+
+
+def told(listener: socket.socket) -> Any:
+    """What the next process has sent; the descriptor is closed."""
+    connection, _ = listener.accept()
+    with connection:
+        message, descriptors, _, _ = socket.recv_fds(connection, 65536, 1)
+    os.close(descriptors[0])
+    return json.loads(message)
 
 
 def notifies(container: Container, call: str) -> list[str]:

@@ -241,7 +241,12 @@ def hooks_of(root: str, record: Record, spec: Mapping[str, Any]) -> Callable[[in
 
 def listener_of(root: str, record: Record, seccomp: Filter, status: str) -> Callable[[int, int], None]:
     """What tells a filter's listener of a process, at once: its next call may be one that is asked about."""
-    return lambda pid, fd: tell_listener(seccomp, pid, fd, records.document(root, record._replace(pid=pid), status))
+
+    def tell(pid: int, fd: int) -> None:
+        first = record if record.pid else record._replace(pid=pid)
+        tell_listener(seccomp, pid, fd, records.document(root, first, status))
+
+    return tell
 
 
 def describe(root: str, record: Record, cgroup: Cgroup, seccomp: Filter, streams: Streams) -> Bundle:

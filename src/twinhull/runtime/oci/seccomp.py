@@ -39,12 +39,12 @@ def container_filter(root: str, section: Mapping[str, Any] | None) -> Filter:
 
 
 def tell_listener(seccomp: Filter, pid: int, listener: int, state: Mapping[str, object]) -> None:
-    """Send a process's listener, with the container process state of runtime-spec."""
+    """Send a process's listener, with the container process state of runtime-spec; `state` is the container's."""
     message = {
         "ociVersion": state["ociVersion"],
         "fds": ["seccompFd"],
         "pid": pid,
         "metadata": seccomp.metadata,
-        "state": {**state, "pid": pid},
+        "state": state,
     }
     hand_over(seccomp.listener, listener, jsontext.dumps(message).encode(), "linux.seccomp.listenerPath")

@@ -95,3 +95,15 @@ def test_an_exec_from_outside_is_told_where_it_belongs(delegate: UserContainer) 
     assert "systemd-run --user --scope" in delegate.errors()[-1]
     delegate.around = inside
     assert delegate.exec("echo", "in").stdout == "in\n"
+
+
+def test_what_of_groups_a_user_has_not_is_in_the_log_alone(mine: UserContainer) -> None:
+    mine.spec["linux"]["cgroupsPath"] = "/nobodys/group"
+    mine.spec["linux"]["resources"] = {"devices": [{"allow": False, "access": "rwm"}]}
+    done = mine.sh("echo in").run()
+    assert (done.stdout, done.stderr) == ("in\n", "")
+    rows = [json.loads(line) for line in mine.log.read_text().splitlines()]
+    assert [(row["level"], row["msg"].partition(": ")[0]) for row in rows] == [
+        ("warning", "linux.resources.devices"),
+        ("warning", "linux.cgroupsPath"),
+    ]

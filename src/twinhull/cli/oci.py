@@ -100,8 +100,8 @@ def text_of(error: TwinhullError) -> str:
     return error.message.replace(" : ", ": ")  # an op without a target
 
 
-def report(options: Options, level: str, message: str) -> None:
-    """Write to the log and, as plain text, to stderr."""
+def report(options: Options, level: str, message: str, *, shown: bool = True) -> None:
+    """Write to the log and, as plain text, to stderr; to the log alone what a caller would see at each of its runs."""
     from time import gmtime, strftime
 
     moment = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
@@ -121,7 +121,8 @@ def report(options: Options, level: str, message: str) -> None:
         else:
             os.write(fd, line.encode() + b"\n")
             os.close(fd)
-    print(message if level == "error" else f"{level}: {message}", file=sys.stderr)
+    if shown:
+        print(message if level == "error" else f"{level}: {message}", file=sys.stderr)
 
 
 def dispatch(options: Options, verb: str, words: list[str]) -> int:

@@ -21,6 +21,7 @@ from twinhull.cli.oci import identity_of, report, root_of
 from twinhull.cli.oci_options import Options
 from twinhull.errors import InvalidRequest
 from twinhull.host import files
+from twinhull.host.facts import is_rootless
 from twinhull.host.spawn import become
 from twinhull.plan.bundle import known_capabilities, ungranted_capabilities
 from twinhull.plan.defaults import ISOLATION_ANNOTATION as ISOLATION
@@ -34,7 +35,7 @@ from twinhull.runtime.oci.streams import Streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any, NoReturn
 
 SANDBOXES = ("io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType")
@@ -95,9 +96,21 @@ def make(options: Options, given: Options, identity: str, *, detached: bool) -> 
     if guest and not grouped:
         raise InvalidRequest("--cgroup-manager disabled: a virtual machine has a group of its own")
     made = create(root_of(options), identity, bundle, spec, streams, warn, guest=guest, grouped=grouped)
-    if not grouped and ((spec.get("linux") or {}).get("resources") or {}).get("devices"):
-        warn("linux.resources.devices: not enforced without a control group (--cgroup-manager disabled)")
+    if not grouped:
+        if ((spec.get("linux") or {}).get("resources") or {}).get("devices"):
+            warn("linux.resources.devices: not enforced without a control group (--cgroup-manager disabled)")
+    elif not guest and (os.geteuid() or is_rootless()):
+        for text in untaken(spec.get("linux") or {}, records.load(root_of(options), identity)):
+            report(options, "warning", text, shown=False)  # Podman without root asks for both, always
     return spec, made
+
+
+def untaken(linux: Mapping[str, Any], record: records.Record) -> Iterator[str]:
+    """What a user without root asked of control groups, and has not."""
+    if (linux.get("resources") or {}).get("devices"):
+        yield "linux.resources.devices: not enforced for a user without root"
+    if (path := linux.get("cgroupsPath")) and not record.unified and not record.legacy:
+        yield f"linux.cgroupsPath: {path}: no such group can be made without root: the container stays in its caller's"
 
 
 def called() -> str:

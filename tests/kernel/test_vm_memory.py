@@ -29,10 +29,10 @@ class Guest:
 
     def settled_bytes(self) -> int:
         """What it takes once it gives nothing back any more, as it does with what its boot has used."""
-        before, now = self.taken_bytes, self.later_bytes()
-        while before - now > SLACK_BYTES:
-            before, now = now, self.later_bytes()
-        return now
+        looks = [self.taken_bytes, self.later_bytes(), self.later_bytes()]
+        while looks[-3] - looks[-1] > SLACK_BYTES:
+            looks.append(self.later_bytes())
+        return looks[-1]
 
     def later_bytes(self) -> int:
         """What it takes a look of the guest's kernel later, which is every two seconds."""

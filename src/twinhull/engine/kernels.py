@@ -228,20 +228,24 @@ def use(home: Home, beginning: str) -> str:
     if beginning == DISTRIBUTION:
         kernel.choose(root, "")
         return DISTRIBUTION
-    found = named(config, beginning)
+    found = named(config, beginning, facts.architecture())
     if found.architecture != facts.architecture():
         raise InvalidRequest(f"{found.name} is for guests of {found.architecture}, which boot the newest of theirs")
     kernel.choose(root, found.name)
     return found.name
 
 
-def named(config: Config, beginning: str) -> Listed:
+def named(config: Config, beginning: str, architecture: str = "") -> Listed:
     """Return the one kernel whose name is, or begins with, this.
+
+    Args:
+        architecture: for this kind of processor if there is any.
 
     Raises:
         NotFound: there is none, or more than one.
     """
     rows = [row for row in everything(config) if beginning and row.name.startswith(beginning)]
+    rows = [row for row in rows if row.architecture == architecture] or rows
     found = [row for row in rows if row.name == beginning] or rows
     if len(found) != 1:
         what = f"{len(found)} kernels begin with {beginning}" if found else f"no kernel {beginning}"

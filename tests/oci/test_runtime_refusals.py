@@ -106,6 +106,15 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         {"createContainer": [{"path": "/bin/sleep", "args": ["sleep", "9"], "timeout": 1}]},
         "hooks.createContainer[0]: error running createContainer hook #0: /bin/sleep did not end within 1 s",
     ),
+    (
+        "linux",
+        {
+            "namespaces": [{"type": kind} for kind in ("mount", "uts", "pid", "user")],
+            "uidMappings": [{"containerID": 1000, "hostID": 1000, "size": 1}],
+            "gidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}],
+        },
+        "linux.uidMappings: 0 must be mapped",
+    ),
     ("process", {"env": "A=b"}, "process.env"),
     ("process", {"env": ["A=", "NOEQ"]}, "process.env[1]: invalid environment variable"),
     ("process", {"env": ["=x"]}, "process.env[0]: invalid environment variable"),

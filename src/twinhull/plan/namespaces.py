@@ -71,7 +71,11 @@ def compile_namespaces(linux: Mapping[str, Any], *, rootless: bool = False) -> N
     if "network" in made:
         host += [Op("netns"), Op("netlink-inside", (link_up(LOOPBACK_INDEX, ack=True), 1))]
     flags = sum(KINDS[kind] for kind in (made | {"mount"}) - {"network", "time"})
-    child = [Op("namespaces", (flags,)), *id_maps(linux, made, joined), Op("propagation", (outer(spread),))]
+    child = [
+        Op("namespaces", (flags,)),
+        *id_maps(linux, made, joined, rootless=rootless),
+        Op("propagation", (outer(spread),)),
+    ]
     return Namespaces(frozenset(made), joined, tuple(host), tuple(child))
 
 
@@ -110,13 +114,15 @@ def outer(spread: str) -> int:
     return MS_REC | (MS_PRIVATE if flag == MS_UNBINDABLE else flag)
 
 
-def id_maps(linux: Mapping[str, Any], made: set[str], joined: Mapping[str, str]) -> Iterator[Op]:
-    """The maps of a new user namespace."""
+def id_maps(linux: Mapping[str, Any], made: set[str], joined: Mapping[str, str], *, rootless: bool) -> Iterator[Op]:
+    """The maps of a new user namespace; 0 is who makes the container in it, but for a user without root."""
     users, groups = linux.get("uidMappings") or [], linux.get("gidMappings") or []
     if "user" in made:
         for name, rows in (("uidMappings", users), ("gidMappings", groups)):
             if not rows:
                 raise InvalidRequest(f"linux.{name}: a user namespace needs them")
+            if not rootless and all(row["containerID"] or not row["size"] for row in rows):
+                raise InvalidRequest(f"linux.{name}: 0 must be mapped, for the container is made as that")
         yield Op("id-maps", (id_map(users), id_map(groups)))
     elif (users or groups) and "user" not in joined:
         raise InvalidRequest("linux.uidMappings: there is no user namespace in linux.namespaces")

@@ -282,7 +282,8 @@ def test_list_shows_the_containers(container: Container) -> None:
     assert container.do("list", "--quiet").stdout.split() == [container.id]
 
 
-def test_delete_force_removes_what_a_killed_create_left(ours: Container) -> None:
+@pytest.mark.parametrize("way", ["delete", "delete --force", "create"])
+def test_what_a_killed_create_left_is_stopped_and_goes(ours: Container, way: str) -> None:
     ours.spec["hooks"] = {"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "1000"]}]}
     ours.write()
     words = ours.argv("create", "--bundle", str(ours.bundle), ours.id)
@@ -293,10 +294,22 @@ def test_delete_force_removes_what_a_killed_create_left(ours: Container) -> None
             capture_output=True,
             text=True,
         )
+        assert ours.state()["status"] == "creating"
+        assert ours.create(check=False).returncode == 1, "its maker lives"
         creating.send_signal(signal.SIGKILL)
     os.kill(int(marker.stdout.split()[0]), signal.SIGKILL)
-    assert ours.state()["status"] == "creating"
-    ours.remove()
+    ours.await_status("stopped")
+    left = ours.state()
+    assert (left["ociVersion"], left["bundle"]) == (ours.spec["ociVersion"], str(ours.bundle))
+    (row,) = json.loads(ours.do("list", "--format", "json").stdout)
+    assert (row["id"], row["status"]) == (ours.id, "stopped")
+    if way == "create":
+        ours.spec["hooks"] = {}
+        ours.create()
+        assert ours.state()["status"] == "created"
+        ours.remove()
+    else:
+        ours.do(*way.split(), ours.id)
     assert ours.do("state", ours.id, check=False).returncode == 1
 
 

@@ -64,7 +64,7 @@ def run_list(options: Options, given: Options, words: list[str]) -> int:
     rows = []
     for name in names:
         record = records.load(root, name)
-        if record.pid:
+        if record.pid or not records.is_held(records.directory(root, name)):
             owner = os.stat(records.directory(root, name)).st_uid
             rows.append({**records.document(root, record), "owner": user_name(owner)})
     if given.value("format") == "json":

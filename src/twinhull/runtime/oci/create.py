@@ -14,6 +14,7 @@ from twinhull.plan.bundle_cgroups import NO_GROUPS, Cgroup, place
 from twinhull.plan.codec import encode
 from twinhull.plan.shape import SPEC, check_shape
 from twinhull.runtime.oci import record as records
+from twinhull.runtime.oci.claim import claim, require_directory
 from twinhull.runtime.oci.conversation import Started, perform
 from twinhull.runtime.oci.launcher import undo
 from twinhull.runtime.oci.life import locked, stopped
@@ -87,12 +88,9 @@ def create(
         HostUnfit: a user without root lacks something; the message says what repairs it.
     """
     directory = records.directory(root, identity)
-    files.make_directory(root, 0o711)
-    try:
-        os.mkdir(directory, 0o700)
-    except FileExistsError:
-        raise Conflict(f"container with id exists: {identity}") from None
+    claim(root, identity, warn)
     with locked(root, identity) as lock:
+        require_directory(lock, identity)
         try:
             made = make(root, identity, bundle, spec, streams, lock, guest=guest, grouped=grouped)
         except BaseException:
@@ -116,7 +114,7 @@ def make(
     directory, facts = records.directory(root, identity), read_facts()
     user: tuple[Op, ...] = ()
     on_maps = None
-    files.replace(f"{directory}/config.json", jsontext.dumps(spec).encode())
+    records.begin(directory, bundle, spec)
     spec = streams.told(spec) if guest else with_notify(streams.told(spec), directory)
     if os.geteuid() != 0:
         facts, user, spec, on_maps = without_root(facts, spec, guest=guest)

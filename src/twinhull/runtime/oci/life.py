@@ -253,7 +253,7 @@ def delete(root: str, identity: str, *, force: bool = False, warn: Callable[[str
         return
     with locked(root, identity):
         record = records.load(root, identity)
-        state = records.status(root, record)
+        state = records.status(root, record) if record.pid else "stopped"  # who made it would have the lock
         if state not in ("stopped", "created") and not force:
             raise Conflict(f"cannot delete container {identity} that is not stopped: {state}")
         if state != "stopped":

@@ -3,13 +3,15 @@
 Promise: state is derived, not stored. A pid counts only with its start time, and `created` only while its process
 waits at the FIFO.
 
-    ROOT/ID/   config.json  the bundle's, as it was     record  absent while it is created; launcher/front.h has it too
+    ROOT/ID/   bundle       a link to it
+               config.json  the bundle's, as it was     record  absent while it is created; launcher/front.h has it too
                undo         the plan that removes what is left    exec.fifo, error  see start    lock
 """
 
 from __future__ import annotations
 
 import os
+from fcntl import LOCK_NB, LOCK_SH, flock
 
 from twinhull import jsontext
 from twinhull.errors import Conflict, InvalidRequest, NotFound
@@ -89,8 +91,23 @@ def load(root: str, identity: str) -> Record:
     except FileNotFoundError:
         if not os.path.isdir(path):
             raise NotFound(f"container {identity!r} does not exist") from None
-        return Record(identity, "", "", "", 0, 0, "", {}, "", [])
+        return unmade(path, identity)
     return Record(*[row[field] for field in Record._fields])
+
+
+def unmade(path: str, identity: str) -> Record:
+    """What is known of a container whose process was not there yet."""
+    try:
+        bundle, version = os.readlink(f"{path}/bundle"), jsontext.loads(files.read(f"{path}/config.json"))["ociVersion"]
+    except FileNotFoundError:
+        bundle, version = "", ""
+    return Record(identity, bundle, "", "", 0, 0, version, {}, "", [])
+
+
+def begin(path: str, bundle: str, spec: Any) -> None:
+    """Keep what is known from the first, so that a maker that is killed leaves it."""
+    os.symlink(bundle, f"{path}/bundle")
+    files.replace(f"{path}/config.json", jsontext.dumps(spec).encode())
 
 
 def save(root: str, record: Record) -> None:
@@ -129,14 +146,29 @@ def is_alive(record: Record) -> bool:
 
 
 def status(root: str, record: Record) -> str:
-    """creating, created, running, paused or stopped."""
+    """creating, created, running, paused or stopped, which is also what a maker that was killed left."""
     if not record.pid:
-        return "creating"
+        return "creating" if is_held(directory(root, record.id)) else "stopped"
     if not is_alive(record):
         return "stopped"
     if awaits_start(directory(root, record.id)):
         return "created"
     return "paused" if is_frozen(record) else "running"
+
+
+def is_held(path: str) -> bool:
+    """True if somebody works on a container, or is about to: its maker makes the lock next."""
+    try:
+        lock = os.open(f"{path}/lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        flock(lock, LOCK_SH | LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
 def awaits_start(path: str) -> bool:

@@ -3,7 +3,8 @@
 CRIU is started as a process of the new container's groups, in a mount namespace of its own where the root is bound to a
 mount point; the process that it makes is our child, as that of `create` is.
 
-Promise: until CRIU tells of the process it is `creating`, and what is left of that `delete --force` removes.
+Promise: until CRIU tells of the process it is `creating`, or `stopped` once nobody works on it; `delete`
+removes what is left.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import stat
 
 from twinhull import jsontext
-from twinhull.errors import Conflict, InvalidRequest, NotFound
+from twinhull.errors import InvalidRequest, NotFound
 from twinhull.host import files
 from twinhull.host.facts import read_facts
 from twinhull.host.spawn import search_path
@@ -24,6 +25,7 @@ from twinhull.plan.ops import Op, Plan
 from twinhull.runtime.oci import life, notify
 from twinhull.runtime.oci import record as records
 from twinhull.runtime.oci.checkpoint import EXTERNAL_NAMESPACES, NOTE, Images, common, joined
+from twinhull.runtime.oci.claim import claim, require_directory
 from twinhull.runtime.oci.conversation import Started, perform
 from twinhull.runtime.oci.create import draft, hooks_of, is_occupied, now, undo_meanwhile
 from twinhull.runtime.oci.criu import CriuFailed, channel, converse, explained, find, open_directory
@@ -66,12 +68,9 @@ def restore(
     """
     directory, note = records.directory(root, identity), read_note(images)
     images = images._replace(path=find(images.path))
-    files.make_directory(root, 0o711)
-    try:
-        os.mkdir(directory, 0o700)
-    except FileExistsError:
-        raise Conflict(f"container with id exists: {identity}") from None
+    claim(root, identity, warn)
     with life.locked(root, identity) as lock:
+        require_directory(lock, identity)
         try:
             started = make(root, identity, bundle, spec, streams, images, note, lock)
         except BaseException:
@@ -105,7 +104,7 @@ def make(
 ) -> Started:
     """Fill the directory, have the groups made and CRIU started in them, and let it work."""
     directory, facts, linux = records.directory(root, identity), read_facts(), spec.get("linux") or {}
-    files.replace(f"{directory}/config.json", jsontext.dumps(spec).encode())
+    records.begin(directory, bundle, spec)
     cgroup = place(linux.get("cgroupsPath") or "", identity, facts)
     record = draft(identity, bundle, spec, guest=False)
     check_terminal(spec["process"], streams)

@@ -10,7 +10,7 @@ import os
 import stat
 
 from twinhull import jsontext
-from twinhull.errors import HostUnfit, InvalidRequest, UnsupportedSpec
+from twinhull.errors import HostUnfit, InvalidRequest, NotFound, UnsupportedSpec
 from twinhull.host import files
 from twinhull.host.spawn import spawn
 from twinhull.plan import checkpoint, criu
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 LOG, SWRK_FD = "dump.log", 3
 NOTE = "twinhull.json"  # in the images' directory: what CRIU does not keep
 LINKS = 40  # as many as the kernel follows
+TRIES = 3
 EXTERNAL_NAMESPACES = {"network": ("net", "extRootNetNS"), "pid": ("pid", "extRootPidNS")}
 
 
@@ -87,7 +88,10 @@ def take(root: str, identity: str, images: Images, demand: Demand, warn: Callabl
         records.require(root, record, "running", "paused", doing="checkpoint")
         dump(root, record, images._replace(path=find(images.path)), demand)
     if not demand.first and not demand.stays:
-        life.delete(root, identity, force=True, warn=warn)
+        try:
+            life.delete(root, identity, force=True, warn=warn)
+        except NotFound:
+            pass  # a `run` that waited for it has removed it
 
 
 def dump(root: str, record: Record, images: Images, demand: Demand) -> None:
@@ -96,8 +100,23 @@ def dump(root: str, record: Record, images: Images, demand: Demand) -> None:
     namespaces = (spec.get("linux") or {}).get("namespaces") or ()
     if not any(row["type"] == "mount" and not row.get("path") for row in namespaces):
         raise UnsupportedSpec("linux.namespaces: CRIU saves no container whose mounts are another's")
+    for left in reversed(range(TRIES)):
+        described = describe(root, record, spec)
+        try:
+            dump_described(record, images, demand, spec, *described)
+        except CriuFailed as error:
+            # A shell that redirects a stream for a moment has another file there when CRIU stops it.
+            if not left or not has_changed(root, record, spec, described):
+                raise explained(error, images.path, "checkpoint", f"{images.work}/{LOG}") from None
+        else:
+            return
+
+
+def dump_described(
+    record: Record, images: Images, demand: Demand, spec: Mapping[str, Any], outside: dict[str, Value], note: Any
+) -> None:
+    """The same, with what `describe` has found."""
     directory_fd, work_fd = open_directory(images.directory), open_directory(images.work)
-    outside, note = describe(root, record, spec)
     if not demand.first:
         files.replace(f"{images.directory}/{NOTE}", jsontext.dumps(note).encode("utf-8", "surrogateescape"))
     options = {
@@ -112,11 +131,17 @@ def dump(root: str, record: Record, images: Images, demand: Demand) -> None:
         options["freeze_cgroup"] = freezer
     try:
         ask(images.path, criu.request(criu.PRE_DUMP if demand.first else criu.DUMP, options))
-    except CriuFailed as error:
-        raise explained(error, images.path, "checkpoint", f"{images.work}/{LOG}") from None
     finally:
         os.close(directory_fd)
         os.close(work_fd)
+
+
+def has_changed(root: str, record: Record, spec: Mapping[str, Any], described: tuple[Any, Any]) -> bool:
+    """True if a process is there, and not as it was described."""
+    try:
+        return describe(root, record, spec) != described
+    except OSError:
+        return False
 
 
 def common(spec: Mapping[str, Any], images: Images, directory_fd: int, work_fd: int, log: str) -> dict[str, Value]:

@@ -47,7 +47,7 @@ def start(root: str, identity: str) -> None:
     with locked(root, identity):
         record = records.load(root, identity)
         state = records.status(root, record)
-        if state == "stopped":
+        if state != "created":  # it may be on its way out still
             with hook_named(root, identity):
                 tell_failure(records.directory(root, identity))
         if state != "created":

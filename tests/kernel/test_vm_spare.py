@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import leaks
 from tests.support.command import COMMAND, Result, Twinhull
 from tests.support.vm import machine_in, wait_until
 from twinhull.config import Config
@@ -202,7 +203,7 @@ def test_it_ends_with_its_holder(vm: Twinhull) -> None:
     spare = waiting(vm)
     holder.end_all(Config(state=str(vm.root / "state"), run=str(vm.root / "run")))
     wait_until(lambda: not locks.is_held(f"{spare}/alive"), "the end of its shim")
-    assert not list(Path("/sys/fs/cgroup").rglob(spare.name))
+    assert not leaks.groups_named(spare.name)
     assert vm(*PLAIN, "echo", "hi") == Result(0, "hi\n", "")
 
 

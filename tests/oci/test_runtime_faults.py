@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import leaks
 from tests.support.command import TEST_LAUNCHER
 from tests.support.oci import RUNTIMES, TWINHULL_OCI, WITHOUT_FRONT, Container
 
@@ -32,7 +33,7 @@ def status(container: Container) -> str:
 
 def groups(container: Container) -> list[Path]:
     """What there is of its cgroups."""
-    return [path for path in Path("/sys/fs/cgroup").glob(f"**/twinhull-test/{container.id}") if path.is_dir()]
+    return leaks.groups_named(container.id)
 
 
 def test_a_create_whose_launcher_is_killed_fails_and_leaves_nothing(ours: Container) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import leaks
 from tests.support.oci import TWINHULL_OCI
 from tests.support.oci_user import UserContainer
 
@@ -220,7 +221,7 @@ def test_a_path_of_groups_that_are_not_the_users_is_passed_over(mine: UserContai
     """Debian's runc and crun refuse a path that is given."""
     mine.spec["linux"]["cgroupsPath"] = f"/twinhull-test/{mine.id}"
     assert mine.output("echo in") == "in\n"
-    assert not [path for path in Path("/sys/fs/cgroup").glob(f"**/{mine.id}") if path.is_dir()]
+    assert not leaks.groups_named(mine.id)
 
 
 def test_the_terminal_goes_over_the_console_socket(users: UserContainer) -> None:

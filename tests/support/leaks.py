@@ -43,6 +43,11 @@ class Listed:
 LISTED = Listed()
 
 
+def groups_named(name: str) -> list[Path]:
+    """The control groups with this last name, wherever they are; those of others may come and go meanwhile."""
+    return [Path(top) / name for top, below, _ in os.walk("/sys/fs/cgroup") if name in below]
+
+
 def adopt_orphans() -> None:
     """Make shims that outlive their command children of this process."""
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):

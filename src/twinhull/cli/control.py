@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 from twinhull.cli.progress import prepared
-from twinhull.cli.render import document
 from twinhull.errors import InvalidRequest, NotFound, TwinhullError
 
 TYPE_CHECKING = False
@@ -47,6 +46,8 @@ def each_at_once(names: list[str], act: Callable[[str], object]) -> int:
 
 def show_each(names: list[str], look: Callable[[str], Any]) -> int:
     """Print a JSON list of what there is of each name."""
+    from twinhull.cli.render import document
+
     found: list[Any] = []
     code = each(names, lambda name: found.append(look(name)), show=False)
     print(document(found))

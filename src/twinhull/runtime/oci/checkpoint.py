@@ -10,7 +10,7 @@ import os
 import stat
 
 from twinhull import jsontext
-from twinhull.errors import HostUnfit, InvalidRequest, NotFound, UnsupportedSpec
+from twinhull.errors import HostUnfit, InvalidRequest, UnsupportedSpec
 from twinhull.host import files
 from twinhull.host.spawn import spawn
 from twinhull.plan import checkpoint, criu
@@ -88,10 +88,7 @@ def take(root: str, identity: str, images: Images, demand: Demand, warn: Callabl
         records.require(root, record, "running", "paused", doing="checkpoint")
         dump(root, record, images._replace(path=find(images.path)), demand)
     if not demand.first and not demand.stays:
-        try:
-            life.delete(root, identity, force=True, warn=warn)
-        except NotFound:
-            pass  # a `run` that waited for it has removed it
+        life.delete(root, identity, force=True, warn=warn)  # unless a `run` that waited for it has
 
 
 def dump(root: str, record: Record, images: Images, demand: Demand) -> None:

@@ -1,27 +1,46 @@
-"""The directory of a new container: what a maker that was killed left of one of that id goes first."""
+"""The directory of a new container, and its lock."""
 
 from __future__ import annotations
 
 import os
-from fcntl import LOCK_EX, LOCK_NB, flock
 
 from twinhull.errors import Conflict, NotFound
 from twinhull.host import files
 from twinhull.runtime.oci import record as records
-from twinhull.runtime.oci.launcher import undo
-from twinhull.runtime.oci.life import stopped
+from twinhull.runtime.oci.life import locked, take_away
+from twinhull.scopes import contextmanager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from twinhull.runtime.oci.record import Record
 
 
-def claim(root: str, identity: str, warn: Callable[[str], None]) -> None:
-    """Make the directory of a new container; what a maker that was killed left of one of that id goes first.
+@contextmanager
+def claimed(root: str, sketch: Record, warn: Callable[[str], None]) -> Iterator[int]:
+    """Make a container's directory, hold its lock and yield it; if the block fails, everything is taken back.
+
+    What a maker that was killed left of a container of that id goes first.
+
+    Args:
+        sketch: what is known of the container already, for the hooks of its end.
 
     Raises:
         Conflict: the id is in use.
     """
+    claim(root, sketch.id, warn)
+    with locked(root, sketch.id) as lock:
+        require_directory(lock, sketch.id)
+        try:
+            yield lock
+        except BaseException:
+            take_away(root, sketch, warn)
+            raise
+
+
+def claim(root: str, identity: str, warn: Callable[[str], None]) -> None:
+    """Make the directory of a new container."""
     directory = records.directory(root, identity)
     files.make_directory(root, 0o711)
     for last in (False, True):
@@ -35,25 +54,17 @@ def claim(root: str, identity: str, warn: Callable[[str], None]) -> None:
 
 def cleared(root: str, identity: str, warn: Callable[[str], None]) -> bool:
     """Remove what is left of a container that was never complete; False if it is, or if somebody works on it."""
-    directory = records.directory(root, identity)
-    try:
-        lock = os.open(f"{directory}/lock", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
+    if not os.path.exists(f"{records.directory(root, identity)}/lock"):
         return False
     try:
-        flock(lock, LOCK_EX | LOCK_NB)
-        require_directory(lock, identity)
-        record = records.load(root, identity)
-        if record.pid:
-            return False
-        undo(directory)
-        stopped(root, record, warn)
-        files.remove_tree(directory)
+        with locked(root, identity, wait=False) as lock:
+            require_directory(lock, identity)
+            record = records.load(root, identity)
+            if not record.pid:
+                take_away(root, record, warn)
+            return not record.pid
     except (BlockingIOError, Conflict, NotFound):
         return False
-    finally:
-        os.close(lock)
-    return True
 
 
 def require_directory(lock: int, identity: str) -> None:

@@ -14,10 +14,8 @@ from twinhull.plan.bundle_cgroups import NO_GROUPS, Cgroup, place
 from twinhull.plan.codec import encode
 from twinhull.plan.shape import SPEC, check_shape
 from twinhull.runtime.oci import record as records
-from twinhull.runtime.oci.claim import claim, require_directory
+from twinhull.runtime.oci.claim import claimed
 from twinhull.runtime.oci.conversation import Started, perform
-from twinhull.runtime.oci.launcher import undo
-from twinhull.runtime.oci.life import locked, stopped
 from twinhull.runtime.oci.record import Record
 from twinhull.runtime.oci.refusals import fields_named, group_named, starvation_named
 from twinhull.runtime.oci.seccomp import Filter, container_filter, tell_listener
@@ -87,17 +85,8 @@ def create(
         LaunchError: the kernel refused a step, and everything was taken back.
         HostUnfit: a user without root lacks something; the message says what repairs it.
     """
-    directory = records.directory(root, identity)
-    claim(root, identity, warn)
-    with locked(root, identity) as lock:
-        require_directory(lock, identity)
-        try:
-            made = make(root, identity, bundle, spec, streams, lock, guest=guest, grouped=grouped)
-        except BaseException:
-            undo(directory)
-            stopped(root, Record(identity, bundle, "", "", 0, 0, spec["ociVersion"], {}, "", []), warn)
-            files.remove_tree(directory)
-            raise
+    with claimed(root, records.sketch(identity, bundle, spec["ociVersion"]), warn) as lock:
+        made = make(root, identity, bundle, spec, streams, lock, guest=guest, grouped=grouped)
     if left := ungranted_capabilities(spec["process"].get("capabilities") or {}):
         warn(f"process.capabilities: cannot be granted: {' '.join(left)}")
     if (((spec.get("linux") or {}).get("resources") or {}).get("memory") or {}).get("kernel"):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from _signal import SIGKILL, pidfd_send_signal  # type: ignore[import-not-found]  # has no stub; signal costs 3 ms
-from fcntl import LOCK_EX, flock
+from fcntl import LOCK_EX, LOCK_NB, flock
 from select import POLLERR, poll
 
-from twinhull.errors import Conflict, LaunchError, TwinhullError
+from twinhull.errors import Conflict, LaunchError, NotFound, TwinhullError
 from twinhull.host import files
 from twinhull.runtime.oci import record as records
 from twinhull.runtime.oci.launcher import undo
@@ -23,15 +23,20 @@ FAILURE_BYTES = 512
 
 
 @contextmanager
-def locked(root: str, identity: str) -> Iterator[int]:
-    """Hold a container's lock, and yield its descriptor; a container that is not there has none."""
+def locked(root: str, identity: str, *, wait: bool = True) -> Iterator[int]:
+    """Hold a container's lock, and yield its descriptor; a container that is not there has none.
+
+    Raises:
+        NotFound: there is no such container.
+        BlockingIOError: another has it, and `wait` is false.
+    """
     try:
         fd = os.open(f"{records.directory(root, identity)}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:
         records.load(root, identity)
         raise
     try:
-        flock(fd, LOCK_EX)
+        flock(fd, LOCK_EX if wait else LOCK_EX | LOCK_NB)
         yield fd
     finally:
         os.close(fd)
@@ -248,25 +253,37 @@ def delete(root: str, identity: str, *, force: bool = False, warn: Callable[[str
         Conflict: it runs, and `force` was not said.
         NotFound: it does not exist, and `force` was not said.
     """
-    directory = records.directory(root, identity)
-    if force and not os.path.isdir(directory):
-        return
-    with locked(root, identity):
-        record = records.load(root, identity)
-        state = records.status(root, record) if record.pid else "stopped"  # who made it would have the lock
-        if state not in ("stopped", "created") and not force:
-            raise Conflict(f"cannot delete container {identity} that is not stopped: {state}")
-        if state != "stopped":
-            if records.SHARES_PIDS in record.marks and not record.unified:
-                send_all(record, SIGKILL)
-            end(record)
-        if records.GUEST in record.marks:
-            from twinhull.runtime.oci import guest
+    try:
+        with locked(root, identity):
+            delete_locked(root, records.load(root, identity), force=force, warn=warn)
+    except NotFound:
+        if not force:
+            raise
 
-            guest.clear(root, record)
-        undo(directory, spare=bool(record.pid) and not {records.SHARES_PIDS, records.GUEST} & set(record.marks))
-        stopped(root, record, warn)
-        files.remove_tree(directory)
+
+def delete_locked(root: str, record: Record, *, force: bool, warn: Callable[[str], None]) -> None:
+    """The same of a container whose lock is held."""
+    state = records.status(root, record) if record.pid else "stopped"  # who made it would have the lock
+    if state not in ("stopped", "created") and not force:
+        raise Conflict(f"cannot delete container {record.id} that is not stopped: {state}")
+    if state != "stopped":
+        if records.SHARES_PIDS in record.marks and not record.unified:
+            send_all(record, SIGKILL)
+        end(record)
+    if records.GUEST in record.marks:
+        from twinhull.runtime.oci import guest
+
+        guest.clear(root, record)
+    spare = bool(record.pid) and not {records.SHARES_PIDS, records.GUEST} & set(record.marks)
+    take_away(root, record, warn, spare=spare)
+
+
+def take_away(root: str, record: Record, warn: Callable[[str], None], *, spare: bool = False) -> None:
+    """Undo what was made for a container, run the hooks of its end, and remove its directory; the lock is held."""
+    directory = records.directory(root, record.id)
+    undo(directory, spare=spare)
+    stopped(root, record, warn)
+    files.remove_tree(directory)
 
 
 def end(record: Record) -> None:

@@ -11,11 +11,10 @@ waits at the FIFO.
 from __future__ import annotations
 
 import os
-from fcntl import LOCK_NB, LOCK_SH, flock
 
 from twinhull import jsontext
 from twinhull.errors import Conflict, InvalidRequest, NotFound
-from twinhull.host import files
+from twinhull.host import files, locks
 from twinhull.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -101,6 +100,11 @@ def unmade(path: str, identity: str) -> Record:
         bundle, version = os.readlink(f"{path}/bundle"), jsontext.loads(files.read(f"{path}/config.json"))["ociVersion"]
     except FileNotFoundError:
         bundle, version = "", ""
+    return sketch(identity, bundle, version)
+
+
+def sketch(identity: str, bundle: str, version: str) -> Record:
+    """The record of a container that has no process yet: pid 0."""
     return Record(identity, bundle, "", "", 0, 0, version, {}, "", [])
 
 
@@ -158,17 +162,7 @@ def status(root: str, record: Record) -> str:
 
 def is_held(path: str) -> bool:
     """True if somebody works on a container, or is about to: its maker makes the lock next."""
-    try:
-        lock = os.open(f"{path}/lock", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return True
-    try:
-        flock(lock, LOCK_SH | LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
+    return locks.is_held(f"{path}/lock") or not os.path.exists(f"{path}/lock")
 
 
 def awaits_start(path: str) -> bool:

@@ -25,11 +25,11 @@ from twinhull.plan.ops import Op, Plan
 from twinhull.runtime.oci import life, notify
 from twinhull.runtime.oci import record as records
 from twinhull.runtime.oci.checkpoint import EXTERNAL_NAMESPACES, NOTE, Images, common, joined
-from twinhull.runtime.oci.claim import claim, require_directory
+from twinhull.runtime.oci.claim import claimed
 from twinhull.runtime.oci.conversation import Started, perform
 from twinhull.runtime.oci.create import draft, hooks_of, is_occupied, now, undo_meanwhile
 from twinhull.runtime.oci.criu import CriuFailed, channel, converse, explained, find, open_directory
-from twinhull.runtime.oci.launcher import FIRST_INHERITED_FD, undo
+from twinhull.runtime.oci.launcher import FIRST_INHERITED_FD
 from twinhull.runtime.oci.refusals import fields_named
 from twinhull.runtime.oci.streams import Streams, check_terminal, settle
 
@@ -66,25 +66,12 @@ def restore(
         HostUnfit: CRIU does not work here.
         CriuFailed: CRIU could not, and everything was taken back.
     """
-    directory, note = records.directory(root, identity), read_note(images)
+    note = read_note(images)
     images = images._replace(path=find(images.path))
-    claim(root, identity, warn)
-    with life.locked(root, identity) as lock:
-        require_directory(lock, identity)
-        try:
-            started = make(root, identity, bundle, spec, streams, images, note, lock)
-        except BaseException:
-            undo(directory)
-            life.stopped(root, draft_without_root(identity, bundle, spec), warn)
-            files.remove_tree(directory)
-            raise
+    with claimed(root, records.sketch(identity, bundle, spec["ociVersion"]), warn) as lock:
+        started = make(root, identity, bundle, spec, streams, images, note, lock)
     life.tell_started(root, records.load(root, identity))
     return started
-
-
-def draft_without_root(identity: str, bundle: str, spec: Mapping[str, Any]) -> Record:
-    """The record of what came to nothing."""
-    return records.Record(identity, bundle, "", "", 0, 0, spec["ociVersion"], {}, "", [])
 
 
 def read_note(images: Images) -> Any:
